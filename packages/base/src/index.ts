@@ -1,0 +1,10 @@
+/**
+ * What every other package stands on: results, errors, ids, seeded chance, the logging port.
+ * Pure: no Node API, no clock, no randomness of its own.
+ */
+export { AssertionFailed, assert, assertNever } from './assert.ts'
+export type { Brand, InstanceId, Millis, RouterId, ServiceId, Term } from './ids.ts'
+export { type Logger, silentLogger } from './logger.ts'
+export { createPrng, type Prng } from './prng.ts'
+export { err, ok, type Result } from './result.ts'
+export { WaiterError, type WaiterErrorOptions } from './waiter-error.ts'

@@ -1,0 +1,13 @@
+export type {
+  Fence,
+  InstanceFlag,
+  InstanceRecord,
+  InstanceRef,
+  InstanceState,
+  KillRequest,
+  KillResult,
+  LogEntry,
+  Scheduler,
+  SchedulerEvent,
+  ServiceRecord,
+} from './scheduler.ts'

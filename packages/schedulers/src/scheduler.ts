@@ -1,0 +1,118 @@
+import type { InstanceId, Millis, ServiceId, Term } from '@waiter/base'
+import type { ServiceDefinition } from '@waiter/services'
+
+/**
+ * Runs instances of services somewhere: as local processes, in Kubernetes, on Mesos.
+ *
+ * The scheduler is the database of instances: whoever leads lists it before deciding anything. It keeps the requested
+ * number of instances running by itself (a failed one is replaced, with back-off) and does the health checks.
+ * Every call that changes something carries a fence; a call with a lower term than one seen before is refused with
+ * `WTR_FENCED`, so that a deposed leader cannot act.
+ */
+export interface Scheduler {
+  readonly name: string
+  /**
+   * A full listing first, then every change in order. After a gap it lists again. One listing is always delivered,
+   * also when nothing runs. Ends when `signal` aborts.
+   */
+  watch(signal: AbortSignal): AsyncIterable<SchedulerEvent>
+  /** Makes the service known and requests `count` instances. Idempotent: an existing service is left alone. */
+  create(service: ServiceDefinition, count: number, fence: Fence): Promise<void>
+  /** Raises the requested count; a lower `to` than requested changes nothing. Unknown service: `WTR_NO_SUCH_SERVICE`. */
+  scale(id: ServiceId, to: number, fence: Fence): Promise<void>
+  /**
+   * Stops this instance (SIGTERM to its whole group, SIGKILL after `graceMs`) and lowers the requested count by one.
+   * The count is lowered before the signal, so that no replacement starts. Resolves when nothing of it runs any more.
+   */
+  kill(request: KillRequest, fence: Fence): Promise<KillResult>
+  /** Stops all instances and forgets the service. Resolves when nothing of it runs any more. Unknown: no error. */
+  delete(id: ServiceId, fence: Fence): Promise<void>
+  /** Lists files of an instance's working directory; `path` is relative to it and cannot leave it. */
+  logs(instance: InstanceRef, path: string): Promise<readonly LogEntry[]>
+}
+
+/** Who is allowed to act: the term of the leader that decided. */
+export interface Fence {
+  readonly term: Term
+}
+
+export interface InstanceRef {
+  readonly serviceId: ServiceId
+  readonly instanceId: InstanceId
+}
+
+export interface KillRequest extends InstanceRef {
+  /** From SIGTERM to SIGKILL. */
+  readonly graceMs: number
+  /** Recorded in the instance's `message`, for people who ask why it ended. */
+  readonly reason: string
+}
+
+export type KillResult = { readonly kind: 'killed' } | { readonly kind: 'no-such-instance' }
+
+export type SchedulerEvent =
+  | { readonly kind: 'listing'; readonly services: readonly ServiceRecord[] }
+  /** A service appeared or its requested count changed. `instances` is not repeated here. */
+  | { readonly kind: 'service'; readonly definition: ServiceDefinition; readonly requested: number }
+  | { readonly kind: 'service-removed'; readonly serviceId: ServiceId }
+  /** An instance appeared or anything about it changed; ended ones (`failed`, `killed`) are reported once like this. */
+  | { readonly kind: 'instance'; readonly instance: InstanceRecord }
+
+export interface ServiceRecord {
+  readonly definition: ServiceDefinition
+  /** How many instances the scheduler tries to keep running. */
+  readonly requested: number
+  /** Running ones and a bounded number of ended ones (newest 10 failed, newest 12 killed, spec §5.2). */
+  readonly instances: readonly InstanceRecord[]
+}
+
+/**
+ * - `starting`: runs, has not passed a health check yet.
+ * - `healthy`: passes its health checks.
+ * - `unhealthy`: was healthy once, now fails its checks.
+ * - `failed`: ended by itself, or was stopped because it broke a rule (memory, grace period).
+ * - `killed`: stopped on request.
+ */
+export type InstanceState = 'starting' | 'healthy' | 'unhealthy' | 'failed' | 'killed'
+
+/** Why an instance is in trouble, as the deployment-error rules of spec §5.2 read it. */
+export type InstanceFlag =
+  | 'has-connected'
+  | 'has-responded'
+  | 'memory-limit-exceeded'
+  | 'never-passed-health-checks'
+  | 'timeout-exception'
+  | 'hangup-exception'
+  | 'ssl-exception'
+  | 'expired'
+
+export interface InstanceRecord extends InstanceRef {
+  readonly state: InstanceState
+  /** Address that answered (or will be tried): `127.0.0.4`, `::1`. */
+  readonly host: string
+  readonly port: number
+  readonly extraPorts: readonly number[]
+  readonly startedAtMs: Millis
+  /** When the first health check passed. */
+  readonly healthyAtMs: Millis | null
+  readonly endedAtMs: Millis | null
+  readonly flags: readonly InstanceFlag[]
+  readonly exitCode: number | null
+  readonly healthCheckStatus: number | null
+  /** A sentence for people: `Exited with code 127`. */
+  readonly message: string | null
+  /** Last lines of stderr of a failed instance, bounded; empty otherwise. */
+  readonly stderrTail: string
+  readonly logDirectory: string | null
+  /** Scheduler-specific facts shown as they are, for example `shell-scheduler/pid`. */
+  readonly extra: Readonly<Record<string, string | number | null>>
+}
+
+export interface LogEntry {
+  readonly name: string
+  readonly type: 'file' | 'directory'
+  /** Bytes; absent for directories. */
+  readonly size?: number
+  /** Path relative to the working directory. */
+  readonly path: string
+}

@@ -1,0 +1,1 @@
+export type { BackendProto, EffectiveDescription, ServiceDefinition, ServiceDescription } from './description.ts'

@@ -1,0 +1,49 @@
+import type { Brand } from '@waiter/base'
+
+/** A key: 1–512 bytes of UTF-8. Prefixes are literal. */
+export type Key = Brand<string, 'Key'>
+/** Counts every change of the whole store: grows by one with each write, never reused. 0 means "does not exist". */
+export type Version = Brand<number, 'Version'>
+
+/** A value with the version of the write that made it. Values are opaque text, at most 1 MiB. */
+export interface Versioned {
+  readonly key: Key
+  readonly value: string
+  readonly version: Version
+}
+
+export type Outcome =
+  | { readonly kind: 'written'; readonly version: Version }
+  /** Somebody else wrote first: `current` is what is there now. Nothing was changed. */
+  | { readonly kind: 'conflict'; readonly current: Versioned | undefined }
+
+export type Change =
+  | { readonly kind: 'put'; readonly entry: Versioned }
+  | { readonly kind: 'delete'; readonly key: Key; readonly version: Version }
+  /** All entries up to `version` have been delivered: the watcher now knows the present. Sent once, then changes follow. */
+  | { readonly kind: 'synced'; readonly version: Version }
+
+/**
+ * What must survive: tokens and their history, service definitions, overrides. Small and strongly consistent.
+ *
+ * Failures are `WaiterError`s: `WTR_STORE_UNAVAILABLE` (retryable, nothing is known about the write),
+ * `WTR_STORE_LIMIT` (key or value too large), `WTR_STORE_CORRUPT` (refuses to start).
+ */
+export interface KeyValueStore {
+  /** Linearizable read. */
+  get(key: Key): Promise<Versioned | undefined>
+  /**
+   * Writes `value` (or deletes, when undefined) if the key's version is still `expected` (0: must not exist).
+   * Resolves only when the write is durable.
+   */
+  compareAndSet(key: Key, expected: Version, value: string | undefined): Promise<Outcome>
+  /** Everything below a prefix, in key order, as of one moment. */
+  list(prefix: Key): AsyncIterable<Versioned>
+  /**
+   * All present entries below `prefix`, then `synced`, then every later change in version order. A watcher that reads
+   * too slowly is ended with `WTR_WATCH_LAGGED` and starts again. Ends when `signal` aborts.
+   */
+  watch(prefix: Key, signal: AbortSignal): AsyncIterable<Change>
+  /** Releases files and ends watches. Later calls fail with `WTR_STORE_UNAVAILABLE`. */
+  close(): Promise<void>
+}
