@@ -5,6 +5,7 @@
 export { AssertionFailed, assert, assertNever } from './assert.ts'
 export type { Brand, InstanceId, Millis, RouterId, ServiceId, Term } from './ids.ts'
 export { type Logger, silentLogger } from './logger.ts'
+export { md5 } from './md5.ts'
 export { createPrng, type Prng } from './prng.ts'
 export { err, ok, type Result } from './result.ts'
 export { WaiterError, type WaiterErrorOptions } from './waiter-error.ts'

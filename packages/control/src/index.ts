@@ -1,1 +1,34 @@
-export {}
+/**
+ * The control plane: the leader, the router's line to it, and the calls between nodes.
+ *
+ * - `leader/`: hears routers and the scheduler, decides, assigns. One per cluster.
+ * - `agent/`: a router's side: reports load, applies assignments, acknowledges.
+ * - `rpc/`: gRPC with proofs of membership; the store offered to other nodes and used from them.
+ *
+ * Not here: what to decide (`@waiter/scaling`, `@waiter/slots`) and how instances run (`@waiter/schedulers`).
+ */
+export type {
+  AgentHost,
+  AssignmentChange,
+  ClusterView,
+  InstanceLease,
+  LeaderLink,
+  ServiceBeliefRow,
+  ServiceLeases,
+  ServiceLoadRow,
+  ServiceProblem,
+  ServiceSummary,
+  ServiceUseRow,
+  ServiceView,
+  SourceToken,
+} from './agent/leader-link.ts'
+export { RouterAgent, type RouterAgentOptions } from './agent/router-agent.ts'
+export { CoordinatorServiceService } from './generated/waiter/v1/coordinator.ts'
+export { KeyValueServiceService } from './generated/waiter/v1/key_value.ts'
+export { createCoordinatorHandlers } from './leader/coordinator-handlers.ts'
+export { Leader, type LeaderOptions, type RouterIntroduction } from './leader/leader.ts'
+export { type LeaderClock, type LeaderSettings, systemClock } from './leader/leader-settings.ts'
+export { createKeyValueHandlers } from './rpc/key-value-service.ts'
+export { createNodeAuth, type NodeAuth } from './rpc/node-auth.ts'
+export { createRemoteStore } from './rpc/remote-store.ts'
+export { type RpcServer, type RpcService, startRpcServer } from './rpc/rpc-server.ts'

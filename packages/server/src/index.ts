@@ -1,1 +1,5 @@
-export {}
+/**
+ * The composition root: what one started `waiter` is. `main` (the launcher) → `cluster` → `node` → the processes in
+ * `process/`; configuration in `config/`. Everything concrete is constructed here and nowhere else.
+ */
+export { type Settings, settingsSchema } from './config/schema.ts'

@@ -60,7 +60,7 @@ export interface ServiceDescription {
 }
 
 /** Parameters that a validated, defaulted description always has (spec §2.1, §2.3). */
-type AlwaysPresent =
+export type AlwaysPresent =
   | 'allowed-params'
   | 'authentication'
   | 'backend-proto'

@@ -1,1 +1,36 @@
-export {}
+/**
+ * Who may send how many requests to which instance, right now.
+ *
+ * Two machines work hand in hand. In the leader, a `SlotLedger` per service leases the slots of every instance (its
+ * `concurrency-level`) to routers, in proportion to what they have to do, never the same slot twice, not even while
+ * messages are under way. In every router, a `ReservationMachine` per service spends that lease: it grants slots to
+ * requests, queues those that must wait, and leaves failing instances alone.
+ *
+ * Contract with the caller: time and chance are parameters; call in the order in which things happen; one timer per
+ * machine (`wakeAtMs`); one `release` per grant. Both machines answer at once and never throw, except on a broken
+ * contract, which is a bug.
+ *
+ * Not here: how many instances there are (`@waiter/scaling`), how messages travel, which of several routers lends a
+ * slot (a lender simply calls `reserve`, a borrower `takeNextWaiter`).
+ *
+ * Rules are numbered in SPEC.md.
+ */
+export { type DistributeInput, type DistributeRouter, distribute, type Shares } from './distribute.ts'
+export type { EjectionKind } from './instance-entry.ts'
+export type { LedgerInstance, LedgerRouterState, RouterAssignment, RouterBelief } from './ledger-types.ts'
+export {
+  type InstanceSlotState,
+  type ReservationCounts,
+  ReservationMachine,
+  type ReservationMachineOptions,
+} from './reservation-machine.ts'
+export {
+  type AssignedInstance,
+  DEFAULT_EJECTION,
+  type EjectionConfig,
+  type LoadBalancing,
+  type ReleaseStatus,
+  type Slot,
+} from './slot.ts'
+export { SlotLedger } from './slot-ledger.ts'
+export { type QueueFailure, type ServiceFailure, Waiter, type WaiterLink } from './waiter.ts'

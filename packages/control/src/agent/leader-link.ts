@@ -1,0 +1,131 @@
+import type { InstanceId, Millis, RouterId, ServiceId, Term } from '@waiter/base'
+import type { InstanceRecord, LogEntry } from '@waiter/schedulers'
+import type { ServiceDefinition } from '@waiter/services'
+
+/** A token that led to a service, with the version that was read. */
+export interface SourceToken {
+  readonly token: string
+  readonly version: string
+}
+
+/** One instance that this router may use, and how many of its slots. */
+export interface InstanceLease {
+  readonly instanceId: InstanceId
+  readonly host: string
+  readonly port: number
+  readonly extraPorts: readonly number[]
+  readonly slots: number
+  readonly startedAtMs: Millis
+  readonly expired: boolean
+  readonly logDirectory: string | null
+}
+
+/** Why no instance of a service comes up (spec §5.2). */
+export interface ServiceProblem {
+  /** For example `bad-startup-command`. */
+  readonly key: string
+  readonly message: string
+  /** Facts for people: exit code, last lines of stderr. */
+  readonly details: Readonly<Record<string, unknown>>
+}
+
+/** What the leader says of a service in general. */
+export interface ServiceSummary {
+  readonly status: 'Failing' | 'Inactive' | 'Starting' | 'Running'
+  readonly healthy: number
+  readonly unhealthy: number
+  readonly requested: number
+  readonly scalingState: 'scale-up' | 'scale-down' | 'stable'
+  readonly problem: ServiceProblem | null
+  readonly sourceTokens: readonly (readonly SourceToken[])[]
+  /** Sums over all routers. */
+  readonly outstanding: number
+  readonly total: number
+  readonly lastRequestMs: Millis
+}
+
+/** A service as one router may use it; replaces what that router knew of it. */
+export interface ServiceLeases {
+  readonly definition: ServiceDefinition
+  readonly leases: readonly InstanceLease[]
+  readonly summary: ServiceSummary
+}
+
+/** What a router must apply at once. */
+export interface AssignmentChange {
+  /** True: services that are not listed are gone. */
+  readonly isFull: boolean
+  readonly upserts: readonly ServiceLeases[]
+  readonly removals: readonly ServiceId[]
+}
+
+/** One service's figures on one router. */
+export interface ServiceLoadRow {
+  readonly serviceId: ServiceId
+  /** Accepted and not finished, queued ones included. */
+  readonly outstanding: number
+  readonly waiting: number
+  readonly total: number
+  readonly lastRequestMs: Millis
+  readonly instances: readonly { instanceId: InstanceId; inUse: number; consecutiveFailures: number }[]
+}
+
+/** Requests in flight of one service on this router; an instance that is not listed has none. */
+export interface ServiceUseRow {
+  readonly serviceId: ServiceId
+  readonly instances: readonly { readonly instanceId: InstanceId; readonly inUse: number }[]
+}
+
+/** What this router works from: slots it was assigned, and requests that run. */
+export interface ServiceBeliefRow {
+  readonly serviceId: ServiceId
+  readonly instances: readonly { readonly instanceId: InstanceId; readonly slots: number; readonly inUse: number }[]
+}
+
+/** What the agent asks of the router that it serves. Every call is synchronous. */
+export interface AgentHost {
+  applyAssignment(change: AssignmentChange): void
+  /** Rows that changed since the last call; all rows when `all` is set (after a new leader). */
+  collectLoads(all: boolean): readonly ServiceLoadRow[]
+  /** Requests in flight of the given services, all instances. */
+  collectUse(serviceIds: readonly ServiceId[]): readonly ServiceUseRow[]
+  /** The same for services with more requests on some instance than is assigned, and once more when that has passed. */
+  collectReducedUse(): readonly ServiceUseRow[]
+  /** For a leader that knows nothing yet. */
+  collectBeliefs(): readonly ServiceBeliefRow[]
+  /** Services for which requests wait while no instance is assigned: asked for again from every new leader. */
+  collectNeeds(): readonly { definition: ServiceDefinition; sourceTokens: readonly SourceToken[] }[]
+}
+
+/** A service in full, for people who ask. */
+export interface ServiceView {
+  readonly definition: ServiceDefinition
+  readonly summary: ServiceSummary
+  readonly instances: readonly InstanceRecord[]
+  readonly scaling: Readonly<Record<string, unknown>>
+}
+
+/** The leader's answer to "what runs?". */
+export interface ClusterView {
+  readonly term: Term
+  readonly leaderId: string
+  readonly services: readonly ServiceView[]
+  readonly routers: readonly { routerId: RouterId; httpUrl: string }[]
+}
+
+/** A router's line to the leader. */
+export interface LeaderLink {
+  /** Who leads, as far as this router knows; `isConnected` says whether it is reachable now. */
+  readonly leader: { readonly isConnected: boolean; readonly leaderId: string | null; readonly term: Term }
+  /** A request waits for this service and no instance is assigned: tells the leader at once. */
+  needService(definition: ServiceDefinition, sourceTokens: readonly SourceToken[]): void
+  /** A figure of some service changed: it travels with the next report, at once if the last one is long enough ago. */
+  noteLoadChange(): void
+  /** A request on a taken-away or shrunk instance finished. */
+  noteReducedUse(): void
+  /** @throws WaiterError WTR_CONTROL_UNREACHABLE */
+  viewServices(serviceId?: ServiceId): Promise<ClusterView>
+  deleteService(serviceId: ServiceId): Promise<{ readonly isDeleted: boolean }>
+  listLogs(serviceId: ServiceId, instanceId: InstanceId, path: string): Promise<readonly LogEntry[]>
+  close(): void
+}

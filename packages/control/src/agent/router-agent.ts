@@ -1,0 +1,217 @@
+import { type ClientDuplexStream, credentials } from '@grpc/grpc-js'
+import type { InstanceId, Logger, RouterId, ServiceId, Term } from '@waiter/base'
+import type { LogEntry } from '@waiter/schedulers'
+import type { ServiceDefinition } from '@waiter/services'
+import {
+  type Assignment,
+  type AttachRequest,
+  type AttachResponse,
+  CoordinatorServiceClient,
+  type DeleteServiceResponse,
+  type ListLogsResponse,
+  type ListServicesResponse,
+} from '../generated/waiter/v1/coordinator.ts'
+import { callUnary } from '../rpc/call-unary.ts'
+import { channelOptions } from '../rpc/channel-options.ts'
+import type { NodeAuth } from '../rpc/node-auth.ts'
+import type { AgentHost, ClusterView, LeaderLink, ServiceUseRow, SourceToken } from './leader-link.ts'
+import { fromLoadRow, toAssignmentChange, toBelief, toServiceView, toUse } from './wire.ts'
+
+/** At most one load report in this time: under load, figures change with every request. */
+const REPORT_FLOOR_MS = 50
+/** A lost stream is opened anew after this, doubling up to the maximum. */
+const RECONNECT_MS_FIRST = 20
+const RECONNECT_MS_MAX = 1_000
+
+export interface RouterAgentOptions {
+  readonly address: string
+  readonly auth: NodeAuth
+  readonly routerId: RouterId
+  readonly nodeId: string
+  readonly httpUrl: string
+  readonly host: AgentHost
+  readonly log: Logger
+}
+
+/**
+ * The router's side of `Coordinator.Attach`: reports load up, applies assignments, acknowledges them. While the leader
+ * is away it keeps trying; the router goes on with what it was assigned last.
+ */
+export class RouterAgent implements LeaderLink {
+  readonly #options: RouterAgentOptions
+  readonly #client: CoordinatorServiceClient
+  #stream: ClientDuplexStream<AttachRequest, AttachResponse> | undefined
+  #isClosed = false
+  #isWelcome = false
+  #leaderId: string | null = null
+  #term: Term = 0
+  #version = 0
+  #reconnectMs = RECONNECT_MS_FIRST
+  #reconnectTimer: NodeJS.Timeout | undefined
+  #lastReportMs = 0
+  #reportTimer: NodeJS.Timeout | undefined
+  #isReportDue = false
+  #isAckDue = false
+
+  constructor(options: RouterAgentOptions) {
+    this.#options = options
+    this.#client = new CoordinatorServiceClient(
+      options.address,
+      credentials.createInsecure(),
+      channelOptions(options.auth),
+    )
+    this.#attach()
+  }
+
+  get leader(): LeaderLink['leader'] {
+    return { isConnected: this.#isWelcome, leaderId: this.#leaderId, term: this.#term }
+  }
+
+  needService(definition: ServiceDefinition, sourceTokens: readonly SourceToken[]): void {
+    this.#send({
+      $case: 'needed',
+      value: {
+        serviceId: definition.id,
+        definitionJson: JSON.stringify(definition),
+        sourceTokensJson: JSON.stringify(sourceTokens),
+      },
+    })
+  }
+
+  noteLoadChange(): void {
+    if (this.#isReportDue) return
+    this.#isReportDue = true
+    const waitMs = this.#lastReportMs + REPORT_FLOOR_MS - performance.now()
+    // Even an "at once" report waits for the end of this loop turn, so that one burst is one report.
+    if (waitMs <= 0) setImmediate(() => this.#report(false))
+    else this.#reportTimer = setTimeout(() => this.#report(false), waitMs)
+  }
+
+  noteReducedUse(): void {
+    if (this.#isAckDue) return
+    this.#isAckDue = true
+    setImmediate(() => {
+      this.#isAckDue = false
+      this.#acknowledge(this.#options.host.collectReducedUse())
+    })
+  }
+
+  async viewServices(serviceId?: ServiceId): Promise<ClusterView> {
+    const response = await callUnary<ListServicesResponse>((metadata, options, callback) =>
+      this.#client.listServices({ serviceId: serviceId ?? '' }, metadata, options, callback),
+    )
+    return {
+      term: response.term,
+      leaderId: response.leaderId,
+      services: response.services.map(toServiceView),
+      routers: response.routers,
+    }
+  }
+
+  async deleteService(serviceId: ServiceId): Promise<{ readonly isDeleted: boolean }> {
+    // Stopping instances takes their termination grace period: up to 300 s (spec §2.1), then SIGKILL.
+    const DELETE_TIMEOUT_MS = 330_000
+    const response = await callUnary<DeleteServiceResponse>(
+      (metadata, options, callback) => this.#client.deleteService({ serviceId }, metadata, options, callback),
+      DELETE_TIMEOUT_MS,
+    )
+    return { isDeleted: response.deleted }
+  }
+
+  async listLogs(serviceId: ServiceId, instanceId: InstanceId, path: string): Promise<readonly LogEntry[]> {
+    const response = await callUnary<ListLogsResponse>((metadata, options, callback) =>
+      this.#client.listLogs({ serviceId, instanceId, path }, metadata, options, callback),
+    )
+    return JSON.parse(response.entriesJson) as LogEntry[]
+  }
+
+  close(): void {
+    this.#isClosed = true
+    clearTimeout(this.#reconnectTimer)
+    clearTimeout(this.#reportTimer)
+    this.#stream?.cancel()
+    this.#client.close()
+  }
+
+  #attach(): void {
+    const stream = this.#client.attach()
+    this.#stream = stream
+    const { routerId, nodeId, httpUrl } = this.#options
+    stream.on('data', (response: AttachResponse) => this.#onResponse(stream, response))
+    stream.on('error', error => this.#onLost(stream, error))
+    stream.on('end', () => this.#onLost(stream, undefined))
+    const beliefs = this.#options.host.collectBeliefs().map(toBelief)
+    stream.write({ message: { $case: 'hello', value: { routerId, nodeId, httpUrl, beliefs } } })
+  }
+
+  #onResponse(stream: ClientDuplexStream<AttachRequest, AttachResponse>, response: AttachResponse): void {
+    if (stream !== this.#stream) return
+    switch (response.message?.$case) {
+      case 'welcome':
+        this.#onWelcome(response.message.value.term, response.message.value.leaderId)
+        return
+      case 'assignment':
+        this.#onAssignment(response.message.value)
+        return
+      default:
+    }
+  }
+
+  #onWelcome(term: Term, leaderId: string): void {
+    if (term < this.#term) {
+      this.#options.log.warn({ term, knownTerm: this.#term, leaderId }, 'refused a leader of an older term')
+      this.#stream?.cancel()
+      return
+    }
+    this.#term = term
+    this.#version = 0
+    this.#leaderId = leaderId
+    this.#isWelcome = true
+    this.#options.log.info({ term, leaderId }, 'attached to the leader')
+    this.#report(true)
+    for (const need of this.#options.host.collectNeeds()) this.needService(need.definition, need.sourceTokens)
+  }
+
+  #onAssignment(assignment: Assignment): void {
+    const isNewer = assignment.term === this.#term && assignment.version > this.#version
+    if (!isNewer) {
+      this.#options.log.warn({ term: assignment.term, version: assignment.version }, 'refused an old assignment')
+      return
+    }
+    const { host } = this.#options
+    host.applyAssignment(toAssignmentChange(assignment))
+    this.#version = assignment.version
+    this.#reconnectMs = RECONNECT_MS_FIRST
+    this.#acknowledge(host.collectUse(assignment.upserts.map(service => service.serviceId)))
+  }
+
+  #onLost(stream: ClientDuplexStream<AttachRequest, AttachResponse>, error: Error | undefined): void {
+    if (stream !== this.#stream || this.#isClosed) return
+    if (this.#isWelcome) this.#options.log.warn({ err: error }, 'lost the leader; serving goes on')
+    this.#stream = undefined
+    this.#isWelcome = false
+    clearTimeout(this.#reconnectTimer)
+    this.#reconnectTimer = setTimeout(() => this.#attach(), this.#reconnectMs)
+    this.#reconnectMs = Math.min(RECONNECT_MS_MAX, this.#reconnectMs * 2)
+  }
+
+  #report(all: boolean): void {
+    this.#isReportDue = false
+    clearTimeout(this.#reportTimer)
+    // Rows stay marked as changed until a leader is there to hear them.
+    if (!this.#isWelcome) return
+    const rows = this.#options.host.collectLoads(all)
+    this.#lastReportMs = performance.now()
+    if (rows.length > 0 || all) this.#send({ $case: 'report', value: { services: rows.map(fromLoadRow) } })
+  }
+
+  #acknowledge(rows: readonly ServiceUseRow[]): void {
+    if (!this.#isWelcome || this.#version === 0) return
+    this.#send({ $case: 'ack', value: { term: this.#term, version: this.#version, services: rows.map(toUse) } })
+  }
+
+  #send(message: NonNullable<AttachRequest['message']>): void {
+    // Not connected: needs and loads are collected anew for the next leader.
+    if (this.#isWelcome) this.#stream?.write({ message })
+  }
+}

@@ -1,0 +1,130 @@
+import type { InstanceRecord } from '@waiter/schedulers'
+import type { ServiceDefinition } from '@waiter/services'
+import type * as proto from '../generated/waiter/v1/coordinator.ts'
+import type {
+  AssignmentChange,
+  InstanceLease,
+  ServiceBeliefRow,
+  ServiceLeases,
+  ServiceLoadRow,
+  ServiceProblem,
+  ServiceSummary,
+  ServiceUseRow,
+  ServiceView,
+  SourceToken,
+} from './leader-link.ts'
+
+/** Converters between wire messages and what the code works with; the JSON inside comes from our own nodes. */
+
+export function toAssignmentChange(message: proto.Assignment): AssignmentChange {
+  return { isFull: message.full, upserts: message.upserts.map(toServiceLeases), removals: message.removals }
+}
+
+function toServiceLeases(message: proto.ServiceAssignment): ServiceLeases {
+  return {
+    definition: parseDefinition(message.definitionJson),
+    leases: message.instances.map(toLease),
+    summary: toSummary(message.summary),
+  }
+}
+
+export function fromServiceLeases(service: ServiceLeases): proto.ServiceAssignment {
+  return {
+    serviceId: service.definition.id,
+    definitionJson: JSON.stringify(service.definition),
+    instances: service.leases.map(lease => ({
+      ...lease,
+      // Schedulers know the start to the microsecond; the wire carries whole milliseconds.
+      startedAtMs: Math.round(lease.startedAtMs),
+      extraPorts: [...lease.extraPorts],
+      logDirectory: lease.logDirectory ?? '',
+    })),
+    summary: fromSummary(service.summary),
+  }
+}
+
+function toLease(message: proto.AssignedInstance): InstanceLease {
+  return { ...message, logDirectory: message.logDirectory === '' ? null : message.logDirectory }
+}
+
+export function toServiceView(message: proto.ServiceView): ServiceView {
+  return {
+    definition: parseDefinition(message.definitionJson),
+    summary: toSummary(message.summary),
+    instances: JSON.parse(message.instancesJson) as InstanceRecord[],
+    scaling: JSON.parse(message.scalingJson) as Record<string, unknown>,
+  }
+}
+
+export function fromServiceView(view: ServiceView): proto.ServiceView {
+  return {
+    serviceId: view.definition.id,
+    definitionJson: JSON.stringify(view.definition),
+    summary: fromSummary(view.summary),
+    instancesJson: JSON.stringify(view.instances),
+    scalingJson: JSON.stringify(view.scaling),
+  }
+}
+
+export function fromLoadRow(row: ServiceLoadRow): proto.ServiceLoad {
+  return { ...row, instances: row.instances.map(instance => ({ ...instance })) }
+}
+
+export function toUse(row: ServiceUseRow): proto.ServiceUse {
+  return { serviceId: row.serviceId, instances: row.instances.map(instance => ({ ...instance })) }
+}
+
+export function toBelief(row: ServiceBeliefRow): proto.ServiceBelief {
+  return { serviceId: row.serviceId, instances: row.instances.map(instance => ({ ...instance })) }
+}
+
+export function parseDefinition(json: string): ServiceDefinition {
+  return JSON.parse(json) as ServiceDefinition
+}
+
+export function parseSourceTokens(json: string): SourceToken[] {
+  return JSON.parse(json) as SourceToken[]
+}
+
+function toSummary(message: proto.ServiceSummary | undefined): ServiceSummary {
+  const problem: ServiceProblem | null = message?.deploymentError
+    ? {
+        key: message.deploymentError.key,
+        message: message.deploymentError.message,
+        details: JSON.parse(message.deploymentError.detailsJson) as Record<string, unknown>,
+      }
+    : null
+  return {
+    status: (message?.status ?? 'Inactive') as ServiceSummary['status'],
+    healthy: message?.healthy ?? 0,
+    unhealthy: message?.unhealthy ?? 0,
+    requested: message?.requested ?? 0,
+    scalingState: (message?.scalingState ?? 'stable') as ServiceSummary['scalingState'],
+    problem,
+    sourceTokens: JSON.parse(message?.sourceTokensJson || '[]') as SourceToken[][],
+    outstanding: message?.outstanding ?? 0,
+    total: message?.total ?? 0,
+    lastRequestMs: message?.lastRequestMs ?? 0,
+  }
+}
+
+function fromSummary(summary: ServiceSummary): proto.ServiceSummary {
+  return {
+    status: summary.status,
+    healthy: summary.healthy,
+    unhealthy: summary.unhealthy,
+    requested: summary.requested,
+    scalingState: summary.scalingState,
+    deploymentError: summary.problem
+      ? {
+          key: summary.problem.key,
+          message: summary.problem.message,
+          detailsJson: JSON.stringify(summary.problem.details),
+        }
+      : undefined,
+    sourceTokensJson: JSON.stringify(summary.sourceTokens),
+    outstanding: summary.outstanding,
+    total: summary.total,
+    lastRequestMs: summary.lastRequestMs,
+  }
+}

@@ -1,0 +1,89 @@
+import type { ServerDuplexStream, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js'
+import type { Logger } from '@waiter/base'
+import { fromServiceView, parseDefinition, parseSourceTokens } from '../agent/wire.ts'
+import type {
+  AttachRequest,
+  AttachResponse,
+  CoordinatorServiceServer,
+  DeleteServiceRequest,
+  DeleteServiceResponse,
+  ListLogsRequest,
+  ListLogsResponse,
+  ListServicesRequest,
+  ListServicesResponse,
+} from '../generated/waiter/v1/coordinator.ts'
+import { toServiceError } from '../rpc/call-unary.ts'
+import type { Leader } from './leader.ts'
+import type { RouterSession } from './router-session.ts'
+
+/** Offers the leader to the routers, over gRPC. */
+export function createCoordinatorHandlers(leader: Leader, log: Logger): CoordinatorServiceServer {
+  const unary = async <Response>(callback: sendUnaryData<Response>, work: () => Promise<Response>): Promise<void> => {
+    try {
+      callback(null, await work())
+    } catch (error) {
+      log.warn({ err: error }, 'a call to the leader failed')
+      callback(toServiceError(error))
+    }
+  }
+  return {
+    attach: (call: ServerDuplexStream<AttachRequest, AttachResponse>) => serveRouter(leader, call, log),
+    listServices: (
+      call: ServerUnaryCall<ListServicesRequest, ListServicesResponse>,
+      callback: sendUnaryData<ListServicesResponse>,
+    ) =>
+      void unary(callback, async () => {
+        const view = leader.view(call.request.serviceId === '' ? undefined : call.request.serviceId)
+        return { ...view, services: view.services.map(fromServiceView), routers: [...view.routers] }
+      }),
+    deleteService: (
+      call: ServerUnaryCall<DeleteServiceRequest, DeleteServiceResponse>,
+      callback: sendUnaryData<DeleteServiceResponse>,
+    ) => void unary(callback, async () => ({ deleted: await leader.delete(call.request.serviceId) })),
+    listLogs: (call: ServerUnaryCall<ListLogsRequest, ListLogsResponse>, callback: sendUnaryData<ListLogsResponse>) =>
+      void unary(callback, async () => {
+        const { serviceId, instanceId, path } = call.request
+        return { entriesJson: JSON.stringify(await leader.logs(serviceId, instanceId, path)) }
+      }),
+  }
+}
+
+/** One router's stream: hello first, then reports, needs and acknowledgements. */
+function serveRouter(leader: Leader, call: ServerDuplexStream<AttachRequest, AttachResponse>, log: Logger): void {
+  let session: RouterSession | undefined
+  const leave = (): void => {
+    if (session !== undefined) leader.detach(session)
+    session = undefined
+  }
+  call.on('data', ({ message }: AttachRequest) => {
+    if (message?.$case === 'hello') {
+      session = leader.attach(message.value, {
+        write: response => call.write(response),
+        onDrain: callback => void call.once('drain', callback),
+        end: () => call.end(),
+      })
+      return
+    }
+    if (session === undefined || message === undefined) {
+      log.warn({ message: message?.$case }, 'a stream did not begin with hello; closing it')
+      call.end()
+      return
+    }
+    switch (message.$case) {
+      case 'report':
+        leader.report(session, message.value.services)
+        return
+      case 'needed':
+        leader.need(parseDefinition(message.value.definitionJson), parseSourceTokens(message.value.sourceTokensJson))
+        return
+      case 'ack':
+        leader.acknowledge(session, message.value.version, message.value.services)
+    }
+  })
+  call.on('end', () => {
+    leave()
+    call.end()
+  })
+  call.on('cancelled', leave)
+  call.on('error', leave)
+}

@@ -1,0 +1,355 @@
+import { type InstanceId, type Logger, type RouterId, type ServiceId, type Term, WaiterError } from '@waiter/base'
+import type { ScalingPolicy } from '@waiter/scaling'
+import type { Fence, InstanceRecord, LogEntry, Scheduler, SchedulerEvent, ServiceRecord } from '@waiter/schedulers'
+import type { ServiceDefinition } from '@waiter/services'
+import type { KeyValueStore } from '@waiter/store'
+import type {
+  ClusterView,
+  ServiceBeliefRow,
+  ServiceLoadRow,
+  ServiceUseRow,
+  ServiceView,
+  SourceToken,
+} from '../agent/leader-link.ts'
+import { DueQueue } from './due-queue.ts'
+import type { LeaderClock, LeaderSettings } from './leader-settings.ts'
+import { ManagedService } from './managed-service.ts'
+import { RouterSession, type SessionSource, type SessionStream } from './router-session.ts'
+import { ServiceArchive } from './service-archive.ts'
+import { ServiceReviewer } from './service-reviewer.ts'
+
+/** A service deleted on request gets this long to finish what runs. */
+const DELETE_DRAIN_MS = 5_000
+/** A lost scheduler watch is opened anew after this. */
+const WATCH_RETRY_MS = 1_000
+
+export interface LeaderOptions {
+  readonly leaderId: string
+  readonly term: Term
+  readonly scheduler: Scheduler
+  readonly store: KeyValueStore
+  readonly policy: ScalingPolicy
+  readonly settings: LeaderSettings
+  readonly clock: LeaderClock
+  readonly log: Logger
+}
+
+/** How a router introduces itself. */
+export interface RouterIntroduction {
+  readonly routerId: RouterId
+  readonly httpUrl: string
+  readonly beliefs: readonly ServiceBeliefRow[]
+}
+
+/**
+ * Decides for the whole cluster: hears all routers and the scheduler, keeps the number of instances of every service
+ * right, and says which router may use which instance.
+ *
+ * News only mark services as touched; at the end of the turn each touched service is reviewed once
+ * (`ServiceReviewer`). Between news, a service is reviewed when something about it depends on time; an idle service
+ * costs nothing.
+ */
+export class Leader implements SessionSource {
+  readonly #options: LeaderOptions
+  readonly #fence: Fence
+  readonly #services = new Map<ServiceId, ManagedService>()
+  readonly #sessions = new Map<RouterId, RouterSession>()
+  /** Routers that may be serving although their stream is gone: what cancels their burial. */
+  readonly #missing = new Map<RouterId, () => void>()
+  readonly #touched = new Set<ManagedService>()
+  readonly #due = new DueQueue<ManagedService>()
+  readonly #archive: ServiceArchive
+  readonly #reviewer: ServiceReviewer
+  readonly #stopped = new AbortController()
+  #cancelWake: () => void = () => undefined
+  #wakeAtMs = Number.POSITIVE_INFINITY
+  #isReviewDue = false
+  #isListed = false
+  /** Needs that came before the scheduler's first listing. */
+  readonly #early: { definition: ServiceDefinition; sourceTokens: readonly SourceToken[] }[] = []
+  #resolveListed: () => void = () => undefined
+  /** Resolves when the scheduler has said what runs. */
+  readonly listed: Promise<void>
+
+  constructor(options: LeaderOptions) {
+    this.#options = options
+    this.#fence = { term: options.term }
+    this.#archive = new ServiceArchive(options.store, options.log)
+    this.#reviewer = new ServiceReviewer({
+      ...options,
+      fence: this.#fence,
+      startedAtMs: options.clock.nowMs(),
+      sessions: this.#sessions,
+      touch: service => this.#touch(service),
+      forget: service => this.#forget(service),
+    })
+    this.listed = new Promise(resolve => {
+      this.#resolveListed = resolve
+    })
+  }
+
+  /** Follows the scheduler until `stop`. */
+  async run(): Promise<void> {
+    const { scheduler, log, clock } = this.#options
+    while (!this.#stopped.signal.aborted) {
+      try {
+        for await (const event of scheduler.watch(this.#stopped.signal)) this.#onSchedulerEvent(event)
+      } catch (error) {
+        log.error({ err: error, scheduler: scheduler.name }, 'lost the scheduler; what runs goes on, nothing is scaled')
+      }
+      if (!this.#stopped.signal.aborted) await new Promise<void>(resolve => clock.schedule(WATCH_RETRY_MS, resolve))
+    }
+  }
+
+  stop(): void {
+    this.#stopped.abort()
+    this.#cancelWake()
+    for (const cancel of this.#missing.values()) cancel()
+    for (const session of this.#sessions.values()) session.close()
+  }
+
+  // -- routers ------------------------------------------------------------------------------------------------------
+
+  attach(router: RouterIntroduction, stream: SessionStream): RouterSession {
+    const { routerId, httpUrl, beliefs } = router
+    this.#sessions.get(routerId)?.close()
+    this.#missing.get(routerId)?.()
+    this.#missing.delete(routerId)
+    const session = new RouterSession({ routerId, httpUrl, stream, source: this, term: this.#options.term })
+    this.#sessions.set(routerId, session)
+    const beliefByService = new Map(beliefs.map(row => [row.serviceId, row]))
+    for (const service of this.#services.values()) {
+      const belief = beliefByService.get(service.id)?.instances ?? []
+      service.ledger.routerJoined(routerId, {
+        slotsByInstance: new Map(belief.map(row => [row.instanceId, row.slots])),
+        inUseByInstance: new Map(belief.map(row => [row.instanceId, row.inUse])),
+      })
+      session.markDirty(service.id)
+      this.#touch(service)
+    }
+    session.begin(this.#options.leaderId)
+    this.#options.log.info({ routerId, httpUrl }, 'a router attached')
+    return session
+  }
+
+  detach(session: RouterSession): void {
+    const { routerId } = session
+    if (this.#sessions.get(routerId) !== session) return
+    this.#sessions.delete(routerId)
+    const { settings, clock, log } = this.#options
+    log.warn(
+      { routerId, deadAfterMs: settings.routerDeadAfterMs },
+      'lost a router; its slots stay reserved for a while',
+    )
+    this.#missing.set(
+      routerId,
+      clock.schedule(settings.routerDeadAfterMs, () => this.#bury(routerId)),
+    )
+  }
+
+  report(session: RouterSession, rows: readonly ServiceLoadRow[]): void {
+    for (const row of rows) {
+      const service = this.#services.get(row.serviceId)
+      if (service === undefined) continue
+      const before = service.loads.get(session.routerId)
+      service.loads.set(session.routerId, row)
+      if (before?.outstanding !== row.outstanding || before.lastRequestMs !== row.lastRequestMs)
+        service.lastModifiedMs = this.#options.clock.nowMs()
+      service.ledger.setDemand(session.routerId, row.outstanding)
+      if (row.outstanding > 0) revokeDeletion(service)
+      this.#touch(service)
+    }
+  }
+
+  acknowledge(session: RouterSession, streamVersion: number, rows: readonly ServiceUseRow[]): void {
+    for (const row of rows) {
+      const service = this.#services.get(row.serviceId)
+      const version = session.acknowledgedVersion(row.serviceId, streamVersion)
+      if (service === undefined || version === undefined) continue
+      const inUse = new Map(row.instances.map(({ instanceId, inUse: count }) => [instanceId, count]))
+      if (service.ledger.ack(session.routerId, version, inUse)) this.#touch(service)
+    }
+  }
+
+  /** A request waits for this service somewhere: make sure that it runs. */
+  need(definition: ServiceDefinition, sourceTokens: readonly SourceToken[]): void {
+    if (!this.#isListed) {
+      this.#early.push({ definition, sourceTokens })
+      return
+    }
+    const known = this.#services.get(definition.id)
+    const service = known ?? this.#adopt(definition)
+    if (known === undefined) this.#reviewer.create(service)
+    else if (!revokeDeletion(service)) service.isWantedAgain = true
+    if (service.addSourceTokens(sourceTokens) || known === undefined) this.#archive.save(service)
+    this.#touch(service)
+  }
+
+  leasesFor(serviceId: ServiceId, routerId: RouterId): ReturnType<SessionSource['leasesFor']> {
+    const service = this.#services.get(serviceId)
+    if (service === undefined) return undefined
+    return { leases: service.leasesFor(routerId), version: service.assignments.get(routerId)?.version ?? 0 }
+  }
+
+  // -- people -------------------------------------------------------------------------------------------------------
+
+  view(serviceId?: ServiceId): ClusterView {
+    const wanted = serviceId === undefined ? [...this.#services.values()] : [this.#services.get(serviceId)]
+    return {
+      term: this.#options.term,
+      leaderId: this.#options.leaderId,
+      services: wanted.filter(service => service !== undefined).map(viewOf),
+      routers: [...this.#sessions.values()].map(({ routerId, httpUrl }) => ({ routerId, httpUrl })),
+    }
+  }
+
+  /** Lets running requests finish for a moment, then stops every instance. Resolves when it is gone. */
+  async delete(serviceId: ServiceId): Promise<boolean> {
+    const service = this.#services.get(serviceId)
+    if (service === undefined) return false
+    service.deletion ??= {
+      reason: 'deleted on request',
+      drainUntilMs: this.#options.clock.nowMs() + DELETE_DRAIN_MS,
+      isRevocable: false,
+      isStarted: false,
+    }
+    this.#touch(service)
+    await service.gone
+    return true
+  }
+
+  async logs(serviceId: ServiceId, instanceId: InstanceId, path: string): Promise<readonly LogEntry[]> {
+    if (!this.#services.get(serviceId)?.instances.has(instanceId))
+      throw new WaiterError(`no such instance: ${instanceId}`, { code: 'WTR_NO_SUCH_INSTANCE', status: 404 })
+    return await this.#options.scheduler.logs({ serviceId, instanceId }, path)
+  }
+
+  // -- the scheduler ------------------------------------------------------------------------------------------------
+
+  #onSchedulerEvent(event: SchedulerEvent): void {
+    switch (event.kind) {
+      case 'listing':
+        this.#onListing(event.services)
+        return
+      case 'service': {
+        const service = this.#services.get(event.definition.id)
+        if (service === undefined) return
+        service.requested = event.requested
+        this.#touch(service)
+        return
+      }
+      case 'service-removed':
+        return
+      case 'instance':
+        this.#onInstance(event.instance)
+    }
+  }
+
+  #onListing(listing: readonly ServiceRecord[]): void {
+    const { clock, log } = this.#options
+    const listed = new Set<ServiceId>()
+    for (const { definition, requested, instances } of listing) {
+      listed.add(definition.id)
+      const service = this.#services.get(definition.id) ?? this.#adopt(definition)
+      service.requested = requested
+      service.instances.clear()
+      for (const instance of instances) service.setInstance(instance, clock.nowMs())
+      this.#reviewer.begin(service)
+      this.#touch(service)
+    }
+    for (const service of this.#services.values())
+      if (!listed.has(service.id) && !service.isScaling) this.#forget(service)
+    log.info({ services: listing.length }, 'the scheduler said what runs')
+    if (this.#isListed) return
+    this.#isListed = true
+    for (const { definition, sourceTokens } of this.#early.splice(0)) this.need(definition, sourceTokens)
+    void this.#archive.restore(this.#services, service => this.#touch(service))
+    this.#resolveListed()
+  }
+
+  #onInstance(record: InstanceRecord): void {
+    const service = this.#services.get(record.serviceId)
+    if (service === undefined) return
+    service.setInstance(record, this.#options.clock.nowMs())
+    this.#touch(service)
+  }
+
+  #adopt(definition: ServiceDefinition): ManagedService {
+    const service = new ManagedService(definition, this.#options.clock.nowMs())
+    this.#services.set(service.id, service)
+    for (const routerId of this.#sessions.keys()) service.ledger.routerJoined(routerId)
+    for (const routerId of this.#missing.keys()) service.ledger.routerExpected(routerId)
+    return service
+  }
+
+  #forget(service: ManagedService): void {
+    this.#services.delete(service.id)
+    this.#touched.delete(service)
+    this.#due.delete(service)
+    for (const session of this.#sessions.values()) session.markDirty(service.id)
+    service.resolveGone()
+    if (service.isWantedAgain) this.need(service.definition, service.sourceTokens[0] ?? [])
+  }
+
+  #bury(routerId: RouterId): void {
+    this.#missing.delete(routerId)
+    this.#options.log.warn({ routerId }, 'gave a lost router up; its slots are free')
+    for (const service of this.#services.values()) {
+      service.ledger.routerDead(routerId)
+      service.loads.delete(routerId)
+      service.assignments.delete(routerId)
+      this.#touch(service)
+    }
+  }
+
+  // -- reviews ------------------------------------------------------------------------------------------------------
+
+  #touch(service: ManagedService): void {
+    this.#touched.add(service)
+    if (this.#isReviewDue) return
+    this.#isReviewDue = true
+    this.#options.clock.soon(() => {
+      this.#isReviewDue = false
+      this.#reviewTouched()
+    })
+  }
+
+  #reviewTouched(): void {
+    const nowMs = this.#options.clock.nowMs()
+    for (const service of this.#due.takeDue(nowMs)) this.#touched.add(service)
+    const touched = [...this.#touched]
+    this.#touched.clear()
+    for (const service of touched)
+      if (this.#services.get(service.id) === service) this.#due.set(service, this.#reviewer.review(service, nowMs))
+    this.#armWake()
+  }
+
+  #armWake(): void {
+    const nextAtMs = this.#due.nextAt
+    if (nextAtMs === this.#wakeAtMs) return
+    this.#cancelWake()
+    this.#wakeAtMs = nextAtMs
+    if (nextAtMs === Number.POSITIVE_INFINITY) return
+    const { clock } = this.#options
+    this.#cancelWake = clock.schedule(nextAtMs - clock.nowMs(), () => {
+      this.#wakeAtMs = Number.POSITIVE_INFINITY
+      this.#reviewTouched()
+    })
+  }
+}
+
+/** Somebody wants the service: one that is merely collected stays. @returns false when it is too late for that */
+function revokeDeletion(service: ManagedService): boolean {
+  if (service.deletion?.isRevocable && !service.deletion.isStarted) service.deletion = undefined
+  return service.deletion === undefined
+}
+
+function viewOf(service: ManagedService): ServiceView {
+  const { lastDecision } = service
+  return {
+    definition: service.definition,
+    summary: service.summary(),
+    instances: [...service.instances.values()],
+    scaling: lastDecision === undefined ? {} : { ...lastDecision, removals: Object.fromEntries(service.removals) },
+  }
+}

@@ -1,0 +1,304 @@
+import type { InstanceId, Millis, RouterId, ServiceId } from '@waiter/base'
+import {
+  type DeploymentErrorConfig,
+  decideDeploymentError,
+  decideExpired,
+  type ScaleDecision,
+  type ScaleSnapshot,
+  statusLabel,
+  type VictimCandidate,
+} from '@waiter/scaling'
+import type { InstanceRecord } from '@waiter/schedulers'
+import type { ServiceDefinition } from '@waiter/services'
+import { type LedgerInstance, type RouterAssignment, SlotLedger } from '@waiter/slots'
+import type {
+  InstanceLease,
+  ServiceLeases,
+  ServiceLoadRow,
+  ServiceProblem,
+  ServiceSummary,
+  SourceToken,
+} from '../agent/leader-link.ts'
+
+/** Ended instances that are remembered for people (spec §5.2). */
+const FAILED_MAX = 10
+const KILLED_MAX = 12
+
+/** An instance on its way out: taken away from routers, then stopped. */
+export interface Removal {
+  readonly reason: string
+  readonly sinceMs: Millis
+  isStopping: boolean
+}
+
+/** A service on its way out: taken away from routers, then deleted. */
+export interface Deletion {
+  readonly reason: string
+  /** Until then requests that run may finish. */
+  readonly drainUntilMs: Millis
+  /** A request that comes in time keeps the service. */
+  readonly isRevocable: boolean
+  isStarted: boolean
+}
+
+/** Usage of a service, summed over all routers. */
+export interface Usage {
+  readonly outstanding: number
+  readonly waiting: number
+  readonly total: number
+  readonly lastRequestMs: Millis
+}
+
+/**
+ * What the leader knows of one service. Holds state and derives views of it; decides nothing and acts on nothing.
+ */
+export class ManagedService {
+  readonly id: ServiceId
+  readonly definition: ServiceDefinition
+  readonly ledger: SlotLedger = new SlotLedger()
+  readonly instances: Map<InstanceId, InstanceRecord> = new Map()
+  readonly removals: Map<InstanceId, Removal> = new Map()
+  readonly loads: Map<RouterId, ServiceLoadRow> = new Map()
+  readonly assignments: Map<RouterId, RouterAssignment> = new Map()
+  readonly #sourceTokens = new Map<string, readonly SourceToken[]>()
+  requested = 0
+  /** What the scaling policy keeps between decisions. */
+  memory: unknown
+  lastDecision: (ScaleDecision & { readonly atMs: Millis }) | undefined
+  lastModifiedMs: Millis
+  problem: ServiceProblem | null = null
+  /** Why the scheduler refuses to run it at all, for example because it asks for an image. */
+  refusal: ServiceProblem | null = null
+  /** A call to the scheduler that changes the requested count is under way: the next decision waits for it. */
+  isScaling = false
+  /** Set from the decision to delete until the scheduler has done it. */
+  deletion: Deletion | undefined
+  /** A request came for it meanwhile: it is created anew as soon as it is gone. */
+  isWantedAgain = false
+  #hadHealthyAtMs: Millis
+  #resolveGone: () => void = () => undefined
+  /** Resolves when the service is deleted. */
+  readonly gone: Promise<void>
+
+  constructor(definition: ServiceDefinition, nowMs: Millis) {
+    this.id = definition.id
+    this.definition = definition
+    this.lastModifiedMs = nowMs
+    this.#hadHealthyAtMs = 0
+    this.gone = new Promise(resolve => {
+      this.#resolveGone = resolve
+    })
+  }
+
+  resolveGone(): void {
+    this.#resolveGone()
+  }
+
+  get sourceTokens(): readonly (readonly SourceToken[])[] {
+    return [...this.#sourceTokens.values()]
+  }
+
+  /** @returns true when this way of reaching the service is new */
+  addSourceTokens(tokens: readonly SourceToken[]): boolean {
+    const SOURCES_MAX = 100
+    const key = JSON.stringify(tokens)
+    if (tokens.length === 0 || this.#sourceTokens.has(key)) return false
+    if (this.#sourceTokens.size >= SOURCES_MAX) this.#sourceTokens.delete(this.#sourceTokens.keys().next().value ?? '')
+    this.#sourceTokens.set(key, tokens)
+    return true
+  }
+
+  /** Takes one instance's news. */
+  setInstance(record: InstanceRecord, nowMs: Millis): void {
+    this.instances.set(record.instanceId, record)
+    if (record.state === 'healthy') this.#hadHealthyAtMs = nowMs
+    if (isEnded(record)) {
+      this.removals.delete(record.instanceId)
+      this.#forgetEnded(record.state, record.state === 'failed' ? FAILED_MAX : KILLED_MAX)
+    }
+  }
+
+  /** Running instances that are not on their way out. */
+  staying(): InstanceRecord[] {
+    return [...this.instances.values()].filter(record => !isEnded(record) && !this.removals.has(record.instanceId))
+  }
+
+  get healthyCount(): number {
+    return this.staying().filter(record => record.state === 'healthy').length
+  }
+
+  /** Removals that have not lowered the scheduler's requested count yet. */
+  get pendingRemovals(): number {
+    let count = 0
+    for (const removal of this.removals.values()) if (!removal.isStopping) count += 1
+    return count
+  }
+
+  usage(): Usage {
+    let outstanding = 0
+    let waiting = 0
+    let total = 0
+    let lastRequestMs = 0
+    for (const row of this.loads.values()) {
+      outstanding += row.outstanding
+      waiting += row.waiting
+      total += row.total
+      lastRequestMs = Math.max(lastRequestMs, row.lastRequestMs)
+    }
+    return { outstanding, waiting, total, lastRequestMs }
+  }
+
+  /** Requests in flight on an instance, as routers reported last. */
+  inUse(instanceId: InstanceId): number {
+    let count = 0
+    for (const row of this.loads.values())
+      for (const instance of row.instances) if (instance.instanceId === instanceId) count += instance.inUse
+    return count
+  }
+
+  /** Which instances are to be replaced, and when the next one will be. */
+  expired(nowMs: Millis, suspectAfterFailures: number): { ids: ReadonlySet<InstanceId>; nextMs: Millis } {
+    const suspects = new Set<InstanceId>()
+    for (const row of this.loads.values())
+      for (const { instanceId, consecutiveFailures } of row.instances)
+        if (consecutiveFailures >= suspectAfterFailures) suspects.add(instanceId)
+    const { expired, nextExpiryMs } = decideExpired({
+      instances: this.staying(),
+      nowMs,
+      instanceExpiryMins: this.definition.effective['instance-expiry-mins'],
+      suspects,
+    })
+    return { ids: new Set(expired.map(entry => entry.instanceId)), nextMs: nextExpiryMs }
+  }
+
+  snapshot(expired: ReadonlySet<InstanceId>): ScaleSnapshot {
+    const staying = this.staying()
+    const healthy = staying.filter(record => record.state === 'healthy')
+    const expiredHealthy = healthy.filter(record => expired.has(record.instanceId)).length
+    return {
+      outstanding: this.usage().outstanding,
+      healthy: healthy.length,
+      requested: this.requested - this.pendingRemovals,
+      scheduled: staying.length,
+      expiredHealthy,
+      expiredUnhealthy: expired.size - expiredHealthy,
+    }
+  }
+
+  /** Running instances as the choice of victims sees them. */
+  victimCandidates(expired: ReadonlySet<InstanceId>, nowMs: Millis): VictimCandidate[] {
+    return this.staying().map(record => {
+      const inUse = this.inUse(record.instanceId)
+      return {
+        instanceId: record.instanceId,
+        inUse,
+        // Routers do not report when requests began: now protects them.
+        newestRequestStartedAtMs: inUse === 0 ? null : nowMs,
+        startedAtMs: record.startedAtMs,
+        health: record.state === 'healthy' ? 'healthy' : record.state === 'starting' ? 'starting' : 'unhealthy',
+        isEjected: false,
+        isExpired: expired.has(record.instanceId),
+        isLeaving: false,
+      }
+    })
+  }
+
+  /** Healthy instances to share out among routers. */
+  ledgerInstances(expired: ReadonlySet<InstanceId>): LedgerInstance[] {
+    if (this.deletion !== undefined) return []
+    return this.staying()
+      .filter(record => record.state === 'healthy')
+      .map(record => ({
+        instanceId: record.instanceId,
+        host: record.host,
+        port: record.port,
+        slots: this.definition.effective['concurrency-level'],
+        startedAtMs: record.startedAtMs,
+        expired: expired.has(record.instanceId),
+      }))
+  }
+
+  /** Looks for a reason why nothing comes up. @returns true when the finding changed */
+  reviewProblem(config: DeploymentErrorConfig): boolean {
+    const failed = [...this.instances.values()].filter(
+      record =>
+        record.state === 'failed' && record.healthyAtMs === null && (record.endedAtMs ?? 0) >= this.#hadHealthyAtMs,
+    )
+    const unhealthy = this.staying().filter(record => record.state !== 'healthy')
+    const found = decideDeploymentError({ healthy: this.healthyCount, failed, unhealthy, config })
+    const problem: ServiceProblem | null =
+      found === undefined
+        ? this.refusal
+        : {
+            key: found.code,
+            message: found.message,
+            details: {
+              advice: found.advice,
+              'failed-instances': found.failedInstances,
+              ...(found.newestFailure === null
+                ? {}
+                : {
+                    'instance-id': found.newestFailure.instanceId,
+                    'exit-code': found.newestFailure.exitCode,
+                    'instance-message': found.newestFailure.message,
+                    stderr: found.newestFailure.stderrLines,
+                  }),
+            },
+          }
+    const isSame = JSON.stringify(problem) === JSON.stringify(this.problem)
+    this.problem = problem
+    return !isSame
+  }
+
+  summary(): ServiceSummary {
+    const staying = this.staying()
+    const healthy = this.healthyCount
+    return {
+      status: statusLabel({
+        hasDeploymentError: this.problem !== null,
+        requested: this.requested,
+        scheduled: staying.length,
+        healthy,
+      }),
+      healthy,
+      unhealthy: staying.length - healthy,
+      requested: this.requested,
+      scalingState: this.lastDecision?.label ?? 'stable',
+      problem: this.problem,
+      sourceTokens: this.sourceTokens,
+      ...this.usage(),
+    }
+  }
+
+  /** What one router is to work from. */
+  leasesFor(routerId: RouterId): ServiceLeases {
+    const assigned = this.assignments.get(routerId)?.instances ?? []
+    const leases = assigned.flatMap((instance): InstanceLease[] => {
+      const record = this.instances.get(instance.instanceId)
+      if (record === undefined) return []
+      return [
+        {
+          instanceId: instance.instanceId,
+          host: instance.host,
+          port: instance.port,
+          slots: instance.slots,
+          startedAtMs: instance.startedAtMs,
+          expired: instance.expired === true,
+          extraPorts: record.extraPorts,
+          logDirectory: record.logDirectory,
+        },
+      ]
+    })
+    return { definition: this.definition, leases, summary: this.summary() }
+  }
+
+  #forgetEnded(state: InstanceRecord['state'], keep: number): void {
+    const ended = [...this.instances.values()].filter(record => record.state === state)
+    ended.sort((a, b) => (b.endedAtMs ?? 0) - (a.endedAtMs ?? 0))
+    for (const record of ended.slice(keep)) this.instances.delete(record.instanceId)
+  }
+}
+
+export function isEnded(record: InstanceRecord): boolean {
+  return record.state === 'failed' || record.state === 'killed'
+}

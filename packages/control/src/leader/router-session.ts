@@ -1,0 +1,128 @@
+import type { RouterId, ServiceId, Term } from '@waiter/base'
+import type { ServiceLeases } from '../agent/leader-link.ts'
+import { fromServiceLeases } from '../agent/wire.ts'
+import type { AttachResponse } from '../generated/waiter/v1/coordinator.ts'
+
+/** The sending half of a router's stream. */
+export interface SessionStream {
+  /** False: call `onDrain` back before writing again. */
+  write(response: AttachResponse): boolean
+  onDrain(callback: () => void): void
+  end(): void
+}
+
+/** Where a session takes what it sends. */
+export interface SessionSource {
+  /** The service as this router may use it, with the version of its assignment; undefined: it is gone. */
+  leasesFor(
+    serviceId: ServiceId,
+    routerId: RouterId,
+  ): { readonly leases: ServiceLeases; readonly version: number } | undefined
+}
+
+/**
+ * One attached router. Remembers which services it has to be told about and tells it in batches: however many changes a
+ * loop turn brings, each service travels once, and a router that reads slowly gets the newest state, not a backlog.
+ */
+export class RouterSession {
+  readonly routerId: RouterId
+  readonly httpUrl: string
+  readonly #stream: SessionStream
+  readonly #source: SessionSource
+  readonly #term: Term
+  readonly #dirty = new Set<ServiceId>()
+  /** By service: assignment versions sent, with the stream version that carried them; oldest first. */
+  readonly #sent = new Map<ServiceId, { streamVersion: number; version: number }[]>()
+  #streamVersion = 0
+  #isFull = true
+  #isFlushDue = false
+  #isBlocked = false
+  #isClosed = false
+
+  constructor(options: {
+    readonly routerId: RouterId
+    readonly httpUrl: string
+    readonly stream: SessionStream
+    readonly source: SessionSource
+    readonly term: Term
+  }) {
+    this.routerId = options.routerId
+    this.httpUrl = options.httpUrl
+    this.#stream = options.stream
+    this.#source = options.source
+    this.#term = options.term
+  }
+
+  /** The router must hear of this service (again). */
+  markDirty(serviceId: ServiceId): void {
+    this.#dirty.add(serviceId)
+    this.#scheduleFlush()
+  }
+
+  /** Sends the first, full assignment even when there is nothing to assign. */
+  begin(leaderId: string): void {
+    this.#stream.write({ message: { $case: 'welcome', value: { term: this.#term, leaderId } } })
+    this.#scheduleFlush()
+  }
+
+  /**
+   * Which assignment version of a service the router works from, given the stream version that it acknowledged.
+   * Undefined: none was sent.
+   */
+  acknowledgedVersion(serviceId: ServiceId, streamVersion: number): number | undefined {
+    const sent = this.#sent.get(serviceId)
+    if (sent === undefined) return undefined
+    while (sent.length > 1 && sent[1]!.streamVersion <= streamVersion) sent.shift()
+    const oldest = sent[0]
+    return oldest !== undefined && oldest.streamVersion <= streamVersion ? oldest.version : undefined
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#stream.end()
+  }
+
+  #scheduleFlush(): void {
+    if (this.#isFlushDue || this.#isBlocked || this.#isClosed) return
+    this.#isFlushDue = true
+    setImmediate(() => {
+      this.#isFlushDue = false
+      this.#flush()
+    })
+  }
+
+  #flush(): void {
+    if (this.#isClosed || (this.#dirty.size === 0 && !this.#isFull)) return
+    this.#streamVersion += 1
+    const upserts: ServiceLeases[] = []
+    const removals: ServiceId[] = []
+    for (const serviceId of this.#dirty) {
+      const found = this.#source.leasesFor(serviceId, this.routerId)
+      if (found === undefined) {
+        removals.push(serviceId)
+        this.#sent.delete(serviceId)
+        continue
+      }
+      upserts.push(found.leases)
+      const sent = this.#sent.get(serviceId) ?? []
+      sent.push({ streamVersion: this.#streamVersion, version: found.version })
+      this.#sent.set(serviceId, sent)
+    }
+    this.#dirty.clear()
+    const isFull = this.#isFull
+    this.#isFull = false
+    const value = {
+      term: this.#term,
+      version: this.#streamVersion,
+      full: isFull,
+      upserts: upserts.map(fromServiceLeases),
+      removals,
+    }
+    if (this.#stream.write({ message: { $case: 'assignment', value } })) return
+    this.#isBlocked = true
+    this.#stream.onDrain(() => {
+      this.#isBlocked = false
+      if (this.#dirty.size > 0) this.#scheduleFlush()
+    })
+  }
+}

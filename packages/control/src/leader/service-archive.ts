@@ -1,0 +1,63 @@
+import type { Logger, ServiceId } from '@waiter/base'
+import type { ServiceDescription } from '@waiter/services'
+import type { KeyValueStore } from '@waiter/store'
+import type { SourceToken } from '../agent/leader-link.ts'
+import type { ManagedService } from './managed-service.ts'
+
+/** Where service definitions live in the store. */
+export const SERVICE_PREFIX = 'services/'
+
+/** What is kept of a service beyond its life: how to start it again, and which tokens led to it. */
+interface ArchivedService {
+  readonly core: ServiceDescription
+  readonly 'source-tokens': readonly (readonly SourceToken[])[]
+}
+
+/**
+ * Writes service definitions to the store, in the background: starting an instance never waits for it, since the
+ * scheduler keeps what it needs itself.
+ */
+export class ServiceArchive {
+  readonly #store: KeyValueStore
+  readonly #log: Logger
+
+  constructor(store: KeyValueStore, log: Logger) {
+    this.#store = store
+    this.#log = log
+  }
+
+  save(service: ManagedService): void {
+    const value: ArchivedService = { core: service.definition.core, 'source-tokens': service.sourceTokens }
+    this.#write(SERVICE_PREFIX + service.id, JSON.stringify(value)).catch(error =>
+      this.#log.warn({ err: error, serviceId: service.id }, 'could not record a service definition'),
+    )
+  }
+
+  /** Gives running services back the tokens that led to them. */
+  async restore(
+    services: ReadonlyMap<ServiceId, ManagedService>,
+    onRestored: (service: ManagedService) => void,
+  ): Promise<void> {
+    for (const service of [...services.values()]) {
+      try {
+        const entry = await this.#store.get(SERVICE_PREFIX + service.id)
+        if (entry === undefined) continue
+        const archived = JSON.parse(entry.value) as ArchivedService
+        for (const tokens of archived['source-tokens']) service.addSourceTokens(tokens)
+        onRestored(service)
+      } catch (error) {
+        this.#log.warn({ err: error, serviceId: service.id }, 'could not read what is recorded about a service')
+      }
+    }
+  }
+
+  async #write(key: string, value: string): Promise<void> {
+    const ATTEMPTS_MAX = 5
+    let current = await this.#store.get(key)
+    for (let attempt = 0; attempt < ATTEMPTS_MAX && current?.value !== value; attempt++) {
+      const outcome = await this.#store.compareAndSet(key, current?.version ?? 0, value)
+      if (outcome.kind === 'written') return
+      current = outcome.current
+    }
+  }
+}

@@ -1,0 +1,304 @@
+import { type Logger, type RouterId, WaiterError } from '@waiter/base'
+import {
+  applyLimits,
+  chooseVictims,
+  decideBroken,
+  decideIdle,
+  LINGERING_REQUEST_MS,
+  type ScaleAction,
+  type ScalingPolicy,
+  scaleSpecOf,
+} from '@waiter/scaling'
+import type { Fence, Scheduler } from '@waiter/schedulers'
+import type { LeaderClock, LeaderSettings } from './leader-settings.ts'
+import { isEnded, type ManagedService } from './managed-service.ts'
+import type { RouterSession } from './router-session.ts'
+
+const MS_PER_SECOND = 1_000
+/** A target that moved less than this in one decision has arrived. */
+const TARGET_STILLNESS = 0.001
+/** After the scheduler failed a call, the service is looked at again after this. */
+const RETRY_MS = 1_000
+/** A service that the scheduler refused is offered again after this. */
+const REFUSED_RETRY_MS = 5_000
+/** An idle service that is collected has nothing in flight; a router that does not acknowledge is waited for this long. */
+const COLLECT_DRAIN_MS = 60_000
+
+export interface ReviewerOptions {
+  readonly scheduler: Scheduler
+  readonly policy: ScalingPolicy
+  readonly settings: LeaderSettings
+  readonly clock: LeaderClock
+  readonly log: Logger
+  readonly fence: Fence
+  readonly startedAtMs: number
+  readonly sessions: ReadonlyMap<RouterId, RouterSession>
+  /** Have the service reviewed at the end of the turn. */
+  readonly touch: (service: ManagedService) => void
+  /** The service is gone. */
+  readonly forget: (service: ManagedService) => void
+}
+
+/**
+ * Looks at one service and does what is due: shares its slots out, scales it, stops what is released, deletes it when
+ * nobody wants it. The decisions themselves are pure (`@waiter/scaling`, `@waiter/slots`); this is where they act.
+ */
+export class ServiceReviewer {
+  readonly #options: ReviewerOptions
+
+  constructor(options: ReviewerOptions) {
+    this.#options = options
+  }
+
+  /** Starts a service that does not run yet; at least one instance, at once, whatever the smoothing would say. */
+  create(service: ManagedService): void {
+    const { clock, scheduler, fence, log } = this.#options
+    const count = service.definition.effective['min-instances']
+    service.requested = count
+    this.begin(service)
+    log.info({ serviceId: service.id, count }, 'starting a service: a request asks for it')
+    this.#act(service, 'start', async () => {
+      try {
+        await scheduler.create(service.definition, count, fence)
+        service.refusal = null
+      } catch (error) {
+        if (!(error instanceof WaiterError) || error.retryable) throw error
+        // The user has to change something: say what, to everybody who asks for the service.
+        service.refusal = { key: error.code, message: error.message, details: error.details }
+        clock.schedule(REFUSED_RETRY_MS, () => this.#retryRefused(service))
+      }
+    })
+  }
+
+  /** From now on time counts for the smoothing. */
+  begin(service: ManagedService): void {
+    const nowMs = this.#options.clock.nowMs()
+    service.memory = service.requested
+    service.lastDecision = {
+      target: service.requested,
+      scaleTo: service.requested,
+      amount: 0,
+      label: 'stable',
+      reason: 'First look at this service.',
+      atMs: nowMs,
+    }
+  }
+
+  /** @returns when the service wants to be reviewed again if nothing happens */
+  review(service: ManagedService, nowMs: number): number {
+    const { settings, sessions } = this.#options
+    if (service.reviewProblem(settings.deploymentError)) this.#tellAll(service)
+    const { ids: expired, nextMs: nextExpiryMs } = service.expired(nowMs, settings.suspectAfterFailures)
+    if (service.deletion === undefined) {
+      const nextDecisionMs = this.#decide(service, expired, nowMs)
+      const nextGarbageMs = this.#considerGarbage(service, nowMs)
+      this.#share(service, expired, nowMs)
+      this.#stopReleased(service, nowMs)
+      const nextTurnMs =
+        sessions.size > 1 && service.usage().waiting > 0 ? nowMs + MS_PER_SECOND : Number.POSITIVE_INFINITY
+      const nextDrainMs = service.removals.size > 0 ? nowMs + MS_PER_SECOND : Number.POSITIVE_INFINITY
+      return Math.min(nextDecisionMs, nextGarbageMs, nextExpiryMs, nextTurnMs, nextDrainMs)
+    }
+    this.#share(service, expired, nowMs)
+    this.#deleteWhenReleased(service, nowMs)
+    return service.deletion.isStarted ? Number.POSITIVE_INFINITY : service.deletion.drainUntilMs
+  }
+
+  #tellAll(service: ManagedService): void {
+    for (const session of this.#options.sessions.values()) session.markDirty(service.id)
+  }
+
+  /** Shares the healthy instances out among the routers and tells those whose share changed. */
+  #share(service: ManagedService, expired: ReadonlySet<string>, nowMs: number): void {
+    service.ledger.setInstances(service.ledgerInstances(expired))
+    for (const assignment of service.ledger.rebalance(Math.floor(nowMs / MS_PER_SECOND))) {
+      service.assignments.set(assignment.routerId, assignment)
+      this.#options.sessions.get(assignment.routerId)?.markDirty(service.id)
+    }
+  }
+
+  /** Lets the policy decide, at most once per floor. @returns when it wants to decide again */
+  #decide(service: ManagedService, expired: ReadonlySet<string>, nowMs: number): number {
+    const { settings, policy } = this.#options
+    const last = service.lastDecision
+    if (service.isScaling || service.refusal !== null || last === undefined) return Number.POSITIVE_INFINITY
+    const notBeforeMs = last.atMs + settings.decisionFloorMs
+    if (nowMs < notBeforeMs) return notBeforeMs
+    const { effective } = service.definition
+    const snapshot = service.snapshot(expired)
+    const { decision, memory } = policy.decide({
+      spec: scaleSpecOf(effective, { isStale: false }),
+      snapshot,
+      memory: service.memory,
+      elapsedSeconds: (nowMs - last.atMs) / MS_PER_SECOND,
+    })
+    service.memory = memory
+    service.lastDecision = { ...decision, atMs: nowMs }
+    const candidates = service.victimCandidates(expired, nowMs)
+    const action = applyLimits({
+      decision,
+      requested: snapshot.requested,
+      scheduled: snapshot.scheduled,
+      idle: candidates.filter(candidate => candidate.inUse === 0).length,
+      cpus: effective.cpus,
+      memMb: effective.mem,
+      limits: settings.limits,
+    })
+    this.#apply(service, action, expired, nowMs)
+    const isStill = decision.amount === 0 && Math.abs(decision.target - last.target) < TARGET_STILLNESS
+    return isStill ? Number.POSITIVE_INFINITY : nowMs + settings.decisionIntervalMs
+  }
+
+  #apply(service: ManagedService, action: ScaleAction, expired: ReadonlySet<string>, nowMs: number): void {
+    switch (action.kind) {
+      case 'scale-up':
+        this.#scaleUp(service, action.to, action.reason)
+        return
+      case 'kill':
+        if (nowMs >= this.#options.startedAtMs + this.#options.settings.settleMs)
+          this.#remove(service, action.count, action.reason, expired, nowMs)
+        return
+      case 'lower-request': // What is requested and does not run goes with the next kill: schedulers only lower that way.
+      case 'none':
+        return
+    }
+  }
+
+  /** Takes instances back that were about to go, then starts new ones. */
+  #scaleUp(service: ManagedService, to: number, reason: string): void {
+    const { scheduler, fence, log } = this.#options
+    const wanted = to + service.pendingRemovals
+    let spared = 0
+    for (const [instanceId, removal] of service.removals) {
+      if (removal.isStopping || service.requested - service.pendingRemovals >= to) continue
+      service.removals.delete(instanceId)
+      spared += 1
+    }
+    log.info({ serviceId: service.id, to, spared, reason }, 'scaling up')
+    const target = Math.max(service.requested, wanted - spared)
+    if (target === service.requested) return
+    this.#act(service, 'scale', async () => {
+      await scheduler.scale(service.id, target, fence)
+      service.requested = Math.max(service.requested, target)
+    })
+  }
+
+  /** Chooses who goes and takes them away from the routers; they are stopped once every router has let go. */
+  #remove(service: ManagedService, count: number, reason: string, expired: ReadonlySet<string>, nowMs: number): void {
+    const victims = chooseVictims({
+      instances: service.victimCandidates(expired, nowMs),
+      count,
+      loadBalancing: service.definition.effective['load-balancing'],
+      nowMs,
+      lingeringRequestMs: LINGERING_REQUEST_MS,
+    })
+    if (victims.length === 0) return
+    this.#options.log.info({ serviceId: service.id, victims, reason }, 'scaling down')
+    for (const instanceId of victims) service.removals.set(instanceId, { reason, sinceMs: nowMs, isStopping: false })
+  }
+
+  #stopReleased(service: ManagedService, nowMs: number): void {
+    const { scheduler, fence, settings, log } = this.#options
+    const graceMs = Math.max(
+      settings.killGraceMsMin,
+      service.definition.effective['termination-grace-period-secs'] * MS_PER_SECOND,
+    )
+    for (const [instanceId, removal] of service.removals) {
+      if (removal.isStopping) continue
+      const isOverdue = nowMs >= removal.sinceMs + settings.drainTimeoutMs
+      if (!service.ledger.isReleased(instanceId) && !isOverdue) continue
+      removal.isStopping = true
+      service.requested = Math.max(0, service.requested - 1)
+      scheduler.kill({ serviceId: service.id, instanceId, graceMs, reason: removal.reason }, fence).then(
+        () => this.#options.touch(service),
+        error => {
+          log.error({ err: error, serviceId: service.id, instanceId }, 'could not stop an instance; trying again')
+          service.requested += 1
+          this.#options.clock.schedule(RETRY_MS, () => {
+            removal.isStopping = false
+            this.#options.touch(service)
+          })
+        },
+      )
+    }
+  }
+
+  /** @returns when the service will have been unused, or broken, for long enough */
+  #considerGarbage(service: ManagedService, nowMs: number): number {
+    const { outstanding, lastRequestMs } = service.usage()
+    const { effective } = service.definition
+    const failedHosts = new Set(
+      [...service.instances.values()].filter(record => record.state === 'failed').map(record => record.host),
+    )
+    const verdicts = [
+      decideIdle({
+        usage: { outstanding, lastRequestMs: lastRequestMs || null, lastModifiedMs: service.lastModifiedMs },
+        idleTimeoutMins: effective['idle-timeout-mins'],
+        nowMs,
+      }),
+      decideBroken({
+        healthy: service.healthyCount,
+        failedHosts: failedHosts.size,
+        unchangedSinceMs: service.lastModifiedMs,
+        gracePeriodSecs: effective['grace-period-secs'],
+        config: this.#options.settings.brokenService,
+        nowMs,
+      }),
+    ]
+    let nextMs = Number.POSITIVE_INFINITY
+    for (const verdict of verdicts) {
+      if (verdict.kind === 'keep') nextMs = Math.min(nextMs, verdict.untilMs)
+      else if (service.deletion === undefined) {
+        const settledAtMs = this.#options.startedAtMs + this.#options.settings.settleMs
+        if (nowMs < settledAtMs) return settledAtMs
+        service.deletion = {
+          reason: verdict.reason,
+          drainUntilMs: nowMs + COLLECT_DRAIN_MS,
+          isRevocable: true,
+          isStarted: false,
+        }
+        this.#options.touch(service)
+      }
+    }
+    return nextMs
+  }
+
+  #deleteWhenReleased(service: ManagedService, nowMs: number): void {
+    const { scheduler, fence, log, forget, clock } = this.#options
+    const { deletion } = service
+    if (deletion === undefined || deletion.isStarted || service.isScaling) return
+    const running = [...service.instances.values()].filter(record => !isEnded(record))
+    const isReleased = running.every(record => service.ledger.isReleased(record.instanceId))
+    if (!isReleased && nowMs < deletion.drainUntilMs) return
+    deletion.isStarted = true
+    log.info({ serviceId: service.id, reason: deletion.reason }, 'deleting a service')
+    scheduler.delete(service.id, fence).then(
+      () => forget(service),
+      error => {
+        log.error({ err: error, serviceId: service.id }, 'could not delete a service; trying again')
+        clock.schedule(RETRY_MS, () => {
+          deletion.isStarted = false
+          this.#options.touch(service)
+        })
+      },
+    )
+  }
+
+  #retryRefused(service: ManagedService): void {
+    if (service.deletion === undefined && service.refusal !== null && service.usage().outstanding > 0)
+      this.create(service)
+  }
+
+  /** One change of the requested count at a time; the next decision waits for it. */
+  #act(service: ManagedService, what: string, work: () => Promise<void>): void {
+    service.isScaling = true
+    const done = (): void => {
+      service.isScaling = false
+      this.#options.touch(service)
+    }
+    work().then(done, error => {
+      this.#options.log.error({ err: error, serviceId: service.id, what }, 'the scheduler failed a call; trying again')
+      this.#options.clock.schedule(RETRY_MS, done)
+    })
+  }
+}

@@ -1,0 +1,52 @@
+import { type CallOptions, Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { WaiterError } from '@waiter/base'
+
+/** A call that takes longer than this is answered with an error: a person waits behind it. */
+const CALL_TIMEOUT_MS = 5_000
+
+type Start<Response> = (
+  metadata: Metadata,
+  options: Partial<CallOptions>,
+  callback: (error: ServiceError | null, response: Response) => void,
+) => unknown
+
+/**
+ * Makes one call as a promise.
+ *
+ * @throws WaiterError the far side's own failure, or `WTR_CONTROL_UNREACHABLE` (503, retryable)
+ */
+export function callUnary<Response>(start: Start<Response>, timeoutMs: number = CALL_TIMEOUT_MS): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    start(new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+      if (error === null) resolve(response)
+      else reject(fromServiceError(error))
+    })
+  })
+}
+
+/** A failed call as gRPC tells it: the `WTR_` code leads the text; nothing of the cause travels. */
+export function toServiceError(error: unknown): ServiceError {
+  const isKnown = error instanceof WaiterError
+  const details = isKnown ? `${error.code}: ${error.message}` : 'WTR_INTERNAL: internal error'
+  const code = !isKnown ? status.INTERNAL : error.retryable ? status.UNAVAILABLE : status.FAILED_PRECONDITION
+  return Object.assign(new Error(details), { code, details, metadata: new Metadata() })
+}
+
+/** Rebuilds the failure that the far side described. */
+export function fromServiceError(error: ServiceError): WaiterError {
+  const isUnreachable = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED
+  const [, code, message] = /^(WTR_[A-Z_]+): (.*)$/s.exec(error.details ?? '') ?? []
+  if (code !== undefined && message !== undefined)
+    return new WaiterError(message, {
+      code,
+      status: isUnreachable ? 503 : 400,
+      retryable: isUnreachable,
+      cause: error,
+    })
+  return new WaiterError('no control node answers: tokens and services cannot be changed now, try again shortly', {
+    code: 'WTR_CONTROL_UNREACHABLE',
+    status: 503,
+    retryable: true,
+    cause: error,
+  })
+}

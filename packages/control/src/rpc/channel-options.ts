@@ -1,0 +1,18 @@
+import type { ClientOptions } from '@grpc/grpc-js'
+import type { NodeAuth } from './node-auth.ts'
+import { RPC_MESSAGE_BYTES_MAX } from './rpc-server.ts'
+
+/** Options of every client that talks to a control node: proofs, limits, quick reconnects. */
+export function channelOptions(auth: NodeAuth): ClientOptions {
+  return {
+    interceptors: [auth.clientInterceptor],
+    'grpc.max_receive_message_length': RPC_MESSAGE_BYTES_MAX,
+    'grpc.max_send_message_length': RPC_MESSAGE_BYTES_MAX,
+    // A restarted control process should be found at once, not after gRPC's default back-off of up to two minutes.
+    'grpc.initial_reconnect_backoff_ms': 50,
+    'grpc.min_reconnect_backoff_ms': 50,
+    'grpc.max_reconnect_backoff_ms': 1_000,
+    'grpc.keepalive_time_ms': 10_000,
+    'grpc.keepalive_timeout_ms': 5_000,
+  }
+}

@@ -1,0 +1,56 @@
+import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js'
+import { WaiterError } from '@waiter/base'
+import type { NodeAuth } from './node-auth.ts'
+
+/** Largest message a node accepts: a full assignment of 10,000 services stays below it. */
+export const RPC_MESSAGE_BYTES_MAX: number = 64 * 1024 * 1024
+
+/** A running control-plane listener. */
+export interface RpcServer {
+  /** `127.0.0.1:41234` */
+  readonly address: string
+  /** Ends open streams at once; callers reconnect elsewhere. */
+  close(): void
+}
+
+/** One service to offer: the generated definition and its handlers. */
+export interface RpcService {
+  readonly definition: ServiceDefinition
+  readonly handlers: UntypedServiceImplementation
+}
+
+/**
+ * Opens the control-plane listener. Every call must carry a proof of membership.
+ *
+ * @param bind host and port; port 0 lets the system choose
+ * @throws WaiterError WTR_LISTEN_FAILED when the address is taken or not ours
+ */
+export async function startRpcServer(
+  bind: { readonly host: string; readonly port: number },
+  services: readonly RpcService[],
+  auth: NodeAuth,
+): Promise<RpcServer> {
+  const server = new Server({
+    interceptors: [auth.serverInterceptor],
+    'grpc.max_receive_message_length': RPC_MESSAGE_BYTES_MAX,
+    'grpc.max_send_message_length': RPC_MESSAGE_BYTES_MAX,
+    // A silent peer is noticed in 15 s: a half-open TCP connection would otherwise look alive for minutes.
+    'grpc.keepalive_time_ms': 10_000,
+    'grpc.keepalive_timeout_ms': 5_000,
+    'grpc.so_reuseport': 0,
+  })
+  for (const service of services) server.addService(service.definition, service.handlers)
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(`${bind.host}:${bind.port}`, ServerCredentials.createInsecure(), (error, boundPort) => {
+      if (error === null) resolve(boundPort)
+      else
+        reject(
+          new WaiterError(`cannot listen for nodes on ${bind.host}:${bind.port}: is the port in use?`, {
+            code: 'WTR_LISTEN_FAILED',
+            cause: error,
+          }),
+        )
+    })
+  })
+  return { address: `${bind.host}:${port}`, close: () => server.forceShutdown() }
+}

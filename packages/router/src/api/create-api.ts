@@ -1,0 +1,94 @@
+import type { Exchange, OwnResponse } from '@waiter/proxy'
+import { Hono } from 'hono'
+import { FOREIGN_ORIGIN, isOwnOrigin, toRequestError } from '../pipeline.ts'
+import type { RequestContext } from '../request/request-context.ts'
+import type { ApiEnvironment, ApiParts } from './api-context.ts'
+import { addAppRoutes } from './apps.ts'
+import { addBasicRoutes } from './basic.ts'
+import { addPingRoutes } from './ping.ts'
+import { addStateRoutes } from './state.ts'
+import { addTokenRoutes } from './tokens.ts'
+
+/**
+ * Waiter's REST API (spec §4) on the engine's own exchanges: a connection may carry API calls and proxied requests in
+ * turn. Handlers are ordinary Hono handlers; whatever they throw becomes an error answer with a code.
+ */
+export function createApi(parts: ApiParts): { serve(exchange: Exchange, context: RequestContext): Promise<void> } {
+  const app = new Hono<ApiEnvironment>()
+  addBasicRoutes(app, parts)
+  addTokenRoutes(app, parts)
+  addAppRoutes(app, parts)
+  addStateRoutes(app, parts)
+  addPingRoutes(app, parts)
+  // Errors are rendered by the bridge, which knows the form that the client wants.
+  app.onError(error => {
+    throw error
+  })
+  const isWaiterHost = (host: string): boolean => parts.options.services.waiterHostnames.includes(host)
+
+  const answer = async (exchange: Exchange, context: RequestContext): Promise<OwnResponse | undefined> => {
+    const { head } = exchange
+    const origin = head.get('origin')
+    const isChange = head.method !== 'GET' && head.method !== 'HEAD'
+    if (isChange && origin !== undefined && !isOwnOrigin(origin, isWaiterHost)) {
+      parts.pipeline().answerError(exchange, context, FOREIGN_ORIGIN)
+      return undefined
+    }
+    const headers = new Headers()
+    const waiterHeaders = new Map<string, string>()
+    head.forEach((name, value) => {
+      headers.append(name, value)
+      const lower = name.toLowerCase()
+      if (lower.startsWith('x-waiter-')) waiterHeaders.set(lower.slice('x-waiter-'.length), value)
+    })
+    const query = head.query === null ? '' : `?${head.query}`
+    const method = head.method === 'HEAD' ? 'GET' : head.method
+    const request = new Request(`http://waiter.invalid${head.path}${query}`, { method, headers })
+    const bindings = { exchange, context, requester: parts.options.principal, waiterHeaders }
+    const response = await app.fetch(request, bindings)
+    if (response.status === 404 && response.headers.get('x-waiter-answered') === null) {
+      const isKnown = KNOWN_PATHS.some(pattern => pattern.test(head.path))
+      parts.pipeline().answerError(exchange, context, isKnown ? WRONG_METHOD : NOT_FOUND)
+      return undefined
+    }
+    return await toOwnResponse(response, context)
+  }
+
+  return {
+    serve: async (exchange, context) => {
+      try {
+        const response = await answer(exchange, context)
+        if (response !== undefined && !exchange.isFinished) exchange.respond(response)
+      } catch (error) {
+        const requestError = toRequestError(error)
+        if (requestError.status >= 500) parts.options.log.warn({ err: error, cid: context.cid }, 'an API call failed')
+        parts.pipeline().answerError(exchange, context, requestError)
+      }
+    },
+  }
+}
+
+const NOT_FOUND = { status: 404, message: 'Not found' }
+const WRONG_METHOD = { status: 405, message: 'Invalid request method' }
+/** Paths that exist: for them a call that no route takes has the wrong method. */
+const KNOWN_PATHS: readonly RegExp[] = [
+  /^\/$/,
+  /^\/(?:app-name|service-id|apps|settings|state|status|token|tokens|waiter-ping|waiter-auth|profiles)$/,
+  /^\/apps\/[^/]+(?:\/logs)?$/,
+  /^\/state\/[^/]+$/,
+]
+/** Framing and connection belong to the engine. */
+const ENGINE_HEADERS: ReadonlySet<string> = new Set([
+  'content-length',
+  'transfer-encoding',
+  'connection',
+  'x-waiter-answered',
+])
+
+async function toOwnResponse(response: Response, context: RequestContext): Promise<OwnResponse> {
+  const headers: [string, string][] = [['x-cid', context.cid]]
+  response.headers.forEach((value, name) => {
+    if (!ENGINE_HEADERS.has(name)) headers.push([name, value])
+  })
+  return { status: response.status, headers, body: new Uint8Array(await response.arrayBuffer()) }
+}

@@ -1,0 +1,101 @@
+import { WaiterError } from '@waiter/base'
+import {
+  ADMIN_TOKEN_BODY_LIMITS,
+  chooseTokenNameForPost,
+  chooseTokenNameForRead,
+  parseTokenBody,
+  parseTokenListingQuery,
+  readToken,
+  renderTokenListing,
+  TOKEN_BODY_LIMITS,
+  type TokenRecord,
+} from '@waiter/services'
+import type { Hono } from 'hono'
+import { tokenFailure } from '../tokens/token-service.ts'
+import { type ApiCall, type ApiEnvironment, type ApiParts, includesOf, queryOf } from './api-context.ts'
+
+/** UTF-8 takes up to this many bytes a character. */
+const BYTES_PER_CHARACTER_MAX = 4
+
+/** `/token` and `/tokens` (spec §3). */
+export function addTokenRoutes(app: Hono<ApiEnvironment>, { options, tokens, tokenService }: ApiParts): void {
+  const { services: config, entitlements } = options
+  const nameSources = (call: ApiCall) => ({
+    queryToken: call.req.query('token'),
+    headerToken: call.env.waiterHeaders.get('token'),
+    host: call.env.exchange.head.authority,
+    config,
+  })
+  const requireName = (call: ApiCall): string => {
+    const name = chooseTokenNameForRead(nameSources(call))
+    if (!name.ok) throw tokenFailure(name.error)
+    return name.value
+  }
+
+  app.get('/token', async call => {
+    const name = requireName(call)
+    const include = includesOf(call)
+    const { record } = await tokenService.read(name)
+    const found = readToken(name, record, { metadata: include.has('metadata'), deleted: include.has('deleted') })
+    if (!found.ok) throw tokenFailure(found.error)
+    return call.json(found.value.body, 200, { etag: found.value.etag })
+  })
+
+  app.post('/token', async call => {
+    const updateMode = call.req.query('update-mode')
+    const limits = updateMode === 'admin' ? ADMIN_TOKEN_BODY_LIMITS : TOKEN_BODY_LIMITS
+    const bytes = await call.env.exchange.readBody(limits.charsMax * BYTES_PER_CHARACTER_MAX)
+    const body = parseTokenBody(decodeUtf8(bytes), limits)
+    if (!body.ok) throw tokenFailure(body.error)
+    const token = chooseTokenNameForPost(body.value, nameSources(call))
+    if (!token.ok) throw tokenFailure(token.error)
+    const decision = await tokenService.post({
+      token: token.value,
+      body: body.value,
+      updateMode,
+      ifMatch: call.req.header('if-match'),
+      host: call.env.exchange.head.authority,
+      requester: call.env.requester,
+      nowMs: Date.now(),
+    })
+    return call.json(decision.body, 200, {
+      etag: decision.etag,
+      'x-waiter-operation-result': decision.operationResult,
+    })
+  })
+
+  app.delete('/token', async call => {
+    const ifMatch = call.req.header('if-match')
+    const decision = await tokenService.delete({
+      token: requireName(call),
+      isHardDelete: call.req.query('hard-delete') === 'true',
+      ifMatch,
+      requester: call.env.requester,
+      nowMs: Date.now(),
+    })
+    return call.json(decision.body, 200, {
+      ...(ifMatch === undefined ? {} : { etag: ifMatch }),
+      'x-waiter-operation-result': decision.operationResult,
+    })
+  })
+
+  app.get('/tokens', call => {
+    const query = parseTokenListingQuery(queryOf(call))
+    if (!query.ok) throw tokenFailure(query.error)
+    const records = [...tokens.entries()].map(([name, { record }]): [string, TokenRecord] => [name, record])
+    return call.json(renderTokenListing(records, query.value, { entitlements, config }))
+  })
+}
+
+function decodeUtf8(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (error) {
+    throw new WaiterError('Invalid JSON payload', {
+      code: 'WTR_TOKEN_REFUSED',
+      status: 400,
+      details: { reason: 'The body is not UTF-8.' },
+      cause: error,
+    })
+  }
+}

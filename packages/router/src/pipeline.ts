@@ -1,0 +1,265 @@
+import { WaiterError } from '@waiter/base'
+import type { Exchange, OwnResponse } from '@waiter/proxy'
+import { computeRequestTimeouts, type Descriptor, type RequestTimeouts, type WaiterHeaders } from '@waiter/services'
+import { type ErrorContext, type RequestError, renderRequestError } from './errors/error-response.ts'
+import { classifyRequest } from './request/classify.ts'
+import { DescriptorCache, type Resolution } from './request/descriptor-cache.ts'
+import { ProxiedRequest, type RequestEnvironment } from './request/proxied-request.ts'
+import { contextOf, type RequestContext } from './request/request-context.ts'
+import type { RouterOptions } from './router-options.ts'
+import type { ServiceRuntime } from './services/service-runtime.ts'
+import type { ServiceTable } from './services/service-table.ts'
+import { TOKEN_PREFIX, type TokenReplica } from './tokens/token-replica.ts'
+
+const NO_HEADERS: WaiterHeaders = new Map()
+/** Per-service request lines kept; beyond that they are made anew. */
+const REQUEST_LINES_MAX = 20_000
+
+/** Answers requests to Waiter itself. */
+export interface ApiServer {
+  serve(exchange: Exchange, context: RequestContext): Promise<void>
+}
+
+/**
+ * What happens to every request: Waiter's own API, or find the service and hand the request to it. The path to a
+ * service whose selection is remembered and which has a free slot is synchronous.
+ */
+export class Pipeline {
+  readonly #options: RouterOptions
+  readonly #table: ServiceTable
+  readonly #tokens: TokenReplica
+  readonly #descriptors: DescriptorCache
+  readonly #api: ApiServer
+  readonly #environment: RequestEnvironment
+  readonly #isWaiterHost: (host: string) => boolean
+  /** Timeouts of requests that bring none of their own, by descriptor. */
+  readonly #timeouts = new WeakMap<Descriptor, RequestTimeouts>()
+  readonly #requestLines = new Map<string, string>()
+
+  constructor(options: RouterOptions, parts: { table: ServiceTable; tokens: TokenReplica; api: ApiServer }) {
+    this.#options = options
+    this.#table = parts.table
+    this.#tokens = parts.tokens
+    this.#api = parts.api
+    this.#descriptors = new DescriptorCache({ ...options, config: options.services, tokens: parts.tokens })
+    const hostnames = new Set(options.services.waiterHostnames)
+    this.#isWaiterHost = host => hostnames.has(host)
+    this.#environment = {
+      nowMs: () => performance.now(),
+      connectTimeoutMs: options.connectTimeoutMs,
+      routerId: options.routerId,
+      principal: options.principal,
+      responseLines: options.renderHeader('via', `1.1 ${options.routerId}`),
+      requestLinesOf: runtime => this.#requestLinesOf(runtime.id),
+      needService: (runtime, descriptor) => this.#table.need(runtime, descriptor.tokens),
+      answerError: (request, error) => this.#answerProxied(request, error),
+    }
+  }
+
+  /** Takes one request. */
+  handle(exchange: Exchange): void {
+    const { isApi, waiterHeaders } = classifyRequest(exchange.head, this.#isWaiterHost)
+    if (isApi) {
+      void this.#api.serve(exchange, contextOf(exchange))
+      return
+    }
+    const refusal = this.#refuseForeignOrigin(exchange, waiterHeaders)
+    if (refusal !== undefined) {
+      this.answerError(exchange, contextOf(exchange), refusal)
+      return
+    }
+    const resolution = this.resolve(exchange, waiterHeaders)
+    if (resolution.ok) this.#proxy(exchange, resolution.value, waiterHeaders)
+    else void this.#resolveAgain(exchange, resolution.error, waiterHeaders)
+  }
+
+  /** The service that a request means. */
+  resolve(exchange: Exchange, headers: WaiterHeaders | undefined): Resolution {
+    return this.#descriptors.resolve(exchange.head, headers, this.#options.principal)
+  }
+
+  /** Answers with an error in the form that the client understands. */
+  answerError(
+    exchange: Exchange,
+    context: RequestContext,
+    error: RequestError,
+    about: { serviceId?: string | null; instanceId?: string | null; token?: string | undefined } = {},
+  ): void {
+    exchange.respond(renderError(exchange, error, this.#errorContext(exchange, context, about)))
+  }
+
+  #errorContext(
+    exchange: Exchange,
+    context: RequestContext,
+    about: { serviceId?: string | null; instanceId?: string | null; token?: string | undefined },
+  ): ErrorContext {
+    const { head } = exchange
+    const owner = about.token === undefined ? undefined : this.#tokens.find(about.token)?.record.owner
+    return {
+      cid: context.cid,
+      method: head.method,
+      host: head.authority,
+      path: head.path,
+      query: head.query,
+      accept: head.get('accept'),
+      contentType: head.get('content-type'),
+      principal: this.#options.principal,
+      serviceId: about.serviceId ?? null,
+      instanceId: about.instanceId ?? null,
+      supportInfo: this.#options.supportInfo,
+      timestamp: new Date(),
+      ...(about.token === undefined ? {} : { token: about.token }),
+      ...(owner === undefined ? {} : { serviceOwner: owner }),
+    }
+  }
+
+  #proxy(exchange: Exchange, descriptor: Descriptor, headers: WaiterHeaders | undefined): void {
+    const context = contextOf(exchange)
+    new ProxiedRequest(
+      {
+        exchange,
+        runtime: this.#table.open(descriptor.definition),
+        descriptor,
+        timeouts: this.#timeoutsOf(descriptor, headers),
+        cid: context.cid,
+        isClientCid: context.isClientCid,
+        isDebug: headers?.has('debug') ?? false,
+      },
+      this.#environment,
+    ).start()
+  }
+
+  /** A token that this router does not know may have been written through another a moment ago: asks the store. */
+  async #resolveAgain(
+    exchange: Exchange,
+    error: Extract<Resolution, { ok: false }>['error'],
+    headers: WaiterHeaders | undefined,
+  ): Promise<void> {
+    const context = contextOf(exchange)
+    const token = headers?.get('token') ?? exchange.head.host
+    try {
+      const mayBeNew = error.kind === 'token-not-found' || (error.kind === 'unknown-service' && token !== '')
+      if (mayBeNew && (await this.#learnTokens(token))) {
+        const resolution = this.resolve(exchange, headers)
+        if (resolution.ok) {
+          if (!exchange.isFinished) this.#proxy(exchange, resolution.value, headers)
+          return
+        }
+      }
+    } catch (cause) {
+      this.#options.log.warn({ err: cause, token }, 'could not ask the store for a token')
+    }
+    this.answerError(exchange, context, requestErrorOf(error), { token })
+  }
+
+  async #learnTokens(names: string): Promise<boolean> {
+    const TOKENS_MAX = 16
+    let isNews = false
+    for (const name of names.split(',').slice(0, TOKENS_MAX)) {
+      const token = name.trim()
+      if (!/^[A-Za-z][\w.$-]{1,252}$/.test(token)) continue
+      const entry = await this.#options.store.get(TOKEN_PREFIX + token)
+      if (entry === undefined || (this.#tokens.find(token)?.version ?? -1) >= entry.version) continue
+      this.#tokens.learn(token, entry.value, entry.version)
+      isNews = true
+    }
+    return isNews
+  }
+
+  #timeoutsOf(descriptor: Descriptor, headers: WaiterHeaders | undefined): RequestTimeouts {
+    const hasOwn = headers !== undefined && TIMEOUT_HEADERS.some(name => headers.has(name))
+    if (hasOwn) return computeRequestTimeouts({ headers, timeouts: descriptor.timeouts })
+    const known = this.#timeouts.get(descriptor)
+    if (known !== undefined) return known
+    const timeouts = computeRequestTimeouts({ headers: NO_HEADERS, timeouts: descriptor.timeouts })
+    this.#timeouts.set(descriptor, timeouts)
+    return timeouts
+  }
+
+  /** `authorization`, principal and `via` (spec §1.5): the same for every request of a service. */
+  #requestLinesOf(serviceId: string): string {
+    const known = this.#requestLines.get(serviceId)
+    if (known !== undefined) return known
+    const { renderHeader, passwordFor, principal, routerId } = this.#options
+    const user = principal.split(/[@/]/, 1)[0] ?? principal
+    const credentials = Buffer.from(`waiter:${passwordFor(serviceId)}`).toString('base64')
+    const lines =
+      renderHeader('authorization', `Basic ${credentials}`) +
+      renderHeader('x-waiter-auth-principal', user) +
+      renderHeader('x-waiter-authenticated-principal', principal) +
+      renderHeader('via', `1.1 ${routerId}`)
+    if (this.#requestLines.size >= REQUEST_LINES_MAX) this.#requestLines.clear()
+    this.#requestLines.set(serviceId, lines)
+    return lines
+  }
+
+  /**
+   * A web page of another origin must not start commands here: requests with description headers are taken from
+   * Waiter's own pages and from programs (which send no `origin`) only.
+   */
+  #refuseForeignOrigin(exchange: Exchange, headers: WaiterHeaders | undefined): RequestError | undefined {
+    const origin = exchange.head.get('origin')
+    if (origin === undefined || headers === undefined) return undefined
+    return isOwnOrigin(origin, this.#isWaiterHost) ? undefined : FOREIGN_ORIGIN
+  }
+
+  #answerProxied(request: ProxiedRequest, error: RequestError): void {
+    const { exchange, runtime, descriptor, cid, isClientCid } = request.parts
+    this.answerError(exchange, { cid, isClientCid }, error, {
+      serviceId: runtime.id,
+      instanceId: request.instanceId,
+      token: descriptor.tokens[0]?.token,
+    })
+  }
+}
+
+const TIMEOUT_HEADERS = [
+  'timeout',
+  'queue-timeout',
+  'streaming-timeout',
+  'async-request-timeout',
+  'async-check-interval',
+]
+
+/** A browser sent the request from a page that is not Waiter's. */
+export const FOREIGN_ORIGIN: RequestError = {
+  status: 403,
+  message: 'Cross-origin request not allowed',
+  errorClass: 'waiter.CorsRequestForbidden',
+}
+
+/** Does a browser's `origin` belong to Waiter itself? */
+export function isOwnOrigin(origin: string, isWaiterHost: (host: string) => boolean): boolean {
+  const host = /^https?:\/\/(\[[0-9a-f:.]+\]|[^/:]+)(?::\d+)?$/i.exec(origin)?.[1]
+  return host !== undefined && isWaiterHost(host.toLowerCase())
+}
+
+function requestErrorOf(error: Extract<Resolution, { ok: false }>['error']): RequestError {
+  return {
+    status: error.status,
+    message: error.message,
+    details: error.details,
+    ...(error.errorClass === undefined ? {} : { errorClass: error.errorClass }),
+    ...(error.errorClass === 'waiter.Maintenance' ? { title: `${error.details.token} is Down For Maintenance` } : {}),
+  }
+}
+
+function renderError(exchange: Exchange, error: RequestError, context: ErrorContext): OwnResponse {
+  try {
+    return renderRequestError(error, context)
+  } catch {
+    // Details that cannot be rendered must not cost the client its answer.
+    return {
+      status: error.status,
+      headers: [['content-type', 'text/plain']],
+      body: `${error.status} ${exchange.head.method}\n`,
+    }
+  }
+}
+
+/** Makes a request error of whatever was thrown; unknown things become a 500 without their text. */
+export function toRequestError(error: unknown): RequestError {
+  if (error instanceof WaiterError)
+    return { status: error.status, message: error.message, details: { ...error.details, code: error.code } }
+  return { status: 500, message: 'Internal error: see the router log', details: { code: 'WTR_INTERNAL' } }
+}

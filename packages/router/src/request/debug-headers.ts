@@ -1,0 +1,47 @@
+import { renderHeader } from '@waiter/proxy'
+import type { ProxiedRequest, RequestEnvironment } from './proxied-request.ts'
+
+const NS_PER_MS = 1_000_000
+
+/** Response headers for `x-waiter-debug` that are known when the request is forwarded (spec §1.6). */
+export function debugRequestLines(
+  request: ProxiedRequest,
+  environment: Pick<RequestEnvironment, 'principal' | 'routerId'>,
+  grantedAtMs: number,
+): string {
+  const { exchange, runtime, timeouts, cid } = request.parts
+  const lease = request.lease
+  const protocol = `HTTP/${exchange.head.httpVersion}`
+  const facts: Record<string, string | number | undefined | null> = {
+    'x-waiter-auth-method': 'single-user',
+    'x-waiter-auth-principal': environment.principal,
+    'x-waiter-auth-user': environment.principal,
+    'x-waiter-client-protocol': protocol,
+    'x-waiter-internal-protocol': protocol,
+    'x-waiter-request-date': new Date().toUTCString(),
+    'x-waiter-request-id': `${cid}-http`,
+    'x-waiter-router-id': environment.routerId,
+    'x-waiter-service-id': runtime.id,
+    'x-waiter-backend-id': request.instanceId,
+    'x-waiter-backend-host': lease?.host,
+    'x-waiter-backend-port': lease?.port,
+    'x-waiter-backend-proto': runtime.definition.effective['backend-proto'],
+    'x-waiter-backend-directory': lease?.logDirectory,
+    'x-waiter-backend-log-url': lease?.logDirectory
+      ? `/apps/${runtime.id}/logs?instance-id=${request.instanceId}&host=${lease.host}`
+      : null,
+    'x-waiter-get-available-instance-ns': Math.round((grantedAtMs - exchange.arrivedAtMs) * NS_PER_MS),
+    'x-waiter-queue-timeout-ms': timeouts.queueTimeoutMs,
+    'x-waiter-socket-timeout-ms': timeouts.socketTimeoutMs,
+    'x-waiter-streaming-timeout-ms': timeouts.streamingTimeoutMs,
+  }
+  let lines = ''
+  for (const [name, value] of Object.entries(facts))
+    if (value !== undefined && value !== null) lines += renderHeader(name, String(value))
+  return lines
+}
+
+/** What is known only once the backend answers. */
+export function debugResponseLines(backendResponseMs: number): string {
+  return renderHeader('x-waiter-backend-response-ns', String(Math.round(backendResponseMs * NS_PER_MS)))
+}

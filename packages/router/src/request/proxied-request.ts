@@ -1,0 +1,249 @@
+import type { InstanceLease } from '@waiter/control'
+import type { Exchange, ForwardTarget, Outcome } from '@waiter/proxy'
+import type { Descriptor, RequestTimeouts } from '@waiter/services'
+import { type QueueFailure, type ReleaseStatus, type Slot, Waiter } from '@waiter/slots'
+import type { RequestError } from '../errors/error-response.ts'
+import type { ServiceRuntime } from '../services/service-runtime.ts'
+import { debugRequestLines, debugResponseLines } from './debug-headers.ts'
+import { queueTimeoutError, serviceFailureError } from './request-errors.ts'
+
+/** Connections that nothing was sent on may be replaced this often: an instance that just died is gone within that. */
+const UNSENT_ATTEMPTS_MAX = 10
+/** An idempotent request whose connection died without a response byte is tried once more. */
+const UNANSWERED_ATTEMPTS_MAX = 1
+/** Served before requests that came later: it has waited already. */
+const RETRY_PRIORITY = 1
+
+/** What every request of this router shares. */
+export interface RequestEnvironment {
+  readonly nowMs: () => number
+  readonly connectTimeoutMs: number
+  readonly routerId: string
+  readonly principal: string
+  /** `via` and the like: the same for every response of this router. */
+  readonly responseLines: string
+  /** `authorization`, principal, `via`: the same for every request of a service. */
+  requestLinesOf(runtime: ServiceRuntime): string
+  needService(runtime: ServiceRuntime, descriptor: Descriptor): void
+  answerError(request: ProxiedRequest, error: RequestError): void
+}
+
+/** What one request is about. */
+export interface ProxiedRequestParts {
+  readonly exchange: Exchange
+  readonly runtime: ServiceRuntime
+  readonly descriptor: Descriptor
+  readonly timeouts: RequestTimeouts
+  readonly cid: string
+  readonly isClientCid: boolean
+  readonly isDebug: boolean
+}
+
+/**
+ * One request on its way through this router: gets a slot at once or waits for one, is forwarded, and gives the slot
+ * back with what became of it (spec §1.4). With a free slot all of this happens before `start` returns.
+ */
+export class ProxiedRequest extends Waiter {
+  readonly parts: ProxiedRequestParts
+  readonly #environment: RequestEnvironment
+  readonly #deadlineMs: number
+  #slot: Slot | undefined
+  #grantedAtMs = 0
+  #unsentAttempts = 0
+  #unansweredAttempts = 0
+  #isOver = false
+
+  constructor(parts: ProxiedRequestParts, environment: RequestEnvironment) {
+    super()
+    this.parts = parts
+    this.#environment = environment
+    this.#deadlineMs = parts.exchange.arrivedAtMs + parts.timeouts.queueTimeoutMs
+  }
+
+  /** The instance that serves it, once there is one. */
+  get lease(): InstanceLease | undefined {
+    return this.#slot && this.parts.runtime.leases.get(this.#slot.instanceId)
+  }
+
+  get instanceId(): string | null {
+    return this.#slot?.instanceId ?? null
+  }
+
+  start(): void {
+    const { runtime, exchange } = this.parts
+    runtime.accept()
+    exchange.onClientGone = () => this.#onClientGone()
+    const slot = runtime.machine.reserve(this.#environment.nowMs())
+    if (slot === undefined) this.#wait(0)
+    else this.granted(slot)
+  }
+
+  granted(slot: Slot): void {
+    this.#slot = slot
+    this.#grantedAtMs = this.#environment.nowMs()
+    this.parts.exchange.forward(this.#target(slot))
+  }
+
+  failed(failure: QueueFailure): void {
+    const { runtime } = this.parts
+    switch (failure.kind) {
+      case 'queue-timeout':
+        this.#fail(queueTimeoutError(runtime, this.parts.timeouts.queueTimeoutMs), 'generic-error')
+        return
+      case 'queue-full':
+        this.#fail(
+          {
+            status: 503,
+            message: 'Max queue length exceeded',
+            errorClass: 'waiter.QueueLength',
+            details: {
+              'current-queue-length': runtime.machine.waiting,
+              'max-queue-length': failure.maxQueueLength,
+              'outstanding-requests': runtime.counts.outstanding,
+              'service-id': runtime.id,
+            },
+          },
+          'generic-error',
+        )
+        return
+      case 'service-failure':
+        this.#fail(serviceFailureError(runtime, failure.failure), 'generic-error')
+    }
+  }
+
+  #wait(priority: number): void {
+    const { runtime, descriptor } = this.parts
+    const refusal = runtime.machine.enqueue(this, this.#deadlineMs, priority)
+    if (refusal !== undefined) {
+      this.failed(refusal)
+      return
+    }
+    if (!this.isWaiting) return
+    runtime.armTimer()
+    if (runtime.leases.size === 0) this.#environment.needService(runtime, descriptor)
+  }
+
+  #target(slot: Slot): ForwardTarget {
+    const { runtime, timeouts, cid, isClientCid, isDebug } = this.parts
+    const environment = this.#environment
+    const target: ForwardTarget = {
+      host: slot.host,
+      port: slot.port,
+      extraRequestHead: isClientCid
+        ? environment.requestLinesOf(runtime)
+        : `${environment.requestLinesOf(runtime)}x-cid: ${cid}\r\n`,
+      extraResponseHead: `${environment.responseLines}x-cid: ${cid}\r\n${isDebug ? this.#debugLines() : ''}`,
+      connectTimeoutMs: environment.connectTimeoutMs,
+      responseTimeoutMs: timeouts.socketTimeoutMs,
+      streamIdleTimeoutMs: timeouts.streamingTimeoutMs,
+      tunnelIdleTimeoutMs: timeouts.socketTimeoutMs,
+      onOutcome: outcome => this.#onOutcome(slot, outcome),
+      ...(isDebug ? { lateResponseHead: () => this.#lateDebugLines() } : {}),
+    }
+    return target
+  }
+
+  #debugLines(): string {
+    return debugRequestLines(this, this.#environment, this.#grantedAtMs)
+  }
+
+  #lateDebugLines(): string {
+    return debugResponseLines(this.#environment.nowMs() - this.#grantedAtMs)
+  }
+
+  #onOutcome(slot: Slot, outcome: Outcome): void {
+    switch (outcome.kind) {
+      case 'completed':
+        this.#end(slot, outcome.status === 503 ? 'instance-busy' : 'success', 'successful')
+        return
+      case 'not-sent':
+        this.#retryUnsent(slot, outcome)
+        return
+      case 'failed-before-response':
+        this.#retryUnanswered(slot, outcome)
+        return
+      case 'response-timeout':
+        this.#endWithError(slot, 'instance-error', {
+          status: 504,
+          message: 'Request to service backend timed out',
+          details: { 'timeout-ms': this.parts.timeouts.socketTimeoutMs, 'service-id': this.parts.runtime.id },
+        })
+        return
+      case 'failed-mid-response':
+        this.#end(slot, 'instance-error', 'instance-error')
+        return
+      case 'client-gone':
+      case 'client-stalled':
+      case 'client-malformed':
+        this.#end(slot, 'client-error', 'client-error')
+        return
+      case 'aborted':
+        this.#end(slot, 'generic-error', 'generic-error')
+    }
+  }
+
+  /** Nothing reached a backend: any other instance may have it, whatever the method. */
+  #retryUnsent(slot: Slot, outcome: Extract<Outcome, { kind: 'not-sent' }>): void {
+    this.#unsentAttempts += 1
+    const mayRetry = this.#unsentAttempts <= UNSENT_ATTEMPTS_MAX && this.#environment.nowMs() < this.#deadlineMs
+    if (!mayRetry) {
+      this.#endWithError(slot, 'connect-failed', {
+        status: 502,
+        message: 'Request failed to connect to service backend',
+        details: { attempts: this.#unsentAttempts, reason: outcome.code, 'service-id': this.parts.runtime.id },
+      })
+      return
+    }
+    this.#slot = undefined
+    this.parts.runtime.release(slot, outcome.reason === 'stale' ? 'unused' : 'connect-failed')
+    this.#wait(RETRY_PRIORITY)
+  }
+
+  #retryUnanswered(slot: Slot, outcome: Extract<Outcome, { kind: 'failed-before-response' }>): void {
+    this.#unansweredAttempts += 1
+    if (outcome.retryable && this.#unansweredAttempts <= UNANSWERED_ATTEMPTS_MAX) {
+      this.#slot = undefined
+      this.parts.runtime.release(slot, 'instance-error')
+      this.#wait(RETRY_PRIORITY)
+      return
+    }
+    this.#endWithError(slot, 'instance-error', {
+      status: 502,
+      message: 'Request to service backend failed',
+      details: { reason: outcome.reason, 'service-id': this.parts.runtime.id },
+    })
+  }
+
+  #onClientGone(): void {
+    // Once forwarded, the engine reports an outcome; only a request that waits ends here.
+    if (this.parts.runtime.machine.cancel(this)) {
+      this.parts.runtime.armTimer()
+      this.#finish('client-error')
+    }
+  }
+
+  #endWithError(slot: Slot, status: ReleaseStatus, error: RequestError): void {
+    this.#environment.answerError(this, error)
+    this.#end(slot, status, 'instance-error')
+  }
+
+  #end(slot: Slot, status: ReleaseStatus, count: CountName): void {
+    if (this.#isOver) return
+    this.#finish(count)
+    this.parts.runtime.release(slot, status)
+  }
+
+  #fail(error: RequestError, count: CountName): void {
+    if (this.#isOver) return
+    this.#environment.answerError(this, error)
+    this.#finish(count)
+  }
+
+  #finish(count: CountName): void {
+    this.#isOver = true
+    this.parts.runtime.counts[count] += 1
+    this.parts.runtime.finish()
+  }
+}
+
+type CountName = 'successful' | 'client-error' | 'generic-error' | 'instance-error'

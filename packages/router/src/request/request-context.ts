@@ -1,0 +1,29 @@
+import { randomBytes } from 'node:crypto'
+import type { Exchange } from '@waiter/proxy'
+
+/** What belongs to one request whatever becomes of it. */
+export interface RequestContext {
+  /** Correlation id: the client's, or one made here. Appears on every answer. */
+  readonly cid: string
+  /** Whether the client sent it (then the backend gets it without our doing). */
+  readonly isClientCid: boolean
+}
+
+/** What a correlation id may look like; anything else is replaced, since it goes into logs and headers. */
+const CID = /^[\x21-\x7e]{1,256}$/
+/** Random part of this process's ids: a counter alone would repeat after a restart. */
+const ID_BASE = randomBytes(8).toString('hex')
+let counter = 0
+
+/** A request's context from its head. */
+export function contextOf(exchange: Exchange): RequestContext {
+  const given = exchange.head.get('x-cid')
+  if (given !== undefined && CID.test(given)) return { cid: given, isClientCid: true }
+  return { cid: nextRequestId(), isClientCid: false }
+}
+
+/** Unique for this process and, by its random base, in practice everywhere. */
+export function nextRequestId(): string {
+  counter += 1
+  return `${counter.toString(16)}-${ID_BASE}`
+}

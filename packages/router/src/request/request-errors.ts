@@ -1,0 +1,41 @@
+import type { ServiceFailure } from '@waiter/slots'
+import type { RequestError } from '../errors/error-response.ts'
+import type { ServiceRuntime } from '../services/service-runtime.ts'
+
+/** No slot came in time (spec §1.7): says how long it waited and where to look. */
+export function queueTimeoutError(runtime: ServiceRuntime, queueTimeoutMs: number): RequestError {
+  const { summary, machine, counts } = runtime
+  const slots = machine.counts()
+  const hints = [
+    summary !== undefined && summary.healthy === 0 && summary.unhealthy > 0
+      ? ' Check that your service is able to start properly!'
+      : '',
+    counts.outstanding > 0 && (summary?.healthy ?? 0) > 0 ? ' Check that your service is able to scale properly!' : '',
+  ]
+  return {
+    status: 503,
+    message: `After ${Math.round(queueTimeoutMs / 1000)} seconds, no instance available to handle request.${hints.join('')}`,
+    errorClass: 'waiter.RequestTimeout',
+    details: {
+      'outstanding-requests': counts.outstanding,
+      'requests-waiting-to-stream': 0,
+      'service-id': runtime.id,
+      'slots-assigned': slots.slotsAssigned,
+      'slots-available': slots.slotsAvailable,
+      'slots-in-use': slots.slotsInUse,
+      'waiting-for-available-instance': slots.waiting,
+      'work-stealing-offers-received': 0,
+      'work-stealing-offers-sent': 0,
+    },
+  }
+}
+
+/** The service cannot run: the reason in one sentence, what the newest failed instance left behind as details. */
+export function serviceFailureError(runtime: ServiceRuntime, failure: ServiceFailure): RequestError {
+  return {
+    status: 503,
+    message: `Deployment error: ${failure.message}`,
+    errorClass: 'waiter.DeploymentError',
+    details: { ...failure.details, 'deployment-error': failure.code, 'service-id': runtime.id },
+  }
+}

@@ -1,0 +1,29 @@
+import type { Logger } from '@waiter/base'
+import type { ProxyServer, ProxyServerOptions } from '@waiter/proxy'
+import type { Entitlements, ServicesConfig } from '@waiter/services'
+import type { EjectionConfig } from '@waiter/slots'
+import type { KeyValueStore } from '@waiter/store'
+import type { SupportInfo } from './errors/error-response.ts'
+
+/** What a router is made of; the composition root fills it in. */
+export interface RouterOptions {
+  readonly routerId: string
+  readonly nodeId: string
+  readonly services: ServicesConfig
+  readonly entitlements: Entitlements
+  /** In one-user mode: the user that everybody is. */
+  readonly principal: string
+  readonly store: KeyValueStore
+  readonly createProxyServer: (options: ProxyServerOptions) => ProxyServer
+  readonly renderHeader: (name: string, value: string) => string
+  readonly ejection: EjectionConfig
+  readonly connectTimeoutMs: number
+  readonly clientIdleTimeoutMs: number
+  /** Password of user `waiter` towards instances of a service. */
+  readonly passwordFor: (serviceId: string) => string
+  readonly supportInfo: readonly SupportInfo[]
+  /** Effective configuration for `/settings`, secrets already hidden. */
+  readonly settings: Readonly<Record<string, unknown>>
+  readonly version: string
+  readonly log: Logger
+}

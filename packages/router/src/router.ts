@@ -1,0 +1,81 @@
+import { randomInt } from 'node:crypto'
+import { createPrng } from '@waiter/base'
+import type { LeaderLink } from '@waiter/control'
+import type { ProxyServer } from '@waiter/proxy'
+import { createApi } from './api/create-api.ts'
+import { Pipeline } from './pipeline.ts'
+import type { RouterOptions } from './router-options.ts'
+import { ServiceTable } from './services/service-table.ts'
+import { TokenReplica } from './tokens/token-replica.ts'
+import { TokenService } from './tokens/token-service.ts'
+
+/** Cookies of Waiter's own; backends neither see nor set them (spec §1.5). */
+const OWN_COOKIES = ['x-auth-expires-at=', 'x-waiter-auth=', 'x-waiter-oidc-challenge-']
+
+/** A router: takes clients' requests and serves them, with or without a leader. */
+export interface Router {
+  readonly table: ServiceTable
+  /** @returns the port */
+  listen(options: { host: string; port: number; reusePort?: boolean }): Promise<number>
+  /** Connects it with the leader. */
+  connect(link: LeaderLink): void
+  /** Finishes what runs within `graceMs`. */
+  stop(graceMs: number): Promise<void>
+}
+
+/** Builds a router; it listens when told to. */
+export async function startRouter(options: RouterOptions): Promise<Router> {
+  const tokens = new TokenReplica(options.store, options.log)
+  const following = tokens.run()
+  let proxy: ProxyServer | undefined
+  let link: LeaderLink | undefined
+  const table = new ServiceTable({
+    ejection: options.ejection,
+    random: createPrng(randomInt(2 ** 32)),
+    nowMs: () => performance.now(),
+    onInstanceRetired: (host, port) => proxy?.closeUpstream(host, port),
+  })
+  const api = createApi({
+    options,
+    table,
+    tokens,
+    tokenService: new TokenService({ ...options, replica: tokens }),
+    leader: () => link,
+    pipeline: () => pipeline,
+  })
+  const pipeline = new Pipeline(options, { table, tokens, api })
+  proxy = options.createProxyServer({
+    limits: { clientIdleTimeoutMs: options.clientIdleTimeoutMs },
+    headerPolicy: {
+      dropRequest: { names: ['authorization'], prefixes: ['x-waiter-'] },
+      rewriteRequest: { cookie: withoutOwnCookies },
+      dropResponse: { names: ['x-cid'], prefixes: [] },
+      dropResponseCookiePrefixes: OWN_COOKIES,
+    },
+    onExchange: exchange => pipeline.handle(exchange),
+    log: options.log,
+  })
+  const server = proxy
+  await tokens.ready
+  return {
+    table,
+    listen: async listenOptions => (await server.listen(listenOptions)).port,
+    connect: leaderLink => {
+      link = leaderLink
+      table.connect(leaderLink)
+    },
+    stop: async graceMs => {
+      await server.close(graceMs)
+      link?.close()
+      tokens.stop()
+      await following
+      table.dispose()
+      await options.store.close()
+    },
+  }
+}
+
+function withoutOwnCookies(value: string): string | null {
+  const kept = value.split(';').filter(entry => !OWN_COOKIES.some(prefix => entry.trimStart().startsWith(prefix)))
+  return kept.length === 0 ? null : kept.join(';').trim()
+}

@@ -1,0 +1,159 @@
+import type { InstanceId, ServiceId } from '@waiter/base'
+import type { InstanceLease, ServiceLoadRow, ServiceSummary, SourceToken } from '@waiter/control'
+import type { ServiceDefinition } from '@waiter/services'
+import { type EjectionConfig, type ReleaseStatus, ReservationMachine, type Slot } from '@waiter/slots'
+
+/** What the table that owns a runtime wants to hear. */
+export interface RuntimeListener {
+  /** A figure that the leader hears about changed. */
+  onLoadChange(runtime: ServiceRuntime): void
+  /** A request ended on an instance that was taken away or shrunk. */
+  onReducedUse(runtime: ServiceRuntime): void
+}
+
+export interface RuntimeOptions {
+  readonly ejection: EjectionConfig
+  readonly listener: RuntimeListener
+  /** The source of chance for `random` load balancing. */
+  readonly random: { next(): number; below(bound: number): number }
+  readonly nowMs: () => number
+}
+
+/** Counters of one service on this router (spec §9.1 `request-counts`). */
+export interface RequestCounts {
+  total: number
+  outstanding: number
+  successful: number
+  'client-error': number
+  'generic-error': number
+  'instance-error': number
+}
+
+/**
+ * One service as this router knows it: its reservation machine, what the leader said last, and its counters. Owns the
+ * one timer that the machine needs.
+ */
+export class ServiceRuntime {
+  readonly id: ServiceId
+  readonly machine: ReservationMachine
+  readonly counts: RequestCounts = {
+    total: 0,
+    outstanding: 0,
+    successful: 0,
+    'client-error': 0,
+    'generic-error': 0,
+    'instance-error': 0,
+  }
+  readonly leases: Map<InstanceId, InstanceLease> = new Map()
+  definition: ServiceDefinition
+  sourceTokens: readonly SourceToken[] = []
+  summary: ServiceSummary | undefined
+  lastRequestMs = 0
+  /** The leader took the service away: forgotten once nothing runs here any more. */
+  isRemoved = false
+  readonly #listener: RuntimeListener
+  readonly #nowMs: () => number
+  #timer: NodeJS.Timeout | undefined
+  #timerAtMs: number = Number.POSITIVE_INFINITY
+
+  constructor(definition: ServiceDefinition, options: RuntimeOptions) {
+    this.id = definition.id
+    this.definition = definition
+    this.#listener = options.listener
+    this.#nowMs = options.nowMs
+    this.machine = new ReservationMachine({
+      loadBalancing: definition.effective['load-balancing'],
+      concurrencyLevel: definition.effective['concurrency-level'],
+      ejection: options.ejection,
+      maxQueueLength: definition.effective['max-queue-length'],
+      prng: options.random,
+    })
+  }
+
+  /** A request for this service came in. */
+  accept(): void {
+    this.counts.total += 1
+    this.counts.outstanding += 1
+    this.lastRequestMs = Date.now()
+    this.isRemoved = false
+    this.#listener.onLoadChange(this)
+  }
+
+  /** That request is over, whatever became of it. */
+  finish(): void {
+    this.counts.outstanding -= 1
+    this.#listener.onLoadChange(this)
+  }
+
+  /** Gives a slot back; the next request in the queue gets it at once. */
+  release(slot: Slot, status: ReleaseStatus): void {
+    this.machine.release(slot, status, this.#nowMs())
+    if (slot.isRetired || slot.inUse >= slot.slots) this.#listener.onReducedUse(this)
+    this.armTimer()
+  }
+
+  /** Takes what the leader assigns: which instances, how many slots, and whether anything comes up at all. */
+  apply(definition: ServiceDefinition, leases: readonly InstanceLease[], summary: ServiceSummary | undefined): void {
+    this.definition = definition
+    this.summary = summary
+    this.leases.clear()
+    for (const lease of leases) this.leases.set(lease.instanceId, lease)
+    this.machine.update(leases, this.#nowMs())
+    const problem = summary?.problem
+    if (problem) this.machine.fail({ code: problem.key, message: problem.message, details: problem.details })
+    else this.machine.clearFailure()
+    this.armTimer()
+  }
+
+  /** True when requests wait here for a service of which this router has no instance. */
+  get isNeeded(): boolean {
+    return this.machine.waiting > 0 && this.leases.size === 0
+  }
+
+  loadRow(): ServiceLoadRow {
+    const inUse = this.machine.inUseByInstance()
+    const suspects = new Set(this.machine.suspectInstances())
+    const mentioned = new Set([...inUse.keys(), ...suspects])
+    const failures = new Map(
+      suspects.size === 0
+        ? []
+        : this.machine.instanceStates().map(state => [state.instanceId, state.consecutiveFailures]),
+    )
+    return {
+      serviceId: this.id,
+      outstanding: this.counts.outstanding,
+      waiting: this.machine.waiting,
+      total: this.counts.total,
+      lastRequestMs: this.lastRequestMs,
+      instances: [...mentioned].map(instanceId => ({
+        instanceId,
+        inUse: inUse.get(instanceId) ?? 0,
+        consecutiveFailures: failures.get(instanceId) ?? 0,
+      })),
+    }
+  }
+
+  /** Sets the timer to when the machine wants to be woken (a deadline, the end of an ejection). */
+  armTimer(): void {
+    const wakeAtMs = this.machine.wakeAtMs
+    if (wakeAtMs === this.#timerAtMs) return
+    // A timer that fires too early re-arms itself: moving it later on every change would cost more than it saves.
+    if (this.#timer !== undefined && wakeAtMs > this.#timerAtMs) return
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#timerAtMs = wakeAtMs
+    if (wakeAtMs === Number.POSITIVE_INFINITY) return
+    const TIMER_MS_MAX = 2 ** 31 - 1
+    const delayMs = Math.min(TIMER_MS_MAX, Math.max(0, Math.ceil(wakeAtMs - this.#nowMs())))
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      this.#timerAtMs = Number.POSITIVE_INFINITY
+      this.machine.expire(this.#nowMs())
+      this.armTimer()
+    }, delayMs)
+  }
+
+  dispose(): void {
+    clearTimeout(this.#timer)
+  }
+}

@@ -1,0 +1,161 @@
+import type { ServiceId } from '@waiter/base'
+import type {
+  AgentHost,
+  AssignmentChange,
+  LeaderLink,
+  ServiceBeliefRow,
+  ServiceLoadRow,
+  ServiceUseRow,
+  SourceToken,
+} from '@waiter/control'
+import type { ServiceDefinition } from '@waiter/services'
+import type { EjectionConfig } from '@waiter/slots'
+import { type RuntimeListener, ServiceRuntime } from './service-runtime.ts'
+
+export interface ServiceTableOptions {
+  readonly ejection: EjectionConfig
+  readonly random: { next(): number; below(bound: number): number }
+  readonly nowMs: () => number
+  /** Nothing is assigned from this instance any more: pooled connections to it can go. */
+  readonly onInstanceRetired: (host: string, port: number) => void
+}
+
+/** All services that this router knows: what the leader assigned, and what requests here asked for. */
+export class ServiceTable implements AgentHost, RuntimeListener {
+  readonly #options: ServiceTableOptions
+  readonly #runtimes = new Map<ServiceId, ServiceRuntime>()
+  readonly #dirty = new Set<ServiceRuntime>()
+  /** Services with requests on instances that were taken away or shrunk. */
+  readonly #reduced = new Set<ServiceRuntime>()
+  #link: Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService'> | undefined
+
+  constructor(options: ServiceTableOptions) {
+    this.#options = options
+  }
+
+  /** Connects the table with the leader, once; before that, changes are only remembered. */
+  connect(link: Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService'>): void {
+    this.#link = link
+  }
+
+  get(id: ServiceId): ServiceRuntime | undefined {
+    return this.#runtimes.get(id)
+  }
+
+  values(): IterableIterator<ServiceRuntime> {
+    return this.#runtimes.values()
+  }
+
+  get size(): number {
+    return this.#runtimes.size
+  }
+
+  /** The service's runtime; made when a request names the service for the first time here. */
+  open(definition: ServiceDefinition): ServiceRuntime {
+    const known = this.#runtimes.get(definition.id)
+    if (known !== undefined) return known
+    const { ejection, random, nowMs } = this.#options
+    const runtime = new ServiceRuntime(definition, { ejection, random, nowMs, listener: this })
+    this.#runtimes.set(definition.id, runtime)
+    return runtime
+  }
+
+  /** A request waits and no instance is assigned: the leader must hear of it at once. */
+  need(runtime: ServiceRuntime, sourceTokens: readonly SourceToken[]): void {
+    runtime.sourceTokens = sourceTokens
+    this.#link?.needService(runtime.definition, sourceTokens)
+  }
+
+  onLoadChange(runtime: ServiceRuntime): void {
+    this.#dirty.add(runtime)
+    this.#link?.noteLoadChange()
+  }
+
+  onReducedUse(runtime: ServiceRuntime): void {
+    if (this.#reduced.has(runtime)) this.#link?.noteReducedUse()
+    if (runtime.isRemoved) this.#forgetIfIdle(runtime)
+  }
+
+  applyAssignment(change: AssignmentChange): void {
+    const listed = new Set<ServiceId>()
+    for (const service of change.upserts) {
+      listed.add(service.definition.id)
+      const runtime = this.open(service.definition)
+      runtime.isRemoved = false
+      this.#apply(runtime, () => runtime.apply(service.definition, service.leases, service.summary))
+    }
+    for (const id of change.removals) this.#remove(this.#runtimes.get(id))
+    if (change.isFull) for (const runtime of this.#runtimes.values()) if (!listed.has(runtime.id)) this.#remove(runtime)
+  }
+
+  collectLoads(all: boolean): readonly ServiceLoadRow[] {
+    const rows = [...(all ? this.#runtimes.values() : this.#dirty)].map(runtime => runtime.loadRow())
+    this.#dirty.clear()
+    return rows
+  }
+
+  collectUse(serviceIds: readonly ServiceId[]): readonly ServiceUseRow[] {
+    return serviceIds.map(serviceId => useOf(serviceId, this.#runtimes.get(serviceId)))
+  }
+
+  collectReducedUse(): readonly ServiceUseRow[] {
+    const rows: ServiceUseRow[] = []
+    for (const runtime of this.#reduced) {
+      rows.push(useOf(runtime.id, runtime))
+      if (!isReduced(runtime)) this.#reduced.delete(runtime)
+    }
+    return rows
+  }
+
+  collectBeliefs(): readonly ServiceBeliefRow[] {
+    return [...this.#runtimes.values()].map(runtime => ({
+      serviceId: runtime.id,
+      instances: runtime.machine.instanceStates().map(({ instanceId, slots, inUse }) => ({ instanceId, slots, inUse })),
+    }))
+  }
+
+  collectNeeds(): readonly { definition: ServiceDefinition; sourceTokens: readonly SourceToken[] }[] {
+    return [...this.#runtimes.values()].filter(runtime => runtime.isNeeded)
+  }
+
+  dispose(): void {
+    for (const runtime of this.#runtimes.values()) runtime.dispose()
+  }
+
+  #remove(runtime: ServiceRuntime | undefined): void {
+    if (runtime === undefined) return
+    runtime.isRemoved = true
+    this.#apply(runtime, () => runtime.apply(runtime.definition, [], undefined))
+    this.#forgetIfIdle(runtime)
+  }
+
+  #apply(runtime: ServiceRuntime, change: () => void): void {
+    const before = [...runtime.leases.values()]
+    change()
+    for (const lease of before)
+      if (!runtime.leases.has(lease.instanceId)) this.#options.onInstanceRetired(lease.host, lease.port)
+    if (isReduced(runtime)) this.#reduced.add(runtime)
+    // Whoever waits when the last instance (or the whole service) goes must be heard again.
+    if (runtime.isNeeded) this.#link?.needService(runtime.definition, runtime.sourceTokens)
+  }
+
+  #forgetIfIdle(runtime: ServiceRuntime): void {
+    if (runtime.counts.outstanding > 0) return
+    this.#runtimes.delete(runtime.id)
+    this.#dirty.delete(runtime)
+    this.#reduced.delete(runtime)
+    runtime.dispose()
+  }
+}
+
+/** More runs on some instance than is assigned: it was taken away or shrunk. */
+function isReduced(runtime: ServiceRuntime): boolean {
+  for (const [instanceId, inUse] of runtime.machine.inUseByInstance())
+    if (inUse > (runtime.leases.get(instanceId)?.slots ?? 0)) return true
+  return false
+}
+
+function useOf(serviceId: ServiceId, runtime: ServiceRuntime | undefined): ServiceUseRow {
+  const inUse = runtime?.machine.inUseByInstance() ?? []
+  return { serviceId, instances: [...inUse].map(([instanceId, count]) => ({ instanceId, inUse: count })) }
+}

@@ -1,0 +1,58 @@
+import { readFileSync } from 'node:fs'
+import { WaiterError } from '@waiter/base'
+import { type Document, isNode, LineCounter, parseDocument } from 'yaml'
+import { type Settings, settingsSchema } from './schema.ts'
+
+/** A configuration is written by people; a larger file is a mistake. */
+const CONFIG_BYTES_MAX = 1024 * 1024
+
+/**
+ * Reads and checks the YAML configuration; without a file, the defaults.
+ *
+ * @throws WaiterError WTR_CONFIG naming file, line, key and what would be right
+ */
+export function loadSettings(file: string | undefined): Settings {
+  if (file === undefined) return settingsSchema.parse({})
+  const lines = new LineCounter()
+  const document = parseDocument(readConfig(file), { lineCounter: lines, uniqueKeys: true })
+  const syntaxError = document.errors[0]
+  if (syntaxError !== undefined) {
+    const line = syntaxError.linePos?.[0].line ?? 1
+    throw configError(file, line, syntaxError.message.split('\n')[0] ?? 'not YAML')
+  }
+  const result = settingsSchema.safeParse(document.toJS() ?? {})
+  if (result.success) return result.data
+  const issue = result.error.issues[0]
+  if (issue === undefined) throw configError(file, 1, 'not a configuration')
+  const path = issue.path.map(part => (typeof part === 'symbol' ? String(part) : part))
+  const unknownKey = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined
+  const key = [...path, ...(unknownKey === undefined ? [] : [unknownKey])]
+  const problem = unknownKey === undefined ? issue.message : 'no such key: misspelt, or not supported'
+  throw configError(file, lineOf(document, lines, key), `${key.join('.') || 'the document'}: ${problem}`)
+}
+
+function readConfig(file: string): string {
+  try {
+    const text = readFileSync(file, 'utf8')
+    if (text.length > CONFIG_BYTES_MAX) throw new Error(`larger than ${CONFIG_BYTES_MAX} bytes`)
+    return text
+  } catch (error) {
+    throw new WaiterError(`cannot read the configuration ${file}: ${(error as Error).message}`, {
+      code: 'WTR_CONFIG',
+      cause: error,
+    })
+  }
+}
+
+/** The line of a key, or of the nearest parent that exists. */
+function lineOf(document: Document, lines: LineCounter, key: readonly (string | number)[]): number {
+  for (let length = key.length; length > 0; length--) {
+    const node = document.getIn(key.slice(0, length), true)
+    if (isNode(node) && node.range) return lines.linePos(node.range[0]).line
+  }
+  return 1
+}
+
+function configError(file: string, line: number, problem: string): WaiterError {
+  return new WaiterError(`${file}:${line}: ${problem}`, { code: 'WTR_CONFIG' })
+}

@@ -1,0 +1,140 @@
+import { randomBytes } from 'node:crypto'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { WaiterError } from '@waiter/base'
+
+/** Where one cluster on this machine keeps everything. */
+export interface DataPaths {
+  readonly path: string
+  readonly logs: string
+  readonly store: string
+  readonly scheduler: string
+}
+
+/** The directory, taken for this process. */
+export interface DataDirectory {
+  readonly paths: DataPaths
+  /** Shared by the nodes of the cluster; proves membership. Created once, readable by the owner only. */
+  readonly clusterSecret: string
+  /** Gives the directory back to the next start. */
+  release(): void
+}
+
+const SECRET_BYTES = 32
+
+/**
+ * Makes the directory ready and takes it for this process.
+ *
+ * @throws WaiterError WTR_DATA_DIR when it cannot be written or another Waiter uses it
+ */
+export function openDataDirectory(path: string): DataDirectory {
+  try {
+    for (const name of ['', 'logs', 'store', 'scheduler']) mkdirSync(join(path, name), { recursive: true, mode: 0o700 })
+    const release = takeLock(join(path, 'lock'), path)
+    return {
+      paths: {
+        path,
+        logs: join(path, 'logs'),
+        store: join(path, 'store'),
+        scheduler: join(path, 'scheduler'),
+      },
+      clusterSecret: readOrCreateSecret(join(path, 'cluster-secret')),
+      release,
+    }
+  } catch (error) {
+    if (error instanceof WaiterError) throw error
+    throw new WaiterError(
+      `cannot use the data directory ${path}: ${(error as Error).message}. Choose another with --data-dir DIR`,
+      { code: 'WTR_DATA_DIR', cause: error },
+    )
+  }
+}
+
+/** A lock that a dead owner cannot hold: pid and start time of the owner, compared with /proc. */
+function takeLock(file: string, directory: string): () => void {
+  const owner = readOwner(file)
+  if (owner !== undefined && owner.pid !== process.pid && startTimeOf(owner.pid) === owner.startTime)
+    throw new WaiterError(
+      `the data directory ${directory} is in use by process ${owner.pid}: stop that Waiter or choose another --data-dir`,
+      { code: 'WTR_DATA_DIR' },
+    )
+  const mine = JSON.stringify({ pid: process.pid, startTime: startTimeOf(process.pid) })
+  writeDurably(file, mine, 0o600)
+  return () => {
+    if (readOwner(file)?.pid === process.pid) rmSync(file, { force: true })
+  }
+}
+
+function readOwner(file: string): { pid: number; startTime: string } | undefined {
+  try {
+    const owner: unknown = JSON.parse(readFileSync(file, 'utf8'))
+    if (typeof owner !== 'object' || owner === null || !('pid' in owner) || !('startTime' in owner)) return undefined
+    return typeof owner.pid === 'number' && typeof owner.startTime === 'string'
+      ? { pid: owner.pid, startTime: owner.startTime }
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Field 22 of /proc/PID/stat: distinguishes a process from a later one with the same pid. Undefined: no such process. */
+function startTimeOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const FIELDS_BEFORE_START_TIME = 19
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[FIELDS_BEFORE_START_TIME]
+  } catch {
+    return undefined
+  }
+}
+
+function readOrCreateSecret(file: string): string {
+  if (!existsSync(file)) writeDurably(file, randomBytes(SECRET_BYTES).toString('hex'), 0o600)
+  const secret = readFileSync(file, 'utf8').trim()
+  if (!/^[0-9a-f]{64}$/.test(secret))
+    throw new WaiterError(`${file} is damaged: restore it, or remove it to make a new one (nodes must share it)`, {
+      code: 'WTR_DATA_DIR',
+    })
+  chmodSync(file, 0o600)
+  return secret
+}
+
+/**
+ * The next leader's term: greater than every term used before in this directory, also after a crash.
+ *
+ * @throws WaiterError WTR_DATA_DIR when the file is damaged
+ */
+export function takeNextTerm(file: string): number {
+  const text = existsSync(file) ? readFileSync(file, 'utf8').trim() : '0'
+  if (!/^\d{1,15}$/.test(text))
+    throw new WaiterError(`${file} is damaged: write a number greater than any term in the logs into it`, {
+      code: 'WTR_DATA_DIR',
+    })
+  const term = Number(text) + 1
+  writeDurably(file, String(term), 0o600)
+  return term
+}
+
+/** Whole or not at all, also after a power loss. */
+function writeDurably(file: string, text: string, mode: number): void {
+  const temporary = `${file}.${process.pid}.tmp`
+  const descriptor = openSync(temporary, 'w', mode)
+  try {
+    writeSync(descriptor, text)
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
+  }
+  renameSync(temporary, file)
+}

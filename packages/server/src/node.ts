@@ -1,0 +1,95 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Logger } from '@waiter/base'
+import type { DataPaths } from './data-directory.ts'
+import type { LogTarget } from './logging.ts'
+import type { ChildContext, NodeStart } from './process/messages.ts'
+import { SupervisedChild } from './process/supervised-child.ts'
+
+/** Control traffic stays on this machine. */
+const CONTROL_HOST = '127.0.0.1'
+
+/** One started node: its control process, when it has that role, and its router. */
+export interface RunningNode {
+  readonly id: string
+  readonly pid: number
+  readonly roles: readonly ('control' | 'router')[]
+  /** Where clients send requests. */
+  readonly http: string
+  /** Where nodes reach its control process, or the control process that it follows. */
+  readonly grpc: string
+  stop(graceMs: number): Promise<void>
+}
+
+/**
+ * Starts one node. Control side and router are processes of their own, so that a burst of proxy work cannot starve the
+ * control plane; this process only keeps them alive.
+ */
+export async function startNode(start: NodeStart, log: Logger): Promise<RunningNode> {
+  const context = (role: string): ChildContext => ({
+    nodeId: start.nodeId,
+    settings: start.settings,
+    clusterSecret: start.clusterSecret,
+    log: logTargetOf(start, role),
+  })
+  const control =
+    start.control === undefined
+      ? new SupervisedChild(
+          entry('control-main.ts'),
+          keptAddress => ({
+            kind: 'start-control',
+            ...context('control'),
+            ...controlPaths(start.data),
+            bind: { host: CONTROL_HOST, port: portOf(keptAddress) },
+          }),
+          log,
+        )
+      : undefined
+  const grpc = start.control ?? (await control?.start()) ?? ''
+  const router = new SupervisedChild(
+    entry('router-main.ts'),
+    keptAddress => ({
+      kind: 'start-router',
+      ...context('router'),
+      bind: { host: start.bind.host, port: keptAddress === undefined ? start.bind.port : portOf(keptAddress) },
+      control: grpc,
+    }),
+    log,
+  )
+  try {
+    const http = await router.start()
+    return {
+      id: start.nodeId,
+      pid: process.pid,
+      roles: control === undefined ? ['router'] : ['control', 'router'],
+      http,
+      grpc,
+      // Routers first: no request is accepted any more when the instances go.
+      stop: async graceMs => {
+        await router.stop(graceMs)
+        await control?.stop(graceMs)
+      },
+    }
+  } catch (error) {
+    await control?.stop(0)
+    throw error
+  }
+}
+
+function entry(file: string): string {
+  return fileURLToPath(new URL(`./process/${file}`, import.meta.url))
+}
+
+function controlPaths(data: DataPaths): { storeDirectory: string; schedulerDirectory: string; termFile: string } {
+  return { storeDirectory: data.store, schedulerDirectory: data.scheduler, termFile: join(data.path, 'term') }
+}
+
+function logTargetOf(start: NodeStart, role: string): LogTarget {
+  if (start.log.kind === 'stderr') return start.log
+  return { ...start.log, path: join(start.data.logs, `${start.nodeId}-${role}.log`) }
+}
+
+/** The port of `host:port` or of a URL; 0 when there is none yet. */
+function portOf(address: string | undefined): number {
+  return Number(/:(\d+)$/.exec(address ?? '')?.[1] ?? 0)
+}

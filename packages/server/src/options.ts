@@ -1,0 +1,71 @@
+import { resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { WaiterError } from '@waiter/base'
+
+/** What the command line asks for; everything else is configuration. */
+export interface StartOptions {
+  readonly nodes: number
+  /** The first router's port; the next routers take the following ones. 0: the system chooses. Absent: configuration. */
+  readonly port: number | undefined
+  readonly dataDirectory: string
+  readonly configFile: string | undefined
+  readonly isJson: boolean
+}
+
+export const USAGE = `Usage: npm start -- [options]
+
+  --nodes N        nodes to start on this machine (default 1)
+  --port P         port of the first router; the next routers take the following ports (default 9091)
+  --data-dir DIR   tokens, instances and logs live here (default .waiter)
+  --config FILE    YAML configuration
+  --json           print one line of JSON when ready; logs go to stderr
+  --help           this text
+`
+
+const NODES_MAX = 9
+const PORT_MAX = 65_535
+
+/**
+ * Reads the command line.
+ *
+ * @returns 'help' when the user asks for it
+ * @throws WaiterError WTR_USAGE with the mend
+ */
+export function parseOptions(args: readonly string[]): StartOptions | 'help' {
+  const values = parseOrExplain(args)
+  if (values.help) return 'help'
+  const port = values.port === undefined ? undefined : wholeNumber('--port', values.port, 0, PORT_MAX)
+  return {
+    nodes: wholeNumber('--nodes', values.nodes ?? '1', 1, NODES_MAX),
+    port,
+    dataDirectory: resolve(values['data-dir'] ?? '.waiter'),
+    configFile: values.config === undefined ? undefined : resolve(values.config),
+    isJson: values.json ?? false,
+  }
+}
+
+function parseOrExplain(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        nodes: { type: 'string' },
+        port: { type: 'string' },
+        'data-dir': { type: 'string' },
+        config: { type: 'string' },
+        json: { type: 'boolean' },
+        help: { type: 'boolean' },
+      },
+    }).values
+  } catch (error) {
+    throw new WaiterError(`${(error as Error).message.split('\n')[0]}\n${USAGE}`, { code: 'WTR_USAGE' })
+  }
+}
+
+function wholeNumber(option: string, text: string, min: number, max: number): number {
+  const value = Number(text)
+  if (/^\d{1,6}$/.test(text) && value >= min && value <= max) return value
+  throw new WaiterError(`${option} takes a whole number from ${min} to ${max}, not ${JSON.stringify(text)}`, {
+    code: 'WTR_USAGE',
+  })
+}

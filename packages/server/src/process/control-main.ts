@@ -1,0 +1,106 @@
+/** The control process of a node: store, scheduler, leader, and the calls that routers make to it. */
+import {
+  CoordinatorServiceService,
+  createCoordinatorHandlers,
+  createKeyValueHandlers,
+  createNodeAuth,
+  KeyValueServiceService,
+  Leader,
+  type LeaderSettings,
+  startRpcServer,
+  systemClock,
+} from '@waiter/control'
+import { DEFAULT_BROKEN_SERVICE, DEFAULT_SCALE_LIMITS, type ScalingPolicy, waiterPolicy } from '@waiter/scaling'
+import { createProcessScheduler } from '@waiter/schedulers'
+import { computeInstanceEnvironment } from '@waiter/services'
+import { openJournalStore } from '@waiter/store'
+import type { Settings } from '../config/schema.ts'
+import { takeNextTerm } from '../data-directory.ts'
+import { createPasswordFor } from '../service-password.ts'
+import type { ControlStart } from './messages.ts'
+import { runChild } from './run-child.ts'
+
+/** Routers of this machine attach within milliseconds; until then nothing that runs is judged superfluous. */
+const SETTLE_MS = 5_000
+/** An instance may at least this long react to SIGTERM, also when its service asks for no grace period. */
+const KILL_GRACE_MS_MIN = 3_000
+
+runChild<ControlStart>('start-control', async (message, log) => {
+  const { settings, nodeId, clusterSecret } = message
+  const auth = createNodeAuth(clusterSecret, nodeId)
+  const passwordFor = createPasswordFor(clusterSecret)
+  const store = await openJournalStore({ directory: message.storeDirectory, log })
+  const processSettings = settings['scheduler-config'].process
+  const [first, last] = processSettings['port-range']
+  const scheduler = await createProcessScheduler({
+    dataDir: message.schedulerDirectory,
+    log,
+    passwordFor,
+    environmentFor: (definition, seat) =>
+      computeInstanceEnvironment({
+        definition,
+        clusterName: settings['cluster-config'].name,
+        password: seat.password,
+        home: seat.directory,
+        ports: seat.ports,
+      }),
+    portRange: { first, last },
+    portQuarantineMs: processSettings['port-grace-period-ms'],
+    memoryCheckIntervalMs: processSettings['memory-check-interval-ms'],
+    outputBytesMax: processSettings['log-bytes-max'],
+  })
+  const leader = new Leader({
+    leaderId: nodeId,
+    term: takeNextTerm(message.termFile),
+    scheduler,
+    store,
+    policy: waiterPolicy as ScalingPolicy,
+    settings: toLeaderSettings(settings),
+    clock: systemClock,
+    log,
+  })
+  const running = leader.run()
+  await leader.listed
+  const server = await startRpcServer(
+    message.bind,
+    [
+      { definition: CoordinatorServiceService, handlers: { ...createCoordinatorHandlers(leader, log) } },
+      { definition: KeyValueServiceService, handlers: { ...createKeyValueHandlers(store, log) } },
+    ],
+    auth,
+  )
+  log.info({ address: server.address }, 'the control process serves')
+  return {
+    address: server.address,
+    stop: async graceMs => {
+      server.close()
+      leader.stop()
+      await scheduler.stopAll(graceMs)
+      await running
+      await store.close()
+    },
+  }
+})
+
+function toLeaderSettings(settings: Settings): LeaderSettings {
+  const { scaling } = settings
+  return {
+    decisionFloorMs: scaling['decision-floor-ms'],
+    decisionIntervalMs: scaling['autoscaler-interval-ms'],
+    routerDeadAfterMs: scaling['router-dead-after-ms'],
+    drainTimeoutMs: scaling['drain-timeout-ms'],
+    settleMs: SETTLE_MS,
+    killGraceMsMin: KILL_GRACE_MS_MIN,
+    suspectAfterFailures: settings['ejection-config']['expiry-threshold'],
+    deploymentError: {
+      minFailedInstances: settings['deployment-error-config']['min-failed-instances'],
+      minHosts: settings['deployment-error-config']['min-hosts'],
+    },
+    brokenService: DEFAULT_BROKEN_SERVICE,
+    limits: {
+      ...DEFAULT_SCALE_LIMITS,
+      quantumCpus: scaling['quanta-constraints'].cpus,
+      quantumMemMb: scaling['quanta-constraints'].mem,
+    },
+  }
+}

@@ -1,0 +1,56 @@
+import type { Settings } from '../config/schema.ts'
+import type { DataPaths } from '../data-directory.ts'
+import type { LogTarget } from '../logging.ts'
+
+/** What every child needs. Sent over IPC, never by command line: a process list is public. */
+export interface ChildContext {
+  readonly nodeId: string
+  readonly settings: Settings
+  readonly clusterSecret: string
+  readonly log: LogTarget
+}
+
+interface Bind {
+  readonly host: string
+  readonly port: number
+}
+
+export interface ControlStart extends ChildContext {
+  readonly kind: 'start-control'
+  readonly storeDirectory: string
+  readonly schedulerDirectory: string
+  readonly termFile: string
+  readonly bind: Bind
+}
+
+export interface RouterStart extends ChildContext {
+  readonly kind: 'start-router'
+  readonly bind: Bind
+  /** gRPC address of the control process. */
+  readonly control: string
+}
+
+export interface NodeStart extends ChildContext {
+  readonly kind: 'start-node'
+  readonly data: DataPaths
+  /** Where its router listens. */
+  readonly bind: Bind
+  /** gRPC address of the control process to follow; absent: this node has one of its own. */
+  readonly control?: string
+}
+
+export type StartMessage = ControlStart | RouterStart | NodeStart
+
+export interface StopMessage {
+  readonly kind: 'stop'
+  /** How long what runs may take to finish. */
+  readonly graceMs: number
+}
+
+/** Parent to child. */
+export type ToChild = StartMessage | StopMessage
+
+/** Child to parent. */
+export type FromChild =
+  | { readonly kind: 'ready'; readonly address: string }
+  | { readonly kind: 'failed'; readonly code: string; readonly message: string }

@@ -1,0 +1,109 @@
+import type { WaiterHeaders } from './waiter-headers.ts'
+
+/** How long one request may take where, in milliseconds. */
+export interface RequestTimeouts {
+  /** Waiting for an instance. */
+  readonly queueTimeoutMs: number
+  /** Silence of the backend until its response begins. */
+  readonly socketTimeoutMs: number
+  /** Back-pressure or silence while a body streams. */
+  readonly streamingTimeoutMs: number
+  readonly asyncRequestTimeoutMs: number
+  readonly asyncCheckIntervalMs: number
+  /** Sentences about header values that were ignored or lowered, for the log and for debug answers. */
+  readonly warnings: readonly string[]
+}
+
+/** Limits and defaults of requests that do not come from a token (spec §1.3). */
+export interface RequestTimeoutLimits {
+  readonly headerTimeoutMsMax: number
+  readonly asyncRequestTimeoutMs: number
+  readonly asyncRequestTimeoutMsMax: number
+  readonly asyncCheckIntervalMs: number
+}
+
+export const DEFAULT_REQUEST_TIMEOUT_LIMITS: RequestTimeoutLimits = {
+  headerTimeoutMsMax: 3_600_000,
+  asyncRequestTimeoutMs: 60_000,
+  asyncRequestTimeoutMsMax: 14_400_000,
+  asyncCheckIntervalMs: 3000,
+}
+
+/** A gRPC client gives up by itself at its deadline; our answer comes a little later and only if it did not. */
+const GRPC_QUEUE_MARGIN_MS = 100
+
+export interface RequestTimeoutsInput {
+  readonly headers: WaiterHeaders
+  /** From the descriptor: the token's metadata with defaults. */
+  readonly timeouts: {
+    readonly queueTimeoutMs: number
+    readonly socketTimeoutMs: number
+    readonly streamingTimeoutMs: number
+  }
+  /** Value of `grpc-timeout`, given only when the request is gRPC. */
+  readonly grpcTimeout?: string | undefined
+  readonly limits?: RequestTimeoutLimits
+}
+
+/** Timeouts of a request: headers over token over defaults (spec §1.3). Bad values never fail a request; they warn. */
+export function computeRequestTimeouts(input: RequestTimeoutsInput): RequestTimeouts {
+  const { headers, timeouts } = input
+  const limits = input.limits ?? DEFAULT_REQUEST_TIMEOUT_LIMITS
+  const warnings: string[] = []
+  const read = (name: string, fallbackMs: number, maxMs: number): number => {
+    const value = headers.get(name)
+    return value === undefined ? fallbackMs : readTimeout({ name, value, fallbackMs, maxMs, warnings })
+  }
+  const queueFallbackMs = computeQueueFallback(input, limits, warnings)
+  return {
+    queueTimeoutMs: read('queue-timeout', queueFallbackMs, limits.headerTimeoutMsMax),
+    socketTimeoutMs: read('timeout', timeouts.socketTimeoutMs, limits.headerTimeoutMsMax),
+    streamingTimeoutMs: read('streaming-timeout', timeouts.streamingTimeoutMs, limits.headerTimeoutMsMax),
+    asyncRequestTimeoutMs: read('async-request-timeout', limits.asyncRequestTimeoutMs, limits.asyncRequestTimeoutMsMax),
+    asyncCheckIntervalMs: read('async-check-interval', limits.asyncCheckIntervalMs, Number.MAX_SAFE_INTEGER),
+    warnings,
+  }
+}
+
+const GRPC_UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 }
+
+/** Milliseconds of a `grpc-timeout` value such as `100m`, rounded up; undefined when it is malformed. */
+export function parseGrpcTimeout(value: string): number | undefined {
+  const match = /^(\d{1,8})([HMSmun])$/.exec(value)
+  return match === null ? undefined : Math.ceil(Number(match[1]) * GRPC_UNIT_MS[match[2]!]!)
+}
+
+function computeQueueFallback(input: RequestTimeoutsInput, limits: RequestTimeoutLimits, warnings: string[]): number {
+  const value = input.grpcTimeout
+  if (value === undefined || input.headers.has('queue-timeout')) return input.timeouts.queueTimeoutMs
+  const timeoutMs = parseGrpcTimeout(value)
+  if (timeoutMs !== undefined) return Math.min(timeoutMs + GRPC_QUEUE_MARGIN_MS, limits.headerTimeoutMsMax)
+  warnings.push('grpc-timeout was ignored: it must be 1 to 8 digits and a unit out of H, M, S, m, u, n.')
+  return input.timeouts.queueTimeoutMs
+}
+
+interface TimeoutHeader {
+  readonly name: string
+  readonly value: string
+  readonly fallbackMs: number
+  readonly maxMs: number
+  readonly warnings: string[]
+}
+
+function readTimeout({ name, value, fallbackMs, maxMs, warnings }: TimeoutHeader): number {
+  const trimmed = value.trim()
+  if (!/^[+-]?\d+$/.test(trimmed)) {
+    warnings.push(`x-waiter-${name} was ignored: it must be a whole number of milliseconds; ${fallbackMs} applies.`)
+    return fallbackMs
+  }
+  const timeoutMs = Number(trimmed)
+  if (timeoutMs <= 0) {
+    warnings.push(`x-waiter-${name} was ignored: it must be positive; ${fallbackMs} applies.`)
+    return fallbackMs
+  }
+  if (timeoutMs > maxMs) {
+    warnings.push(`x-waiter-${name} was lowered to the maximum of ${maxMs} ms.`)
+    return maxMs
+  }
+  return timeoutMs
+}

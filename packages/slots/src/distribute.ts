@@ -1,0 +1,155 @@
+import type { InstanceId, RouterId } from '@waiter/base'
+import { computeQuotas } from './compute-quotas.ts'
+import { hashText, preferenceOf } from './rendezvous.ts'
+
+/** How many slots of each instance a router has; without zeros. */
+export type Shares = ReadonlyMap<InstanceId, number>
+
+export interface DistributeRouter {
+  readonly routerId: RouterId
+  /** Requests in flight or waiting there. */
+  readonly demand: number
+  /** What it has now. */
+  readonly current: Shares
+  /** Requests in flight by instance, as far as known; slots in use are the last to be taken away. */
+  readonly inUse: Shares
+}
+
+export interface DistributeInput {
+  /** `slots` is what all routers together may use. */
+  readonly instances: readonly { readonly instanceId: InstanceId; readonly slots: number }[]
+  readonly routers: readonly DistributeRouter[]
+  /** Any counter; each step moves slots on that are too few for all routers. */
+  readonly turn: number
+}
+
+/**
+ * Shares out the slots of all instances among routers (rules D1 to D7): all of them, none twice.
+ *
+ * Slots move only for a router that has none left for its next request, and only as many as bring it to its quota;
+ * demand that goes up and down elsewhere moves nothing.
+ */
+export function distribute(input: DistributeInput): Map<RouterId, Map<InstanceId, number>> {
+  const routers = [...input.routers].sort((a, b) => (a.routerId < b.routerId ? -1 : 1)).map(createParty)
+  const free = new Map<InstanceId, number>()
+  let slots = 0
+  for (const instance of input.instances) {
+    slots += instance.slots
+    free.set(instance.instanceId, instance.slots - clip(routers, instance.instanceId, instance.slots))
+  }
+  for (const router of routers) keepOnly(router, free)
+  moveSlots(routers, slots, free, input.turn)
+  return new Map(routers.map(router => [router.routerId, router.shares]))
+}
+
+interface Party {
+  readonly routerId: RouterId
+  readonly hash: number
+  readonly demand: number
+  readonly inUse: Shares
+  readonly shares: Map<InstanceId, number>
+  total: number
+}
+
+function createParty(router: DistributeRouter): Party {
+  const { routerId, demand, inUse, current } = router
+  return { routerId, hash: hashText(routerId), demand, inUse, shares: new Map(current), total: 0 }
+}
+
+/** Cuts what routers have of one instance to its slots, free ones first; answers what they have then. */
+function clip(routers: readonly Party[], instanceId: InstanceId, slots: number): number {
+  let held = 0
+  for (const router of routers) held += router.shares.get(instanceId) ?? 0
+  if (held <= slots) return held
+  const unused = (router: Party): number => (router.shares.get(instanceId) ?? 0) - (router.inUse.get(instanceId) ?? 0)
+  const byUnused = [...routers].sort((a, b) => unused(b) - unused(a))
+  let excess = held - slots
+  for (const router of byUnused) {
+    const cut = Math.min(excess, router.shares.get(instanceId) ?? 0)
+    changeShare(router, instanceId, -cut)
+    excess -= cut
+  }
+  return slots
+}
+
+/** Drops shares of instances that are gone and counts the others. */
+function keepOnly(router: Party, known: ReadonlyMap<InstanceId, number>): void {
+  router.total = 0
+  for (const [instanceId, share] of router.shares) {
+    if (!known.has(instanceId) || share === 0) router.shares.delete(instanceId)
+    else router.total += share
+  }
+}
+
+function moveSlots(routers: readonly Party[], slots: number, free: Map<InstanceId, number>, turn: number): void {
+  const claims = routers.map(router => ({ demand: router.demand, current: router.total }))
+  const quotas = computeQuotas(slots, claims, turn)
+  const lacking = routers.map((router, index) => ({ router, amount: quotas[index]! - router.total }))
+  const urgent = lacking.filter(({ router, amount }) => amount > 0 && router.demand >= router.total)
+  const patient = lacking.filter(({ router, amount }) => amount > 0 && router.demand < router.total)
+  const donors = lacking.filter(({ amount }) => amount < 0).sort((a, b) => a.amount - b.amount)
+  let unleased = 0
+  for (const amount of free.values()) unleased += amount
+  let missing = urgent.reduce((sum, { amount }) => sum + amount, 0) - unleased
+  for (const { router, amount } of donors) {
+    if (missing <= 0) break
+    const given = Math.min(missing, -amount)
+    give(router, given, free)
+    missing -= given
+    unleased += given
+  }
+  for (const { router, amount } of [...urgent, ...patient]) {
+    const taken = Math.min(amount, unleased)
+    take(router, taken, free)
+    unleased -= taken
+  }
+}
+
+/** Gives slots up: unused ones first, where most are unused. */
+function give(router: Party, amount: number, free: Map<InstanceId, number>): void {
+  const unused = (instanceId: InstanceId): number =>
+    Math.max(0, (router.shares.get(instanceId) ?? 0) - (router.inUse.get(instanceId) ?? 0))
+  const order = [...router.shares.keys()].map(instanceId => ({ instanceId, unused: unused(instanceId) }))
+  order.sort((a, b) => b.unused - a.unused || (a.instanceId < b.instanceId ? -1 : 1))
+  let left = amount
+  for (const limitOf of [unused, (instanceId: InstanceId) => router.shares.get(instanceId) ?? 0]) {
+    for (const { instanceId } of order) {
+      const given = Math.min(left, limitOf(instanceId))
+      if (given === 0) continue
+      changeShare(router, instanceId, -given)
+      free.set(instanceId, free.get(instanceId)! + given)
+      left -= given
+    }
+  }
+  router.total -= amount
+}
+
+/** Takes free slots, spread over as many instances as possible; first where it has fewest, then by preference. */
+function take(router: Party, amount: number, free: Map<InstanceId, number>): void {
+  const order = [...free].filter(([, slots]) => slots > 0).map(([instanceId]) => rankFor(router, instanceId))
+  order.sort((a, b) => a.share - b.share || b.preference - a.preference || (a.instanceId < b.instanceId ? -1 : 1))
+  let left = amount
+  while (left > 0) {
+    const open = order.filter(({ instanceId }) => free.get(instanceId)! > 0)
+    const portion = Math.max(1, Math.floor(left / open.length))
+    for (const { instanceId } of open) {
+      const taken = Math.min(left, portion, free.get(instanceId)!)
+      if (taken === 0) break
+      changeShare(router, instanceId, taken)
+      free.set(instanceId, free.get(instanceId)! - taken)
+      left -= taken
+    }
+  }
+  router.total += amount
+}
+
+function rankFor(router: Party, instanceId: InstanceId): { instanceId: InstanceId; share: number; preference: number } {
+  const preference = preferenceOf(router.hash, hashText(instanceId))
+  return { instanceId, share: router.shares.get(instanceId) ?? 0, preference }
+}
+
+function changeShare(router: Party, instanceId: InstanceId, difference: number): void {
+  const share = (router.shares.get(instanceId) ?? 0) + difference
+  if (share === 0) router.shares.delete(instanceId)
+  else router.shares.set(instanceId, share)
+}

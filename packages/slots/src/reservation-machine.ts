@@ -1,0 +1,271 @@
+import { assert, type InstanceId, type Prng } from '@waiter/base'
+import { type EjectionKind, InstanceEntry } from './instance-entry.ts'
+import { InstancePool } from './instance-pool.ts'
+import type { AssignedInstance, EjectionConfig, LoadBalancing, ReleaseStatus, Slot } from './slot.ts'
+import type { QueueFailure, ServiceFailure, Waiter } from './waiter.ts'
+import { WaiterQueue } from './waiter-queue.ts'
+
+/** What a service's reservation machine is made of. */
+export interface ReservationMachineOptions {
+  readonly loadBalancing: LoadBalancing
+  /** No instance ever gets more requests than this from here, whatever an assignment says. */
+  readonly concurrencyLevel: number
+  readonly ejection: EjectionConfig
+  /** Requests that may wait at the same time (`max-queue-length`); the next one is refused. */
+  readonly maxQueueLength: number
+  readonly prng: Prng
+}
+
+/** Sums over all instances of one machine. */
+export interface ReservationCounts {
+  /** Slots of assigned instances. */
+  readonly slotsAssigned: number
+  /** Including those of retired instances. */
+  readonly slotsInUse: number
+  /** Slots that a `reserve` could take now. */
+  readonly slotsAvailable: number
+  readonly waiting: number
+  readonly ejectedInstanceIds: readonly InstanceId[]
+}
+
+/** One instance as `/state` shows it. */
+export interface InstanceSlotState {
+  readonly instanceId: InstanceId
+  readonly host: string
+  readonly port: number
+  readonly slots: number
+  readonly inUse: number
+  readonly startedAtMs: number
+  readonly isExpired: boolean
+  readonly isRetired: boolean
+  readonly isUsable: boolean
+  readonly consecutiveFailures: number
+  readonly ejectedUntilMs: number | null
+}
+
+const QUEUE_TIMEOUT: QueueFailure = { kind: 'queue-timeout' }
+
+/**
+ * Decides which request of one service goes to which instance, inside one router (spec §5.5, §5.6).
+ *
+ * With a free slot, `reserve` and `release` are synchronous and allocate nothing. Without one, requests wait in order;
+ * whatever frees a slot serves them at once. The caller keeps one timer, set to `wakeAtMs`, which calls `expire`.
+ *
+ * Invariant outside of calls: while anybody waits, no slot is available.
+ */
+export class ReservationMachine {
+  readonly #pool: InstancePool
+  readonly #queue: WaiterQueue = new WaiterQueue()
+  #maxQueueLength: number
+  #failure: QueueFailure | undefined
+  #isServing = false
+
+  constructor(options: ReservationMachineOptions) {
+    this.#pool = new InstancePool(options)
+    this.#maxQueueLength = options.maxQueueLength
+  }
+
+  /**
+   * Grants a slot if one is free and nobody waits for it. `undefined` otherwise: then `enqueue` says why, or waits.
+   */
+  reserve(nowMs: number): Slot | undefined {
+    if (this.#queue.length > 0 || this.#failure !== undefined) return undefined
+    const slot = this.#pool.take()
+    if (slot !== undefined || nowMs < this.#pool.nextReadmitMs) return slot
+    this.#pool.readmitDue(nowMs)
+    return this.#pool.take()
+  }
+
+  /**
+   * Ends one grant. A slot that becomes free goes to the head of the queue before this returns.
+   *
+   * @returns true when this was the last request on a retired instance, which the leader is waiting to hear
+   */
+  release(slot: Slot, status: ReleaseStatus, nowMs: number): boolean {
+    assert(slot instanceof InstanceEntry && slot.inUse > 0, 'a slot is released once for each grant')
+    this.#recordStatus(slot, status, nowMs)
+    if (status === 'success-async') return false
+    this.#pool.giveBack(slot)
+    const isLastOfRetired = slot.isRetired && slot.inUse === 0
+    if (this.#queue.length > 0) this.#serve()
+    return isLastOfRetired
+  }
+
+  /**
+   * Lets a request wait for a slot.
+   *
+   * @param deadlineMs when it gives up with `queue-timeout`
+   * @param priority bigger ones are served first; equal ones in order of arrival
+   * @returns why it may not wait, or undefined when it was accepted (it may have been granted already)
+   */
+  enqueue(waiter: Waiter, deadlineMs: number, priority = 0): QueueFailure | undefined {
+    if (this.#failure !== undefined) return this.#failure
+    if (this.#queue.length >= this.#maxQueueLength) {
+      return { kind: 'queue-full', maxQueueLength: this.#maxQueueLength }
+    }
+    this.#queue.push(waiter, deadlineMs, priority)
+    this.#serve()
+    return undefined
+  }
+
+  /** The request does not want a slot any more; false when it was answered already. */
+  cancel(waiter: Waiter): boolean {
+    return this.#queue.remove(waiter)
+  }
+
+  /** Takes the head of the queue away unanswered, to serve it with a slot borrowed from another router. */
+  takeNextWaiter(): Waiter | undefined {
+    return this.#queue.shift()
+  }
+
+  /**
+   * Takes a new assignment. Instances missing from it are retired: never granted again, counted until released.
+   * An assignment with at least one slot ends a failure set by `fail`.
+   *
+   * @returns the retired instances on which nothing runs (any more)
+   */
+  update(assignment: readonly AssignedInstance[], nowMs: number): readonly InstanceId[] {
+    const idle = this.#pool.assign(assignment, nowMs)
+    if (this.#pool.slotsAssigned > 0) this.#failure = undefined
+    this.#serve()
+    return idle
+  }
+
+  /** Leaves an instance alone for a while; `suspected` spares the last usable one. False: no such instance. */
+  eject(instanceId: InstanceId, periodMs: number, nowMs: number, kind: EjectionKind = 'suspected'): boolean {
+    const entry = this.#pool.entries.get(instanceId)
+    if (entry === undefined) return false
+    this.#pool.eject(entry, kind, nowMs + periodMs)
+    this.#serve()
+    return true
+  }
+
+  /**
+   * Does what time demands: readmits instances, serves waiters, then gives up those whose deadline has come.
+   *
+   * @returns the new `wakeAtMs`
+   */
+  expire(nowMs: number): number {
+    this.#pool.readmitDue(nowMs)
+    this.#serve()
+    const due = this.#queue.due(nowMs)
+    const tickets = due.map(waiter => waiter.link.ticket)
+    due.forEach((waiter, index) => {
+      // An earlier callback may have answered this one, and even let it wait again.
+      if (waiter.link.ticket === tickets[index] && this.#queue.remove(waiter)) waiter.failed(QUEUE_TIMEOUT)
+    })
+    this.#queue.settleDeadlines()
+    return this.wakeAtMs
+  }
+
+  /** When `expire` wants to be called; may be too early, never too late. `Infinity`: nothing is due. */
+  get wakeAtMs(): number {
+    return Math.min(this.#queue.earliestDeadlineMs, this.#pool.nextReadmitMs)
+  }
+
+  /** No instance can serve: every waiter fails now, and every new one at once, until an `update` brings a slot. */
+  fail(failure: ServiceFailure): void {
+    this.#failure = { kind: 'service-failure', failure }
+    this.#serve()
+  }
+
+  /** The reason given to `fail` does not hold any more. */
+  clearFailure(): void {
+    this.#failure = undefined
+    this.#serve()
+  }
+
+  /** Takes changed settings; running requests and waiters keep what they have. */
+  configure(settings: { readonly loadBalancing?: LoadBalancing; readonly maxQueueLength?: number }): void {
+    if (settings.loadBalancing !== undefined) this.#pool.setLoadBalancing(settings.loadBalancing)
+    if (settings.maxQueueLength !== undefined) this.#maxQueueLength = settings.maxQueueLength
+  }
+
+  /** Requests waiting. */
+  get waiting(): number {
+    return this.#queue.length
+  }
+
+  /** Requests in flight, including those on retired instances. */
+  get slotsInUse(): number {
+    return this.#pool.slotsInUse
+  }
+
+  /** Slots that a `reserve` could take now. */
+  get slotsAvailable(): number {
+    return this.#pool.slotsAvailable
+  }
+
+  counts(): ReservationCounts {
+    const { slotsAssigned, slotsInUse, slotsAvailable, ejected } = this.#pool
+    const ejectedInstanceIds = [...ejected].filter(entry => !entry.isRetired).map(entry => entry.instanceId)
+    return { slotsAssigned, slotsInUse, slotsAvailable, waiting: this.#queue.length, ejectedInstanceIds }
+  }
+
+  /** Requests in flight by instance, only those with any: what a router acknowledges an assignment with. */
+  inUseByInstance(): Map<InstanceId, number> {
+    const inUse = new Map<InstanceId, number>()
+    for (const entry of this.#pool.entries.values()) if (entry.inUse > 0) inUse.set(entry.instanceId, entry.inUse)
+    return inUse
+  }
+
+  /** Assigned instances that failed so often in a row that they should be replaced (spec §5.2). */
+  suspectInstances(): readonly InstanceId[] {
+    return [...this.#pool.suspects].map(entry => entry.instanceId)
+  }
+
+  /** For people; not for decisions. */
+  instanceStates(): readonly InstanceSlotState[] {
+    return [...this.#pool.entries.values()].map(entry => ({
+      instanceId: entry.instanceId,
+      host: entry.host,
+      port: entry.port,
+      slots: entry.slots,
+      inUse: entry.inUse,
+      startedAtMs: entry.startedAtMs,
+      isExpired: entry.isExpired,
+      isRetired: entry.isRetired,
+      isUsable: entry.isUsable,
+      consecutiveFailures: entry.consecutiveFailures,
+      ejectedUntilMs: entry.isEjected ? Math.max(entry.suspectedUntilMs, entry.definiteUntilMs) : null,
+    }))
+  }
+
+  #recordStatus(entry: InstanceEntry, status: ReleaseStatus, nowMs: number): void {
+    switch (status) {
+      case 'unused':
+        return
+      case 'instance-error':
+      case 'instance-busy':
+        this.#pool.recordFailure(entry, 'suspected', nowMs)
+        return
+      case 'connect-failed':
+        this.#pool.recordFailure(entry, 'definite', nowMs)
+        return
+      default:
+        this.#pool.clearFailures(entry)
+    }
+  }
+
+  /**
+   * Answers waiters while that is possible. Callbacks may come back into any method: the state is consistent before
+   * each one, and an inner call leaves the serving to the outermost one, so that chains of grants do not grow the stack.
+   */
+  #serve(): void {
+    if (this.#isServing) return
+    this.#isServing = true
+    try {
+      while (this.#queue.length > 0) {
+        if (this.#failure !== undefined) {
+          this.#queue.shift()?.failed(this.#failure)
+          continue
+        }
+        const slot = this.#pool.take()
+        if (slot === undefined) return
+        this.#queue.shift()?.granted(slot)
+      }
+    } finally {
+      this.#isServing = false
+    }
+  }
+}

@@ -1,0 +1,232 @@
+import { createPrng, type Prng } from '@waiter/base'
+import { type LedgerInstance, type RouterAssignment, type Shares, SlotLedger } from '@waiter/slots'
+import fc from 'fast-check'
+import t from 'tap'
+
+/** A router of the model: works from the last assignment it got, and uses slots at random. */
+class ModelRouter {
+  shares = new Map<string, number>()
+  inUse = new Map<string, number>()
+  version = 0
+  readonly inbox: RouterAssignment[] = []
+  /** Acknowledgements under way to the leader, in order. */
+  readonly outbox: { version: number; inUse: Map<string, number> }[] = []
+
+  receive(): void {
+    const assignment = this.inbox.shift()
+    if (assignment === undefined) return
+    this.shares = new Map(assignment.instances.map(instance => [instance.instanceId, instance.slots]))
+    this.version = assignment.version
+    this.acknowledge()
+  }
+
+  acknowledge(): void {
+    this.outbox.push({ version: this.version, inUse: new Map(this.inUse) })
+  }
+
+  start(prng: Prng): void {
+    const open = [...this.shares].filter(([id, slots]) => (this.inUse.get(id) ?? 0) < slots)
+    const chosen = open[prng.below(open.length || 1)]
+    if (chosen !== undefined) this.inUse.set(chosen[0], (this.inUse.get(chosen[0]) ?? 0) + 1)
+  }
+
+  finish(prng: Prng): void {
+    const used = [...this.inUse.keys()]
+    const id = used[prng.below(used.length || 1)]
+    if (id === undefined) return
+    const left = this.inUse.get(id)! - 1
+    if (left === 0) this.inUse.delete(id)
+    else this.inUse.set(id, left)
+    if (left >= (this.shares.get(id) ?? 0)) this.acknowledge()
+  }
+}
+
+class Cluster {
+  readonly prng: Prng
+  ledger = new SlotLedger()
+  readonly routers = new Map<string, ModelRouter>()
+  readonly unheard = new Set<string>()
+  readonly instances = new Map<string, LedgerInstance>()
+  readonly everSlots = new Map<string, number>()
+  lastRouter = 0
+  lastInstance = 0
+  turn = 0
+  sent = 0
+  releases = 0
+
+  constructor(seed: number) {
+    this.prng = createPrng(seed)
+  }
+
+  any<K, V>(map: ReadonlyMap<K, V>): [K, V] | undefined {
+    return [...map][this.prng.below(map.size || 1)]
+  }
+
+  step(): void {
+    const { prng, ledger, routers } = this
+    const [id, router] = this.any(routers) ?? []
+    const choice = prng.below(40)
+    if (choice < 8) router?.receive()
+    else if (choice < 14 && id !== undefined) this.deliverAck(id, router!)
+    else if (choice < 20) router?.start(prng)
+    else if (choice < 25) router?.finish(prng)
+    else if (choice < 29 && id !== undefined) ledger.setDemand(id, prng.below(4) === 0 ? 0 : prng.below(12))
+    else if (choice < 34) this.rebalance(prng.below(3) === 0)
+    else if (choice === 34) this.join()
+    else if (choice === 35 && id !== undefined && prng.below(3) === 0) this.die(id)
+    else if (choice < 38) this.changeInstances()
+    else if (choice === 38 && prng.below(6) === 0) this.changeLeader()
+    else if (choice === 39) this.reattach()
+  }
+
+  deliverAck(id: string, router: ModelRouter): void {
+    const ack = router.outbox.shift()
+    if (ack !== undefined) this.ledger.ack(id, ack.version, ack.inUse)
+  }
+
+  rebalance(isTurnOver: boolean): void {
+    if (isTurnOver) this.turn++
+    for (const assignment of this.ledger.rebalance(this.turn)) {
+      this.sent++
+      this.routers.get(assignment.routerId)!.inbox.push(assignment)
+    }
+  }
+
+  join(): void {
+    if (this.routers.size >= 5) return
+    const id = `r${++this.lastRouter}`
+    this.routers.set(id, new ModelRouter())
+    this.ledger.routerJoined(id)
+  }
+
+  die(id: string): void {
+    this.routers.delete(id)
+    this.unheard.delete(id)
+    this.ledger.routerDead(id)
+  }
+
+  changeInstances(): void {
+    const doomed = this.any(this.instances)?.[0]
+    if (doomed !== undefined && this.prng.below(2) === 0) this.instances.delete(doomed)
+    else if (this.instances.size < 5) {
+      const instanceId = `i${++this.lastInstance}`
+      const slots = 1 + this.prng.below(4)
+      this.instances.set(instanceId, { instanceId, host: 'h', port: 1, slots, startedAtMs: this.lastInstance })
+      this.everSlots.set(instanceId, slots)
+    }
+    this.ledger.setInstances([...this.instances.values()])
+  }
+
+  /** All streams break; a new leader knows who lives, and nothing of what they believe. */
+  changeLeader(): void {
+    this.ledger = new SlotLedger()
+    for (const [id, router] of this.routers) {
+      router.inbox.length = 0
+      router.outbox.length = 0
+      this.ledger.routerExpected(id)
+      this.unheard.add(id)
+    }
+    this.ledger.setInstances([...this.instances.values()])
+  }
+
+  reattach(): void {
+    const id = this.unheard.size > 0 ? [...this.unheard][0]! : this.any(this.routers)?.[0]
+    if (id === undefined) return
+    const router = this.routers.get(id)!
+    router.inbox.length = 0
+    router.outbox.length = 0
+    router.version = 0
+    this.unheard.delete(id)
+    this.ledger.routerJoined(id, { slotsByInstance: new Map(router.shares), inUseByInstance: new Map(router.inUse) })
+  }
+
+  check(): void {
+    for (const [instanceId, slots] of this.everSlots) {
+      let believed = 0
+      let reachable = 0
+      for (const { shares, inUse, inbox } of this.routers.values()) {
+        believed += Math.max(shares.get(instanceId) ?? 0, inUse.get(instanceId) ?? 0)
+        reachable += (shares.get(instanceId) ?? 0) + (inUse.get(instanceId) ?? 0)
+        for (const message of inbox) reachable += message.instances.some(i => i.instanceId === instanceId) ? 1 : 0
+      }
+      if (believed > slots) throw new Error(`${instanceId} has ${slots} slots, and ${believed} are believed in`)
+      if (!this.ledger.isReleased(instanceId)) continue
+      this.releases++
+      if (reachable > 0) throw new Error(`${instanceId} is released, and ${reachable} can still reach it`)
+    }
+  }
+
+  /** Delivers everything until nothing moves any more. */
+  settle(finishRequests: boolean): void {
+    while (this.unheard.size > 0) this.reattach()
+    for (let round = 0; round < 100; round++) {
+      this.rebalance(false)
+      for (const [id, router] of this.routers) {
+        while (finishRequests && router.inUse.size > 0) router.finish(this.prng)
+        while (router.inbox.length > 0) router.receive()
+        while (router.outbox.length > 0) this.deliverAck(id, router)
+      }
+      this.check()
+    }
+  }
+}
+
+t.test(
+  'L1 L2 L4 no interleaving of delays, joins, deaths and new leaders over-subscribes or kills too early',
+  async t => {
+    let sent = 0
+    let releases = 0
+    fc.assert(
+      fc.property(fc.integer(), seed => {
+        const cluster = new Cluster(seed)
+        for (let step = 0; step < 400; step++) {
+          cluster.step()
+          cluster.check()
+        }
+        sent += cluster.sent
+        releases += cluster.releases
+      }),
+      { seed: 22, numRuns: 250 },
+    )
+    t.ok(sent > 5000, `${sent} assignments were sent`)
+    t.ok(releases > 10_000, `${releases} times an instance was seen released`)
+  },
+)
+
+t.test(
+  'L3 L4 when everything is delivered and done, all slots are leased and all removed instances released',
+  async t => {
+    fc.assert(
+      fc.property(fc.integer(), seed => {
+        const cluster = new Cluster(seed)
+        cluster.join()
+        for (let step = 0; step < 200; step++) cluster.step()
+        if (cluster.routers.size === 0) cluster.join()
+        cluster.settle(true)
+        for (const [instanceId, slots] of cluster.everSlots) {
+          const isAlive = cluster.instances.has(instanceId)
+          const held = [...cluster.routers.values()].reduce((sum, { shares }) => sum + (shares.get(instanceId) ?? 0), 0)
+          if (held !== (isAlive ? slots : 0)) throw new Error(`${instanceId}: ${held} of ${slots} slots are leased`)
+          if (cluster.ledger.isReleased(instanceId) === isAlive) throw new Error(`${instanceId} released: ${!isAlive}?`)
+        }
+      }),
+      { seed: 23, numRuns: 150 },
+    )
+    t.pass()
+  },
+)
+
+t.test('L3 with demand that stays, nothing is sent any more', async t => {
+  fc.assert(
+    fc.property(fc.integer(), seed => {
+      const cluster = new Cluster(seed)
+      for (let step = 0; step < 200; step++) cluster.step()
+      cluster.settle(true)
+      const sent = cluster.ledger.rebalance(cluster.turn)
+      const shares: Shares[] = [...cluster.routers.values()].map(router => router.shares)
+      if (sent.length > 0) throw new Error(`${sent.length} more assignments for ${shares.length} routers`)
+    }),
+    { seed: 24, numRuns: 100 },
+  )
+  t.pass()
+})

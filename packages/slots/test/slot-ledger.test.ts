@@ -1,0 +1,147 @@
+import { type LedgerInstance, type RouterAssignment, SlotLedger } from '@waiter/slots'
+import t from 'tap'
+
+const NONE: ReadonlyMap<string, number> = new Map()
+
+function instances(slotsById: Readonly<Record<string, number>>): LedgerInstance[] {
+  return Object.entries(slotsById).map(([instanceId, slots]) => ({
+    ...{ instanceId, slots, host: '127.0.0.1', port: 4000, startedAtMs: 1 },
+  }))
+}
+
+/** `r1 v3: a=2 b=1` */
+function brief(assignments: readonly RouterAssignment[]): string[] {
+  return assignments.map(({ routerId, version, instances: list }) => {
+    const shares = list.map(({ instanceId, slots }) => ` ${instanceId}=${slots}`).sort()
+    return `${routerId} v${version}:${shares.join('')}`
+  })
+}
+
+function ledgerOf(routers: readonly string[], slotsById: Readonly<Record<string, number>>): SlotLedger {
+  const ledger = new SlotLedger()
+  for (const routerId of routers) ledger.routerJoined(routerId)
+  ledger.setInstances(instances(slotsById))
+  return ledger
+}
+
+t.test('L2 a slot changes hands only after the old holder acknowledged and drained', async t => {
+  const ledger = ledgerOf(['r1'], { a: 1 })
+  t.same(brief(ledger.rebalance(0)), ['r1 v1: a=1'])
+  ledger.ack('r1', 1, NONE)
+  ledger.routerJoined('r2')
+  ledger.setDemand('r2', 1)
+  t.same(brief(ledger.rebalance(0)), ['r1 v2:', 'r2 v3:'])
+  t.same(ledger.rebalance(0), [])
+  ledger.ack('r1', 2, new Map([['a', 1]]))
+  t.same(ledger.rebalance(0), [], 'r1 still has a request there')
+  t.equal(ledger.inUse('a'), 1)
+  ledger.ack('r1', 2, NONE)
+  t.same(brief(ledger.rebalance(0)), ['r2 v4: a=1'])
+  t.equal(ledger.heldSlots('a'), 1)
+})
+
+t.test('L2 an acknowledgement of an older version does not count', async t => {
+  const ledger = ledgerOf(['r1'], { a: 1 })
+  ledger.rebalance(0)
+  ledger.routerJoined('r2')
+  ledger.setDemand('r2', 1)
+  ledger.rebalance(0)
+  ledger.ack('r1', 1, NONE)
+  t.same(ledger.rebalance(0), [])
+  t.equal(ledger.heldSlots('a'), 1)
+})
+
+t.test('L4 an instance is released when all have acknowledged, drained, or died', async t => {
+  const ledger = ledgerOf(['r1', 'r2', 'r3'], { a: 3 })
+  for (const { routerId, version } of ledger.rebalance(0)) ledger.ack(routerId, version, NONE)
+  t.equal(ledger.isReleased('a'), false)
+  ledger.setInstances([])
+  t.equal(ledger.isReleased('a'), false, 'nobody was told yet')
+  const versions = new Map(ledger.rebalance(0).map(({ routerId, version }) => [routerId, version]))
+  ledger.ack('r1', versions.get('r1')!, NONE)
+  ledger.ack('r2', versions.get('r2')!, new Map([['a', 1]]))
+  t.equal(ledger.isReleased('a'), false, 'r2 has a request there, r3 was not heard')
+  ledger.ack('r2', versions.get('r2')!, NONE)
+  t.equal(ledger.isReleased('a'), false)
+  ledger.routerDead('r3')
+  t.equal(ledger.isReleased('a'), true)
+})
+
+t.test('L5 a new leader leaves everybody what they have and waits for the missing', async t => {
+  const ledger = new SlotLedger()
+  ledger.setInstances(instances({ a: 2, b: 2 }))
+  ledger.routerExpected('r1')
+  ledger.routerExpected('r2')
+  ledger.routerJoined('r1', { slotsByInstance: new Map([['a', 2]]), inUseByInstance: new Map([['a', 1]]) })
+  ledger.setDemand('r1', 9)
+  t.same(brief(ledger.rebalance(0)), ['r1 v1: a=2'], 'no slot of b: r2 may believe it has it')
+  t.equal(ledger.isReleased('gone'), false, 'r2 may still use anything')
+  ledger.routerDead('r2')
+  t.same(brief(ledger.rebalance(0)), ['r1 v2: a=2 b=2'])
+  t.equal(ledger.isReleased('gone'), true)
+})
+
+t.test('L5 what routers believe is kept in place', async t => {
+  const ledger = new SlotLedger()
+  ledger.setInstances(instances({ a: 2, b: 2 }))
+  ledger.routerJoined('r1', { slotsByInstance: new Map([['a', 2]]), inUseByInstance: NONE })
+  ledger.routerJoined('r2', { slotsByInstance: new Map([['b', 2]]), inUseByInstance: NONE })
+  t.same(brief(ledger.rebalance(0)), ['r1 v1: a=2', 'r2 v2: b=2'])
+})
+
+t.test('L6 a router that joins gets an assignment, even an empty one', async t => {
+  const ledger = new SlotLedger()
+  ledger.routerJoined('r1')
+  t.same(brief(ledger.rebalance(0)), ['r1 v1:'])
+})
+
+t.test('L7 only what changed is sent, be it slots, age or address', async t => {
+  const ledger = ledgerOf(['r1'], { a: 2 })
+  t.equal(ledger.rebalance(0).length, 1)
+  ledger.setInstances(instances({ a: 2 }))
+  ledger.setDemand('r1', 1)
+  t.same(ledger.rebalance(0), [])
+  ledger.setInstances([{ ...instances({ a: 2 })[0]!, expired: true }])
+  t.match(ledger.rebalance(0), [{ version: 2, instances: [{ instanceId: 'a', slots: 2, expired: true }] }])
+  ledger.setInstances([{ ...instances({ a: 2 })[0]!, expired: true, port: 4001 }])
+  t.match(ledger.rebalance(0), [{ version: 3 }])
+})
+
+t.test('D5 when a busy router goes quiet, its slots go to the one that waits', async t => {
+  const ledger = ledgerOf(['r1', 'r2'], { a: 8 })
+  ledger.setDemand('r1', 20)
+  ledger.setDemand('r2', 20)
+  for (const { routerId, version } of ledger.rebalance(0)) ledger.ack(routerId, version, NONE)
+  t.equal(ledger.routerStates()[1]?.held.a, 4)
+  ledger.setDemand('r1', 1)
+  for (const { routerId, version } of ledger.rebalance(0)) ledger.ack(routerId, version, NONE)
+  t.same(brief(ledger.rebalance(0)), ['r2 v4: a=7'])
+  ledger.setDemand('r1', 0)
+  ledger.setDemand('r2', 2)
+  t.same(ledger.rebalance(0), [], 'now nobody needs anything')
+})
+
+t.test('L8 news of unknown routers and of unknown versions is ignored', async t => {
+  const ledger = ledgerOf(['r1'], { a: 2 })
+  ledger.rebalance(0)
+  ledger.setDemand('stranger', 5)
+  ledger.routerDead('stranger')
+  t.equal(ledger.ack('stranger', 1, NONE), false)
+  t.equal(ledger.ack('r1', 77, NONE), false)
+  t.equal(ledger.ack('r1', 1, NONE), true)
+  t.same(ledger.routerStates(), [
+    { routerId: 'r1', isHeard: true, demand: 0, ackedVersion: 1, sentVersion: 1, held: { a: 2 } },
+  ])
+})
+
+t.test('L9 a silent router is not flooded and goes on where it left off', async t => {
+  const ledger = ledgerOf(['r1'], { a: 1 })
+  let sent: RouterAssignment[] = []
+  for (let slots = 1; slots <= 50; slots++) {
+    ledger.setInstances(instances({ a: slots }))
+    sent = [...sent, ...ledger.rebalance(0)]
+  }
+  t.equal(sent.length, 8)
+  ledger.ack('r1', sent.at(-1)!.version, NONE)
+  t.same(brief(ledger.rebalance(0)), ['r1 v9: a=50'])
+})
