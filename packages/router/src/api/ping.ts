@@ -167,7 +167,7 @@ function get(options: {
         port,
         path,
         agent: false,
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: AbortSignal.timeout(Math.ceil(timeoutMs)),
         headers: { authorization, 'x-waiter-request-type': 'ping' },
       },
       response => {

@@ -1,0 +1,522 @@
+import type { Socket } from 'node:net'
+import type { EngineContext } from './engine-context.ts'
+import { BodyDecoder, Framing } from './h1/body-decoder.ts'
+import { HeadScanner, Scan } from './h1/head-scanner.ts'
+import { H1RequestHead, type HeadRefusal, readRequestHead } from './h1/request-head.ts'
+import { InputBuffer } from './input-buffer.ts'
+import { renderOwnHead } from './own-response.ts'
+import { WheelTimer } from './timer-wheel.ts'
+
+/** Who reads a request's body. */
+export interface BodySink {
+  /** True for payload ranges, false for the bytes as framed. */
+  readonly wantsPayload: boolean
+  onRequestBody(bytes: Buffer, start: number, end: number): void
+  /** @param needsFinalCrLf raw chunked only: the trailers were cut off and the message still lacks its last CRLF */
+  onRequestEnd(needsFinalCrLf: boolean): void
+  onRequestMalformed(detail: string): void
+  /** The client sends too slowly. */
+  onRequestStalled(): void
+}
+
+/** What a connection tells the exchange it carries. */
+export interface ExchangeSide {
+  /** The client vanished. Called at most once, and nothing after it. */
+  onGone(): void
+  onDrain(): void
+  /** Bytes of an upgraded connection. */
+  onTunnelBytes(bytes: Buffer): void
+  onTunnelEnd(): void
+}
+
+/** What becomes of the set of connections. */
+export interface ConnectionOwner {
+  readonly context: EngineContext
+  createExchange(connection: ClientConnection, head: H1RequestHead): ExchangeSide
+  startExchange(side: ExchangeSide): void
+  forget(connection: ClientConnection): void
+}
+
+const PROBE_INTERVAL_MS_MAX = 8_000
+const PROBE = 'HTTP/1.1 100 Continue\r\n\r\n'
+
+/** One client's HTTP/1.1 connection: scans heads, carries one exchange at a time, answers pipelined requests in order. */
+export class ClientConnection {
+  readonly context: EngineContext
+  readonly remoteAddress: string
+  readonly localPort: number
+  readonly scanner: HeadScanner
+  readonly #owner: ConnectionOwner
+  readonly #socket: Socket
+  readonly #timer: WheelTimer
+  readonly #decoder: BodyDecoder
+  readonly #input = new InputBuffer()
+  #side: ExchangeSide | null = null
+  #sink: BodySink | null = null
+  #isHeld = false
+  #isPaused = false
+  #isPumping = false
+  #isTunnel = false
+  #isLingering = false
+  #isClosed = false
+  #hasHalfClosed = false
+  #discardedBytes = -1
+  #windowBytes = 0
+  #probeIntervalMs = 0
+  #lastWritableLength = 0
+  /** The request has been read to its end. */
+  isRequestComplete = true
+  /** Some of the body has been handed out. */
+  hasBodyBeenTaken = false
+  hasSentContinue = false
+  expectsContinue = false
+  /** A final response's first byte has been written. */
+  hasResponseStarted = false
+  /** The connection may carry another request after this one. */
+  keepAlive = false
+  /** Bytes of the present request, head included. */
+  requestBytes = 0
+
+  constructor(owner: ConnectionOwner, socket: Socket) {
+    this.#owner = owner
+    this.context = owner.context
+    this.#socket = socket
+    this.remoteAddress = socket.remoteAddress ?? ''
+    this.localPort = socket.localPort ?? 0
+    const { limits, policy, wheel } = this.context
+    this.scanner = new HeadScanner('request', limits, policy.requestTable)
+    this.#decoder = new BodyDecoder(limits.trailerBytesMax, limits.headFieldsMax)
+    this.#timer = new WheelTimer(wheel, () => this.#onTimer())
+    this.#timer.arm(limits.clientIdleTimeoutMs)
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk))
+    socket.on('end', () => this.#onEndOfInput())
+    socket.on('drain', () => this.#side?.onDrain())
+    socket.on('error', () => this.destroy())
+    socket.on('close', () => this.destroy())
+  }
+
+  get writableLength(): number {
+    return this.#socket.writableLength
+  }
+
+  get bufferedBytes(): number {
+    return this.#socket.writableLength + this.#socket.readableLength + this.#input.length
+  }
+
+  get isIdle(): boolean {
+    return this.#side === null && this.#input.length === 0
+  }
+
+  writeText(text: string): void {
+    this.#socket.write(text, 'latin1')
+  }
+
+  writeBytes(bytes: Uint8Array): void {
+    this.#socket.write(bytes)
+  }
+
+  /** One system call for text and bytes. */
+  writePair(text: string, bytes: Uint8Array): void {
+    this.#socket.cork()
+    this.#socket.write(text, 'latin1')
+    this.#socket.write(bytes)
+    this.#socket.uncork()
+  }
+
+  /** One chunk of a chunked answer. */
+  writeChunk(bytes: Uint8Array): void {
+    this.#socket.cork()
+    this.#socket.write(`${bytes.length.toString(16)}\r\n`, 'latin1')
+    this.#socket.write(bytes)
+    this.#socket.write('\r\n', 'latin1')
+    this.#socket.uncork()
+  }
+
+  /** Tells a waiting client to send its body, once. */
+  sendContinue(): void {
+    if (!this.expectsContinue || this.hasSentContinue || this.hasResponseStarted) return
+    this.hasSentContinue = true
+    this.writeText(PROBE)
+  }
+
+  /** Hands the body to `sink`, beginning with what has already arrived. */
+  attachSink(sink: BodySink): void {
+    this.#sink = sink
+    this.#isHeld = false
+    this.#windowBytes = 0
+    if (!this.isRequestComplete) this.#timer.arm(this.context.limits.bodyRateWindowMs)
+    if (this.#isPumping) while (this.#feed());
+    else this.#pump()
+  }
+
+  detachSink(): void {
+    this.#sink = null
+    this.#isHeld = false
+  }
+
+  /** Back-pressure: the sink gets nothing until `releaseBody`; the socket is paused once the input is full. */
+  holdBody(): void {
+    this.#isHeld = true
+  }
+
+  releaseBody(): void {
+    if (!this.#isHeld) return
+    this.#isHeld = false
+    this.#pump()
+    this.#updateFlow()
+  }
+
+  /** Everything from now on is opaque and goes to the side, beginning with what has already arrived. */
+  enterTunnel(): void {
+    this.#isTunnel = true
+    this.#timer.disarm()
+    this.#pump()
+  }
+
+  pauseTunnel(): void {
+    if (!this.#isPaused) this.#socket.pause()
+    this.#isPaused = true
+  }
+
+  resumeTunnel(): void {
+    if (this.#isPaused) this.#socket.resume()
+    this.#isPaused = false
+  }
+
+  endWriting(): void {
+    this.#socket.end()
+  }
+
+  /**
+   * Whether this connection can go on after a response that begins now. Decides `keepAlive` for good: the head that is
+   * about to be written says it.
+   */
+  settleKeepAlive(isFramed: boolean): boolean {
+    if (!isFramed || this.context.isDraining) this.keepAlive = false
+    if (!this.isRequestComplete) {
+      // The client may or may not send the body it announced: nobody could tell it from the next request.
+      if (this.expectsContinue && !this.hasSentContinue) this.keepAlive = false
+      if (this.#decoder.remaining > this.context.limits.discardBytesMax) this.keepAlive = false
+    }
+    return this.keepAlive
+  }
+
+  /** The response is written: go on with the next request, discard the rest of this one first, or close. */
+  finishExchange(): void {
+    if (this.#side === null) return
+    this.#side = null
+    this.context.activeExchanges -= 1
+    this.detachSink()
+    if (!this.keepAlive || (this.#hasHalfClosed && this.#input.length === 0)) {
+      this.#linger()
+      return
+    }
+    if (this.isRequestComplete) {
+      this.#awaitHead()
+    } else {
+      this.#discardedBytes = 0
+      this.#timer.arm(this.context.limits.headTimeoutMs)
+    }
+    this.#pump()
+  }
+
+  /** Answers by ourselves and closes. For requests that break the rules. */
+  refuse(status: number, message: string, head: H1RequestHead | null): void {
+    this.context.refusedTotal += 1
+    this.keepAlive = false
+    const page = this.context.renderError(status, message, head)
+    const body = Buffer.from(page.body, 'utf8')
+    const text = renderOwnHead(this.context, {
+      status,
+      headers: page.headers,
+      framing: `content-length: ${body.length}\r\n`,
+      connection: 'connection: close\r\n',
+    })
+    if (head?.method === 'HEAD') this.writeText(text)
+    else this.writePair(text, body)
+    this.#leaveExchange()
+    this.#linger()
+  }
+
+  /** Breaks off so that the client can see it: a clean end would make half a response look whole. */
+  breakOff(isCloseDelimited: boolean): void {
+    this.#leaveExchange()
+    if (isCloseDelimited) this.#socket.resetAndDestroy()
+    else this.#socket.destroySoon()
+    if (isCloseDelimited || this.#socket.writableLength === 0) this.destroy()
+    else this.#linger()
+  }
+
+  /** Cuts the connection at once. */
+  destroy(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#timer.release()
+    this.#input.clear()
+    this.#sink = null
+    this.#socket.destroy()
+    this.#owner.forget(this)
+    const side = this.#leaveExchange()
+    side?.onGone()
+  }
+
+  /** Ends a resting connection, marks a busy one to close after its answer. */
+  drain(): void {
+    if (!this.isIdle) return
+    if (this.#socket.writableLength > 0) this.#linger()
+    else this.destroy()
+  }
+
+  #leaveExchange(): ExchangeSide | null {
+    const side = this.#side
+    if (side === null) return null
+    this.#side = null
+    this.detachSink()
+    this.context.activeExchanges -= 1
+    return side
+  }
+
+  #onData(chunk: Buffer): void {
+    if (this.#isLingering || this.#isClosed) return
+    if (this.#isTunnel) {
+      this.#side?.onTunnelBytes(chunk)
+      return
+    }
+    this.#input.push(chunk)
+    this.#pump()
+    this.#updateFlow()
+  }
+
+  #pump(): void {
+    if (this.#isPumping) return
+    this.#isPumping = true
+    try {
+      while (this.#step());
+    } finally {
+      this.#isPumping = false
+    }
+  }
+
+  /** Uses some input; false when there is nothing to do with it now. */
+  #step(): boolean {
+    if (this.#isClosed || this.#isLingering || this.#input.length === 0) return false
+    if (this.#isTunnel) {
+      const { bytes, start, end } = this.#input
+      this.#input.clear()
+      this.#side?.onTunnelBytes(bytes.subarray(start, end))
+      return false
+    }
+    if (this.#discardedBytes >= 0) return this.#discard()
+    if (this.#side === null) return this.#readHead()
+    return this.#feed()
+  }
+
+  /** Pauses the socket when unread input is over its bound, resumes it when it is not. */
+  #updateFlow(): void {
+    if (this.#isClosed || this.#isTunnel) return
+    const isFull = this.#input.length > this.context.limits.clientInputBytesMax
+    if (isFull && !this.#isPaused) {
+      this.#isPaused = true
+      this.#socket.pause()
+    } else if (!isFull && this.#isPaused) {
+      this.#isPaused = false
+      this.#socket.resume()
+    }
+  }
+
+  #awaitHead(): void {
+    this.scanner.reset()
+    this.#timer.arm(this.context.limits.clientIdleTimeoutMs)
+  }
+
+  #readHead(): boolean {
+    const input = this.#input
+    const wasInside = this.scanner.isInside
+    const result = this.scanner.scan(input.bytes, input.start, input.end)
+    if (result === Scan.MORE) {
+      // Once per head: a client that drips bytes does not get more time.
+      if (!wasInside) this.#timer.arm(this.context.limits.headTimeoutMs)
+      return false
+    }
+    if (result === Scan.BAD) {
+      this.refuse(this.scanner.errorStatus, this.scanner.errorMessage, null)
+      return false
+    }
+    const head = readRequestHead(input.bytes, input.start, this.scanner)
+    if (!(head instanceof H1RequestHead)) {
+      const refusal: HeadRefusal = head
+      this.refuse(refusal.status, refusal.message, null)
+      return false
+    }
+    input.consumeTo(input.start + this.scanner.headEnd)
+    this.#begin(head)
+    return true
+  }
+
+  #begin(head: H1RequestHead): void {
+    const { context } = this
+    this.#timer.disarm()
+    this.#decoder.reset(
+      head.bodyKind === 'chunked' ? Framing.CHUNKED : head.bodyKind === 'length' ? Framing.LENGTH : Framing.NONE,
+      head.contentLength,
+    )
+    this.isRequestComplete = this.#decoder.isComplete
+    this.hasBodyBeenTaken = false
+    this.hasSentContinue = false
+    this.expectsContinue = head.expectsContinue && !this.isRequestComplete
+    this.hasResponseStarted = false
+    this.keepAlive = head.keepAlive
+    this.requestBytes = this.scanner.headEnd
+    this.#probeIntervalMs = 0
+    context.requestsTotal += 1
+    context.activeExchanges += 1
+    const side = this.#owner.createExchange(this, head)
+    this.#side = side
+    this.#owner.startExchange(side)
+    if (this.#hasHalfClosed && this.#side === side) this.#startProbing()
+  }
+
+  /** Gives body bytes to the sink. */
+  #feed(): boolean {
+    const sink = this.#sink
+    const input = this.#input
+    if (sink === null || this.#isHeld || this.isRequestComplete || input.length === 0) return false
+    const { bytes, start, end } = input
+    this.hasBodyBeenTaken = true
+    const decoder = this.#decoder
+    const stop = decoder.decode(
+      bytes,
+      start,
+      end,
+      sink.wantsPayload ? (chunk, from, to) => sink.onRequestBody(chunk, from, to) : null,
+    )
+    const { rawEnd, error } = decoder
+    input.consumeTo(stop)
+    this.requestBytes += stop - start
+    this.#windowBytes += stop - start
+    const isComplete = decoder.isComplete
+    if (isComplete) {
+      this.isRequestComplete = true
+      this.#timer.disarm()
+    }
+    if (!sink.wantsPayload && rawEnd > start) sink.onRequestBody(bytes, start, rawEnd)
+    if (error !== '') sink.onRequestMalformed(error)
+    else if (isComplete) sink.onRequestEnd(decoder.framing === Framing.CHUNKED && !decoder.hasRelayedEnd)
+    return true
+  }
+
+  /** Swallows the rest of a body nobody wants, within bounds, to save the connection. */
+  #discard(): boolean {
+    const input = this.#input
+    const { start, end } = input
+    const stop = this.#decoder.decode(input.bytes, start, end, null)
+    this.#discardedBytes += stop - start
+    input.consumeTo(stop)
+    if (this.#decoder.isComplete) {
+      this.#discardedBytes = -1
+      this.isRequestComplete = true
+      this.#awaitHead()
+      return true
+    }
+    if (this.#decoder.error !== '' || this.#discardedBytes > this.context.limits.discardBytesMax) {
+      this.#linger()
+      return false
+    }
+    return false
+  }
+
+  #onEndOfInput(): void {
+    this.#hasHalfClosed = true
+    if (this.#isTunnel) {
+      this.#side?.onTunnelEnd()
+      return
+    }
+    if (this.#side === null) {
+      if (!this.#isLingering) this.#linger()
+      return
+    }
+    if (!this.isRequestComplete && this.#isBodyCutShort()) this.destroy()
+    else this.#startProbing()
+  }
+
+  /** The client stopped sending in the middle of the body, as far as we can tell yet. */
+  #isBodyCutShort(): boolean {
+    if (this.#decoder.framing === Framing.LENGTH) return this.#decoder.remaining > this.#input.length
+    return this.#sink !== null && this.#input.length === 0
+  }
+
+  /**
+   * FIN means "gone" from most clients and "finished sending" from a few. A 100 (Continue), which every client must
+   * skip, tells them apart: a closed peer answers it with RST. HTTP/1.0 clients know no 1xx; they get the benefit of
+   * the doubt.
+   */
+  #startProbing(): void {
+    if (this.#probeIntervalMs !== 0) return
+    this.#probeIntervalMs = this.context.limits.halfCloseProbeMs
+    this.#probe()
+  }
+
+  #probe(): void {
+    if (this.hasResponseStarted || this.scanner.minorVersion === 0) return
+    this.writeText(PROBE)
+    if (this.#isClosed) return
+    this.#timer.arm(this.#probeIntervalMs)
+    this.#probeIntervalMs = Math.min(this.#probeIntervalMs * 2, PROBE_INTERVAL_MS_MAX)
+  }
+
+  #onTimer(): void {
+    const pending = this.#socket.writableLength
+    // A client that still takes the bytes of its last answer is slow, not idle.
+    const isTaking = this.#side === null && pending > 0 && pending !== this.#lastWritableLength
+    this.#lastWritableLength = pending
+    if (this.#isLingering) {
+      if (isTaking) this.#armLinger()
+      else this.destroy()
+    } else if (isTaking) {
+      this.#timer.arm(this.context.limits.clientIdleTimeoutMs)
+    } else if (this.#side !== null) {
+      this.#onExchangeTimer()
+    } else if (this.#discardedBytes >= 0 || !this.scanner.isInside) {
+      this.destroy()
+    } else {
+      this.refuse(408, 'the request head took too long', null)
+    }
+  }
+
+  #onExchangeTimer(): void {
+    if (this.#hasHalfClosed) {
+      if (this.#sink !== null && !this.isRequestComplete && !this.#isHeld && this.#isBodyCutShort()) this.destroy()
+      else this.#probe()
+      return
+    }
+    const sink = this.#sink
+    if (sink === null || this.isRequestComplete) return
+    const { bodyRateWindowMs, bodyBytesPerSecondMin } = this.context.limits
+    const awaitsContinue = this.expectsContinue && !this.hasSentContinue
+    const isSlow = this.#windowBytes < (bodyBytesPerSecondMin * bodyRateWindowMs) / 1000
+    if (isSlow && !this.#isHeld && !awaitsContinue) {
+      sink.onRequestStalled()
+      return
+    }
+    this.#windowBytes = 0
+    this.#timer.arm(bodyRateWindowMs)
+  }
+
+  /** Ends our side and swallows input for a while: closing with unread input would reset our last answer away. */
+  #linger(): void {
+    if (this.#isClosed || this.#isLingering) return
+    this.#isLingering = true
+    this.#input.clear()
+    if (this.#isPaused) {
+      this.#isPaused = false
+      this.#socket.resume()
+    }
+    this.#socket.end()
+    this.#armLinger()
+  }
+
+  #armLinger(): void {
+    this.#lastWritableLength = this.#socket.writableLength
+    this.#timer.arm(this.context.limits.lingerTimeoutMs)
+  }
+}

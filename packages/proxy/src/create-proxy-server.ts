@@ -1,0 +1,137 @@
+import { createServer, type Server, type Socket } from 'node:net'
+import { ClientConnection, type ConnectionOwner, type ExchangeSide } from './client-connection.ts'
+import { systemClock } from './clock.ts'
+import { EngineContext } from './engine-context.ts'
+import { compilePolicy } from './h1/compiled-policy.ts'
+import type { H1RequestHead } from './h1/request-head.ts'
+import { Http1Exchange } from './http1-exchange.ts'
+import { DEFAULT_LIMITS } from './limits.ts'
+import type { ListenOptions, ProxyServer, ProxyServerOptions, ProxyStats, RenderError } from './proxy-server.ts'
+import { TimerWheel } from './timer-wheel.ts'
+import { UpstreamPool } from './upstream-pool.ts'
+
+/** Connections the kernel holds for us while we are busy; the kernel's own limit (somaxconn) may be lower. */
+const LISTEN_BACKLOG = 4096
+
+const plainError: RenderError = (status, message) => ({
+  headers: [['content-type', 'text/plain; charset=utf-8']],
+  body: `${status}: ${message}\n`,
+})
+
+/** Makes a proxy engine. It owns its sockets, pool and timers until `close` resolves. */
+export function createProxyServer(options: ProxyServerOptions): ProxyServer {
+  return new NetProxyServer(options)
+}
+
+class NetProxyServer implements ProxyServer, ConnectionOwner {
+  readonly context: EngineContext
+  readonly #servers = new Set<Server>()
+  readonly #connections = new Set<ClientConnection>()
+  #onEmpty: (() => void) | null = null
+
+  constructor(options: ProxyServerOptions) {
+    const clock = options.clock ?? systemClock
+    this.context = new EngineContext({
+      limits: { ...DEFAULT_LIMITS, ...options.limits },
+      policy: compilePolicy(options.headerPolicy),
+      clock,
+      wheel: new TimerWheel(clock),
+      log: options.log,
+      renderError: options.renderError ?? plainError,
+      onExchange: options.onExchange,
+    })
+    this.context.pool = new UpstreamPool(this.context)
+  }
+
+  async listen(options: ListenOptions): Promise<{ readonly port: number }> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.#accept(socket))
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    server.once('error', reject)
+    server.listen(
+      { host: options.host, port: options.port, backlog: LISTEN_BACKLOG, reusePort: options.reusePort ?? false },
+      resolve,
+    )
+    await promise
+    server.off('error', reject)
+    server.on('error', error => this.context.log.error({ error: error.message }, 'listening socket failed'))
+    this.#servers.add(server)
+    const address = server.address()
+    return { port: typeof address === 'object' && address !== null ? address.port : options.port }
+  }
+
+  drain(): void {
+    if (this.context.isDraining) return
+    this.context.isDraining = true
+    for (const server of this.#servers) server.close()
+    for (const connection of [...this.#connections]) connection.drain()
+    this.context.pool.closeAll('idle')
+  }
+
+  async close(deadlineMs: number): Promise<void> {
+    this.drain()
+    if (this.#connections.size > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#onEmpty = resolve
+      // The caller's deadline: a plain timer, since there is one per server and it must be exact.
+      const deadline = setTimeout(() => {
+        for (const connection of [...this.#connections]) connection.destroy()
+      }, deadlineMs)
+      await promise
+      clearTimeout(deadline)
+    }
+    this.context.pool.closeAll('all')
+    this.context.wheel.stop()
+  }
+
+  closeUpstream(host: string, port: number): void {
+    this.context.pool.closeTarget(host, port)
+  }
+
+  stats(): ProxyStats {
+    const { context } = this
+    let bufferedBytes = context.pool.bufferedBytes
+    for (const connection of this.#connections) bufferedBytes += connection.bufferedBytes
+    return {
+      clientConnections: this.#connections.size,
+      activeExchanges: context.activeExchanges,
+      upstreamConnections: context.pool.openCount,
+      upstreamIdle: context.pool.idleCount,
+      requestsTotal: context.requestsTotal,
+      refusedTotal: context.refusedTotal,
+      upstreamConnectsTotal: context.upstreamConnectsTotal,
+      upstreamReusedTotal: context.upstreamReusedTotal,
+      staleRetriesTotal: context.staleRetriesTotal,
+      droppedConnectionsTotal: context.droppedConnectionsTotal,
+      bufferedBytes,
+    }
+  }
+
+  createExchange(connection: ClientConnection, head: H1RequestHead): ExchangeSide {
+    return new Http1Exchange(connection, head)
+  }
+
+  startExchange(side: ExchangeSide): void {
+    const exchange = side as Http1Exchange
+    try {
+      this.context.onExchange(exchange)
+    } catch (error) {
+      this.context.log.error({ error: String(error), path: exchange.head.path }, 'onExchange threw')
+      exchange.respond({ status: 500, headers: [['content-type', 'text/plain']], body: 'Internal error\n' })
+    }
+  }
+
+  forget(connection: ClientConnection): void {
+    this.#connections.delete(connection)
+    if (this.#connections.size === 0) this.#onEmpty?.()
+  }
+
+  #accept(socket: Socket): void {
+    if (this.context.isDraining || this.#connections.size >= this.context.limits.clientConnectionsMax) {
+      this.context.droppedConnectionsTotal += 1
+      socket.on('error', () => undefined)
+      socket.destroy()
+      return
+    }
+    this.#connections.add(new ClientConnection(this, socket))
+  }
+}

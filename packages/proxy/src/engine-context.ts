@@ -1,0 +1,64 @@
+import type { Logger } from '@waiter/base'
+import type { Clock } from './clock.ts'
+import type { Exchange } from './exchange.ts'
+import type { CompiledPolicy } from './h1/compiled-policy.ts'
+import type { ProxyLimits } from './limits.ts'
+import type { RenderError } from './proxy-server.ts'
+import type { TimerWheel } from './timer-wheel.ts'
+import type { UpstreamPool } from './upstream-pool.ts'
+
+/** Bytes one read of an upstream socket may bring. */
+const READ_BUFFER_BYTES = 64 * 1024
+const DATE_REFRESH_MS = 500
+
+/** What all connections of one server share. Mutable on purpose: counters and the drain flag live here. */
+export class EngineContext {
+  readonly limits: ProxyLimits
+  readonly policy: CompiledPolicy
+  readonly clock: Clock
+  readonly wheel: TimerWheel
+  readonly log: Logger
+  readonly renderError: RenderError
+  readonly onExchange: (exchange: Exchange) => void
+  pool!: UpstreamPool
+  /** All upstream sockets read into this; whoever keeps bytes past the read callback copies them. */
+  readonly readBuffer: Buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
+  isDraining = false
+  activeExchanges = 0
+  requestsTotal = 0
+  refusedTotal = 0
+  upstreamConnectsTotal = 0
+  upstreamReusedTotal = 0
+  staleRetriesTotal = 0
+  droppedConnectionsTotal = 0
+  #date = ''
+  #dateAtMs = Number.NEGATIVE_INFINITY
+
+  constructor(options: {
+    limits: ProxyLimits
+    policy: CompiledPolicy
+    clock: Clock
+    wheel: TimerWheel
+    log: Logger
+    renderError: RenderError
+    onExchange: (exchange: Exchange) => void
+  }) {
+    this.limits = options.limits
+    this.policy = options.policy
+    this.clock = options.clock
+    this.wheel = options.wheel
+    this.log = options.log
+    this.renderError = options.renderError
+    this.onExchange = options.onExchange
+  }
+
+  /** The Date field of our own answers, made at most twice a second. */
+  httpDate(): string {
+    const nowMs = this.clock.nowMs()
+    if (nowMs - this.#dateAtMs >= DATE_REFRESH_MS) {
+      this.#date = new Date().toUTCString()
+      this.#dateAtMs = nowMs
+    }
+    return this.#date
+  }
+}

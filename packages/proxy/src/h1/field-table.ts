@@ -1,0 +1,78 @@
+import { TO_LOWER } from './char-tables.ts'
+
+/** What the engine must know of a field; everything from `REWRITE` up is an index into the policy's rewriters. */
+export const FieldCode = {
+  OTHER: 0,
+  HOST: 1,
+  CONTENT_LENGTH: 2,
+  TRANSFER_ENCODING: 3,
+  CONNECTION: 4,
+  UPGRADE: 5,
+  EXPECT: 6,
+  SET_COOKIE: 7,
+  /** Not forwarded: hop-by-hop, or the owner's policy says so. */
+  DROP: 8,
+  EXPECT_DROP: 9,
+  REWRITE: 16,
+} as const
+
+interface Entry {
+  readonly lower: Uint8Array
+  readonly code: number
+}
+
+/** Maps a field name in the raw bytes to its code without making a string. Immutable after construction. */
+export class FieldTable {
+  readonly #byLength: (Entry[] | undefined)[] = []
+  readonly #prefixesByFirst: (Entry[] | undefined)[] = new Array<Entry[] | undefined>(256).fill(undefined)
+
+  /** Exact names win over prefixes; of equal names the first wins. */
+  constructor(names: Iterable<readonly [string, number]>, prefixes: Iterable<readonly [string, number]>) {
+    const seen = new Set<string>()
+    for (const [name, code] of names) {
+      const lower = name.toLowerCase()
+      if (seen.has(lower)) continue
+      seen.add(lower)
+      while (this.#byLength.length <= lower.length) this.#byLength.push(undefined)
+      const entries = this.#byLength[lower.length] ?? []
+      entries.push({ lower: toBytes(lower), code })
+      this.#byLength[lower.length] = entries
+    }
+    for (const [prefix, code] of prefixes) {
+      const lower = toBytes(prefix.toLowerCase())
+      const first = lower[0] ?? 0
+      const entries = this.#prefixesByFirst[first] ?? []
+      entries.push({ lower, code })
+      this.#prefixesByFirst[first] = entries
+    }
+  }
+
+  codeOf(bytes: Uint8Array, start: number, end: number): number {
+    const length = end - start
+    const first = TO_LOWER[bytes[start]!]!
+    const entries = length < this.#byLength.length ? this.#byLength[length] : undefined
+    if (entries !== undefined) {
+      for (let i = 0; i < entries.length; i++) {
+        const entry = entries[i]!
+        if (entry.lower[0] === first && matches(entry.lower, bytes, start)) return entry.code
+      }
+    }
+    const prefixes = this.#prefixesByFirst[first]
+    if (prefixes !== undefined) {
+      for (let i = 0; i < prefixes.length; i++) {
+        const entry = prefixes[i]!
+        if (entry.lower.length <= length && matches(entry.lower, bytes, start)) return entry.code
+      }
+    }
+    return FieldCode.OTHER
+  }
+}
+
+function matches(lower: Uint8Array, bytes: Uint8Array, start: number): boolean {
+  for (let i = 0; i < lower.length; i++) if (TO_LOWER[bytes[start + i]!] !== lower[i]) return false
+  return true
+}
+
+function toBytes(text: string): Uint8Array {
+  return Uint8Array.from(text, char => char.charCodeAt(0))
+}

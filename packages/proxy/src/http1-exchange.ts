@@ -1,0 +1,181 @@
+import { BodyReader } from './body-reader.ts'
+import type { ClientConnection, ExchangeSide } from './client-connection.ts'
+import type { EngineContext } from './engine-context.ts'
+import type { Exchange, ForwardTarget, OwnResponse, StreamWriter } from './exchange.ts'
+import { Forwarding, type ForwardingOwner } from './forwarding.ts'
+import type { H1RequestHead } from './h1/request-head.ts'
+import { renderConnection, renderOwnHead } from './own-response.ts'
+import { StreamResponder } from './stream-responder.ts'
+
+const NO_BODY = Buffer.alloc(0)
+/** Up to here an answer goes out as one string. */
+const TEXT_BODY_BYTES_MAX = 8 * 1024
+
+/** The exchange of an HTTP/1.x client. */
+export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
+  readonly client: ClientConnection
+  readonly head: H1RequestHead
+  readonly context: EngineContext
+  readonly arrivedAtMs: number
+  onClientGone: (() => void) | null = null
+  isFinished = false
+  #forwarding: Forwarding | null = null
+  #reader: BodyReader | null = null
+  #stream: StreamResponder | null = null
+
+  constructor(client: ClientConnection, head: H1RequestHead) {
+    this.client = client
+    this.head = head
+    this.context = client.context
+    this.arrivedAtMs = client.context.clock.nowMs()
+  }
+
+  get remoteAddress(): string {
+    return this.client.remoteAddress
+  }
+
+  get localPort(): number {
+    return this.client.localPort
+  }
+
+  forward(target: ForwardTarget): void {
+    if (this.isFinished) {
+      target.onOutcome({ kind: 'client-gone', phase: 'waiting' })
+      return
+    }
+    if (this.#forwarding !== null || this.client.hasBodyBeenTaken) {
+      throw new Error(
+        'forward() while another forward is in progress, or after the request body was consumed: answer with respond()',
+      )
+    }
+    this.#forwarding = new Forwarding(this, target)
+    this.#forwarding.start()
+  }
+
+  respond(response: OwnResponse): void {
+    if (!this.#claim()) return
+    const { client, head } = this
+    const body = toBytes(response.body)
+    const isBodyless = response.status === 204 || response.status === 304
+    const framing = isBodyless ? '' : `content-length: ${body.length}\r\n`
+    const text = this.#renderHead(response, framing, true)
+    this.isFinished = true
+    client.hasResponseStarted = true
+    if (isBodyless || head.method === 'HEAD' || body.length === 0) client.writeText(text)
+    else if (body.length <= TEXT_BODY_BYTES_MAX) client.writeText(text + body.toString('latin1'))
+    else client.writePair(text, body)
+    client.finishExchange()
+  }
+
+  respondStream(response: Omit<OwnResponse, 'body'>): StreamWriter {
+    const { client, head } = this
+    const isClaimed = this.#claim()
+    const isBodyless = head.method === 'HEAD' || response.status === 204 || response.status === 304
+    const isChunked = head.minorVersion === 1
+    const stream = new StreamResponder({
+      client,
+      isChunked,
+      isBodyless,
+      bufferBytesMax: this.context.limits.streamBufferBytesMax,
+      onEnd: () => {
+        this.isFinished = true
+        client.finishExchange()
+      },
+      onStalled: () => {
+        this.isFinished = true
+        client.breakOff(true)
+      },
+    })
+    if (!isClaimed) {
+      queueMicrotask(() => stream.gone())
+      return stream
+    }
+    const framing = isChunked && response.status !== 204 ? 'transfer-encoding: chunked\r\n' : ''
+    const text = this.#renderHead(response, framing, isChunked)
+    this.#stream = stream
+    client.hasResponseStarted = true
+    client.writeText(text)
+    return stream
+  }
+
+  readBody(limitBytes: number): Promise<Uint8Array> {
+    const { client, head } = this
+    const reader = new BodyReader(limitBytes, (isUnusable, status, message) => {
+      this.#reader = null
+      client.detachSink()
+      if (!isUnusable) return
+      this.isFinished = true
+      client.refuse(status, message, head)
+    })
+    if (this.isFinished) reader.failClientGone()
+    else if (this.#forwarding !== null) throw new Error('readBody() while a forward is in progress')
+    else if (client.isRequestComplete) reader.onRequestEnd()
+    else if (head.contentLength > limitBytes) reader.failTooLarge()
+    else {
+      this.#reader = reader
+      client.attachSink(reader)
+      if (!client.isRequestComplete && this.#reader === reader) client.sendContinue()
+    }
+    return reader.promise
+  }
+
+  abort(): void {
+    if (this.isFinished) return
+    this.isFinished = true
+    this.#forwarding?.cancel()
+    this.#reader?.failClientGone()
+    this.client.breakOff(true)
+    this.#stream?.gone()
+  }
+
+  onForwardingOver(isExchangeOver: boolean): void {
+    this.#forwarding = null
+    if (isExchangeOver) this.isFinished = true
+  }
+
+  onGone(): void {
+    this.isFinished = true
+    this.#forwarding?.onClientGone()
+    this.#reader?.failClientGone()
+    this.#stream?.gone()
+    const { onClientGone } = this
+    this.onClientGone = null
+    onClientGone?.()
+  }
+
+  onDrain(): void {
+    this.#forwarding?.onClientDrain()
+    this.#stream?.drained()
+  }
+
+  onTunnelBytes(bytes: Buffer): void {
+    this.#forwarding?.onClientTunnelBytes(bytes)
+  }
+
+  onTunnelEnd(): void {
+    this.#forwarding?.onClientTunnelEnd()
+  }
+
+  /** Makes the answer ours; false when it is too late for one. */
+  #claim(): boolean {
+    if (this.isFinished || this.#stream !== null) return false
+    if (this.#forwarding !== null) {
+      if (this.#forwarding.hasResponse) return false
+      this.#forwarding.cancel()
+    }
+    this.#reader?.failClientGone()
+    return !this.isFinished
+  }
+
+  #renderHead(response: Omit<OwnResponse, 'body'>, framing: string, isFramed: boolean): string {
+    const { client, head, context } = this
+    const keepAlive = client.settleKeepAlive(isFramed)
+    const connection = renderConnection(keepAlive, head.minorVersion)
+    return renderOwnHead(context, { status: response.status, headers: response.headers, framing, connection })
+  }
+}
+
+function toBytes(body: string | Uint8Array | undefined): Buffer {
+  if (body === undefined) return NO_BODY
+  return typeof body === 'string' ? Buffer.from(body, 'utf8') : Buffer.from(body.buffer, body.byteOffset, body.length)
+}

@@ -1,0 +1,61 @@
+import type { Logger } from '@waiter/base'
+import type { Clock } from './clock.ts'
+import type { Exchange, RequestHead } from './exchange.ts'
+import type { HeaderPolicy } from './header-policy.ts'
+import type { ProxyLimits } from './limits.ts'
+
+/** The page for an answer that the engine gives alone (malformed request, limits). Keep it small. */
+export type RenderError = (
+  status: number,
+  message: string,
+  head: RequestHead | null,
+) => { readonly headers: readonly (readonly [name: string, value: string])[]; readonly body: string }
+
+/** What a proxy server is made of. */
+export interface ProxyServerOptions {
+  readonly limits?: Partial<ProxyLimits>
+  readonly headerPolicy: HeaderPolicy
+  /** Called synchronously for every valid request. A throw answers 500 and is logged. */
+  readonly onExchange: (exchange: Exchange) => void
+  readonly log: Logger
+  readonly renderError?: RenderError
+  readonly clock?: Clock
+}
+
+/** Counters and gauges; a fresh plain object per call. */
+export interface ProxyStats {
+  readonly clientConnections: number
+  readonly activeExchanges: number
+  readonly upstreamConnections: number
+  readonly upstreamIdle: number
+  readonly requestsTotal: number
+  /** Requests the engine refused itself (malformed, too large, too slow). */
+  readonly refusedTotal: number
+  readonly upstreamConnectsTotal: number
+  readonly upstreamReusedTotal: number
+  readonly staleRetriesTotal: number
+  readonly droppedConnectionsTotal: number
+  /** Bytes held in user space right now: unread input plus unsent output, both sides. */
+  readonly bufferedBytes: number
+}
+
+/** Where to listen. Port 0 lets the system choose. */
+export interface ListenOptions {
+  readonly host: string
+  readonly port: number
+  /** Several processes share the port, balanced by the kernel (Node >= 23.1). */
+  readonly reusePort?: boolean
+}
+
+/** A listening engine. */
+export interface ProxyServer {
+  /** May be called more than once: one server can listen on several ports. */
+  listen(options: ListenOptions): Promise<{ readonly port: number }>
+  /** Stops accepting, closes resting connections, and answers what is in flight with `connection: close`. */
+  drain(): void
+  /** Drains, waits at most `deadlineMs`, then cuts what is left. Resolves when every socket is closed. */
+  close(deadlineMs: number): Promise<void>
+  /** Drops pooled connections to a retired instance and keeps those in use out of the pool. */
+  closeUpstream(host: string, port: number): void
+  stats(): ProxyStats
+}

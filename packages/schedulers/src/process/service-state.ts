@@ -1,0 +1,100 @@
+import type { InstanceId, Millis } from '@waiter/base'
+import type { ServiceDefinition } from '@waiter/services'
+import type { InstanceRecord, ServiceRecord } from '../scheduler.ts'
+import { computeHealthyMs, type Instance } from './instance.ts'
+import type { Timer } from './timers.ts'
+
+/** Ended instances shown per service (spec §5.2), newest first to stay. */
+const FAILED_RECORDS_MAX = 10
+const KILLED_RECORDS_MAX = 12
+/** Wait before the second restart in a row; grows by restart-backoff-factor. */
+const BACKOFF_FIRST_MS = 1000
+const BACKOFF_MAX_MS = 60_000
+/** An instance that was healthy for so long was a success: the next failure starts a new row. */
+const SUCCESS_HEALTHY_MS = 10_000
+
+/** What the scheduler keeps about one service. */
+export interface ServiceState {
+  readonly definition: ServiceDefinition
+  requested: number
+  /** Launches in progress. */
+  pending: number
+  readonly running: Map<InstanceId, Instance>
+  /** In order of their end. */
+  ended: InstanceRecord[]
+  /** Failed starts in a row, counted in rounds: ten instances that fail together count once. */
+  streak: number
+  /** No replacement before this. */
+  startsFromMs: Millis
+  retryTimer: Timer | undefined
+  /** Why the last start did not come about, for people; null when it did. */
+  problem: string | null
+  /** Set while the service is being deleted. */
+  deletion: Promise<void> | undefined
+}
+
+/** A service of which nothing runs yet. */
+export function createServiceState(definition: ServiceDefinition, requested: number): ServiceState {
+  return {
+    definition,
+    requested,
+    pending: 0,
+    running: new Map(),
+    ended: [],
+    streak: 0,
+    startsFromMs: 0,
+    retryTimer: undefined,
+    problem: null,
+    deletion: undefined,
+  }
+}
+
+/** How many instances are still to be started. */
+export function countMissing(service: ServiceState): number {
+  let active = service.pending
+  for (const instance of service.running.values()) if (instance.isActive) active += 1
+  return Math.max(0, service.requested - active)
+}
+
+/** The service as watchers see it. */
+export function describeService(service: ServiceState): ServiceRecord {
+  const running = [...service.running.values()].map(instance => instance.record)
+  // An instance that has ended but whose remains are being stopped is among the ended ones already.
+  const instances = [...running.filter(record => record.endedAtMs === null), ...service.ended]
+  return { definition: service.definition, requested: service.requested, instances }
+}
+
+/** Adds an ended record; returns those that fall out because there are too many. */
+export function applyEnded(service: ServiceState, record: InstanceRecord): readonly InstanceRecord[] {
+  service.ended = [...service.ended.filter(other => other.instanceId !== record.instanceId), record]
+  const kept = new Set([
+    ...service.ended.filter(other => other.state === 'failed').slice(-FAILED_RECORDS_MAX),
+    ...service.ended.filter(other => other.state === 'killed').slice(-KILLED_RECORDS_MAX),
+  ])
+  const dropped = service.ended.filter(other => !kept.has(other))
+  service.ended = service.ended.filter(other => kept.has(other))
+  return dropped
+}
+
+/** Notes a failure and sets the time of the next start: at once for the first in a row, then with growing waits. */
+export function applyFailure(service: ServiceState, instance: Instance, nowMs: Millis): void {
+  const wasSuccess = computeHealthyMs(instance.record, nowMs) >= SUCCESS_HEALTHY_MS
+  service.streak = wasSuccess ? 1 : Math.max(service.streak, instance.setup.streak + 1)
+  applyBackoff(service, nowMs)
+}
+
+/** Sets the earliest time of the next start from the length of the row of failures. */
+export function applyBackoff(service: ServiceState, nowMs: Millis): void {
+  const delayMs = computeBackoffMs(service.streak, service.definition.effective['restart-backoff-factor'])
+  service.startsFromMs = Math.max(service.startsFromMs, nowMs + delayMs)
+}
+
+/**
+ * Wait before a restart after `streak` failures in a row: nothing, then 1 s × factor^n, at most 60 s.
+ *
+ * @example computeBackoffMs(1, 2) // 0
+ * @example computeBackoffMs(4, 2) // 4000
+ */
+export function computeBackoffMs(streak: number, factor: number): number {
+  return streak <= 1 ? 0 : Math.min(BACKOFF_FIRST_MS * factor ** (streak - 2), BACKOFF_MAX_MS)
+}
