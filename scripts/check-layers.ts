@@ -20,8 +20,9 @@ const summary = JSON.parse(result.stdout).summary as {
 for (const { rule, from, to } of summary.violations) console.error(`${rule.severity} ${rule.name}: ${from} → ${to}`)
 console.log(`${summary.totalCruised} modules, ${summary.violations.length} violations of the layer table`)
 if (summary.totalCruised < MODULES_MIN) {
-  console.error(`only ${summary.totalCruised} modules were read, at least ${MODULES_MIN} exist: the check checks nothing`)
+  console.error(
+    `only ${summary.totalCruised} modules were read, at least ${MODULES_MIN} exist: the check checks nothing`,
+  )
   process.exit(1)
 }
 process.exit(summary.violations.length === 0 ? 0 : 1)
-

@@ -30,7 +30,10 @@ for await (const line of createInterface({ input: tap.stdout })) {
     continue
   }
   // Leaves only: a line that closes a subtest repeats what was counted inside it, and follows its plan line.
-  if (assertion && !/^ *1\.\.\d+/.test(block.at(-1) ?? '')) assertion[1] ? (failed += 1) : (passed += 1)
+  if (assertion && !/^ *1\.\.\d+/.test(block.at(-1) ?? '')) {
+    if (assertion[1]) failed += 1
+    else passed += 1
+  }
   block.push(line)
 }
 const code = await new Promise(resolve => (tap.exitCode === null ? tap.on('exit', resolve) : resolve(tap.exitCode)))

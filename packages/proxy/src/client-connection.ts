@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { EngineContext } from './engine-context.ts'
 import { BodyDecoder, Framing } from './h1/body-decoder.ts'
-import { HeadScanner, Scan } from './h1/head-scanner.ts'
+import { type HeadScanner, Scan } from './h1/head-scanner.ts'
 import { H1RequestHead, type HeadRefusal, readRequestHead } from './h1/request-head.ts'
 import { InputBuffer } from './input-buffer.ts'
 import { renderOwnHead } from './own-response.ts'
@@ -45,12 +45,12 @@ export class ClientConnection {
   readonly context: EngineContext
   readonly remoteAddress: string
   readonly localPort: number
-  readonly scanner: HeadScanner
   readonly #owner: ConnectionOwner
   readonly #socket: Socket
   readonly #timer: WheelTimer
   readonly #decoder: BodyDecoder
   readonly #input = new InputBuffer()
+  #scanner: HeadScanner | null = null
   #side: ExchangeSide | null = null
   #sink: BodySink | null = null
   #isHeld = false
@@ -83,8 +83,7 @@ export class ClientConnection {
     this.#socket = socket
     this.remoteAddress = socket.remoteAddress ?? ''
     this.localPort = socket.localPort ?? 0
-    const { limits, policy, wheel } = this.context
-    this.scanner = new HeadScanner('request', limits, policy.requestTable)
+    const { limits, wheel } = this.context
     this.#decoder = new BodyDecoder(limits.trailerBytesMax, limits.headFieldsMax)
     this.#timer = new WheelTimer(wheel, () => this.#onTimer())
     this.#timer.arm(limits.clientIdleTimeoutMs)
@@ -93,6 +92,12 @@ export class ClientConnection {
     socket.on('drain', () => this.#side?.onDrain())
     socket.on('error', () => this.destroy())
     socket.on('close', () => this.destroy())
+  }
+
+  /** The scanner of the present head; borrowed, since a resting connection needs none. */
+  get scanner(): HeadScanner {
+    this.#scanner ??= this.context.takeScanner()
+    return this.#scanner
   }
 
   get writableLength(): number {
@@ -258,6 +263,7 @@ export class ClientConnection {
     this.#owner.forget(this)
     const side = this.#leaveExchange()
     side?.onGone()
+    this.#returnScanner()
   }
 
   /** Ends a resting connection, marks a busy one to close after its answer. */
@@ -325,8 +331,14 @@ export class ClientConnection {
   }
 
   #awaitHead(): void {
-    this.scanner.reset()
+    this.#returnScanner()
     this.#timer.arm(this.context.limits.clientIdleTimeoutMs)
+  }
+
+  #returnScanner(): void {
+    if (this.#scanner === null) return
+    this.context.returnScanner(this.#scanner)
+    this.#scanner = null
   }
 
   #readHead(): boolean {
@@ -476,7 +488,7 @@ export class ClientConnection {
       this.#timer.arm(this.context.limits.clientIdleTimeoutMs)
     } else if (this.#side !== null) {
       this.#onExchangeTimer()
-    } else if (this.#discardedBytes >= 0 || !this.scanner.isInside) {
+    } else if (this.#discardedBytes >= 0 || this.#scanner?.isInside !== true) {
       this.destroy()
     } else {
       this.refuse(408, 'the request head took too long', null)

@@ -2,6 +2,7 @@ import type { Logger } from '@waiter/base'
 import type { Clock } from './clock.ts'
 import type { Exchange } from './exchange.ts'
 import type { CompiledPolicy } from './h1/compiled-policy.ts'
+import { HeadScanner } from './h1/head-scanner.ts'
 import type { ProxyLimits } from './limits.ts'
 import type { RenderError } from './proxy-server.ts'
 import type { TimerWheel } from './timer-wheel.ts'
@@ -10,6 +11,8 @@ import type { UpstreamPool } from './upstream-pool.ts'
 /** Bytes one read of an upstream socket may bring. */
 const READ_BUFFER_BYTES = 64 * 1024
 const DATE_REFRESH_MS = 500
+/** Scanners kept for the next head; about 2 KiB each. */
+const SPARE_SCANNERS_MAX = 1024
 
 /** What all connections of one server share. Mutable on purpose: counters and the drain flag live here. */
 export class EngineContext {
@@ -31,6 +34,7 @@ export class EngineContext {
   upstreamReusedTotal = 0
   staleRetriesTotal = 0
   droppedConnectionsTotal = 0
+  readonly #spareScanners: HeadScanner[] = []
   #date = ''
   #dateAtMs = Number.NEGATIVE_INFINITY
 
@@ -50,6 +54,19 @@ export class EngineContext {
     this.log = options.log
     this.renderError = options.renderError
     this.onExchange = options.onExchange
+  }
+
+  /** A scanner ready for a request head. */
+  takeScanner(): HeadScanner {
+    const spare = this.#spareScanners.pop()
+    if (spare === undefined) return new HeadScanner('request', this.limits, this.policy.requestTable)
+    spare.reset()
+    return spare
+  }
+
+  /** Heads made with it stay valid: they notice its next reset. */
+  returnScanner(scanner: HeadScanner): void {
+    if (this.#spareScanners.length < SPARE_SCANNERS_MAX) this.#spareScanners.push(scanner)
   }
 
   /** The Date field of our own answers, made at most twice a second. */

@@ -7,7 +7,6 @@ import { DescriptorCache, type Resolution } from './request/descriptor-cache.ts'
 import { ProxiedRequest, type RequestEnvironment } from './request/proxied-request.ts'
 import { contextOf, type RequestContext } from './request/request-context.ts'
 import type { RouterOptions } from './router-options.ts'
-import type { ServiceRuntime } from './services/service-runtime.ts'
 import type { ServiceTable } from './services/service-table.ts'
 import { TOKEN_PREFIX, type TokenReplica } from './tokens/token-replica.ts'
 
@@ -46,6 +45,7 @@ export class Pipeline {
     this.#isWaiterHost = host => hostnames.has(host)
     this.#environment = {
       nowMs: () => performance.now(),
+      renderHeader: options.renderHeader,
       connectTimeoutMs: options.connectTimeoutMs,
       routerId: options.routerId,
       principal: options.principal,

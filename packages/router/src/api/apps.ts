@@ -73,17 +73,9 @@ export function addAppRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void {
     requireManager(call, parts, service.definition.effective['run-as-user'], 401)
     const directory = call.req.query('directory') ?? ''
     const entries = await leader().listLogs(id, instanceId, directory)
-    const prefix = `/apps/${id}/logs?instance-id=${encodeURIComponent(instanceId)}&host=${encodeURIComponent(host)}`
     return call.json(
-      entries.map(entry =>
-        entry.type === 'directory'
-          ? { name: entry.name, type: entry.type, path: entry.path }
-          : {
-              name: entry.name,
-              type: entry.type,
-              size: entry.size,
-              url: `${prefix}&directory=${encodeURIComponent(entry.path)}`,
-            },
+      entries.map(({ name, type, size, path }) =>
+        type === 'directory' ? { name, type, path } : { name, type, size, path },
       ),
     )
   })

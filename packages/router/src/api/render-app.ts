@@ -98,6 +98,8 @@ export function renderInstance(record: InstanceRecord): Json {
     id: record.instanceId,
     'service-id': record.serviceId,
     'started-at': isoTime(record.startedAtMs),
+    // A number, as `spawned-at-ms` is: fractions of a millisecond matter when cold starts are taken apart.
+    'healthy-at-ms': record.healthyAtMs,
     'healthy?': record.state === 'healthy',
     'health-check-status': record.healthCheckStatus,
     flags: record.flags,

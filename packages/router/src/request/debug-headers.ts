@@ -1,4 +1,3 @@
-import { renderHeader } from '@waiter/proxy'
 import type { ProxiedRequest, RequestEnvironment } from './proxied-request.ts'
 
 const NS_PER_MS = 1_000_000
@@ -6,7 +5,7 @@ const NS_PER_MS = 1_000_000
 /** Response headers for `x-waiter-debug` that are known when the request is forwarded (spec §1.6). */
 export function debugRequestLines(
   request: ProxiedRequest,
-  environment: Pick<RequestEnvironment, 'principal' | 'routerId'>,
+  environment: Pick<RequestEnvironment, 'principal' | 'renderHeader' | 'routerId'>,
   grantedAtMs: number,
 ): string {
   const { exchange, runtime, timeouts, cid } = request.parts
@@ -37,11 +36,14 @@ export function debugRequestLines(
   }
   let lines = ''
   for (const [name, value] of Object.entries(facts))
-    if (value !== undefined && value !== null) lines += renderHeader(name, String(value))
+    if (value !== undefined && value !== null) lines += environment.renderHeader(name, String(value))
   return lines
 }
 
 /** What is known only once the backend answers. */
-export function debugResponseLines(backendResponseMs: number): string {
-  return renderHeader('x-waiter-backend-response-ns', String(Math.round(backendResponseMs * NS_PER_MS)))
+export function debugResponseLines(
+  environment: Pick<RequestEnvironment, 'renderHeader'>,
+  backendResponseMs: number,
+): string {
+  return environment.renderHeader('x-waiter-backend-response-ns', String(Math.round(backendResponseMs * NS_PER_MS)))
 }

@@ -17,6 +17,7 @@ const RETRY_PRIORITY = 1
 /** What every request of this router shares. */
 export interface RequestEnvironment {
   readonly nowMs: () => number
+  readonly renderHeader: (name: string, value: string) => string
   readonly connectTimeoutMs: number
   readonly routerId: string
   readonly principal: string
@@ -148,7 +149,7 @@ export class ProxiedRequest extends Waiter {
   }
 
   #lateDebugLines(): string {
-    return debugResponseLines(this.#environment.nowMs() - this.#grantedAtMs)
+    return debugResponseLines(this.#environment, this.#environment.nowMs() - this.#grantedAtMs)
   }
 
   #onOutcome(slot: Slot, outcome: Outcome): void {
