@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { connectRaw, type RawConnection, request, waitForLine, within } from '../../packages/testkit/src/index.ts'
 import { announcing, nowMs, readFirstCommandMs } from './first-command.ts'
@@ -12,7 +13,7 @@ const READY_MS_MAX = 30_000
 /** Waiter stops what it started within its grace period of 5 s. */
 const STOP_MS_MAX = 20_000
 /** A cold start that takes longer has failed. */
-const ANSWER_MS_MAX = 30_000
+const ANSWER_MS_MAX = 10_000
 const WARM_REQUESTS = 5
 
 /** One cold start through Waiter; times in milliseconds. */
@@ -46,7 +47,7 @@ export async function startMeasuredWaiter(dataDir: string): Promise<MeasuredWait
   const log = openSync(join(dataDir, 'waiter-log'), 'a')
   const child = spawn(process.execPath, [START, '--json', '--port', '0', '--data-dir', dataDir], {
     stdio: ['ignore', 'pipe', log],
-  })
+  }) as ChildProcessByStdio<null, Readable, null>
   closeSync(log)
   try {
     const found = await waitForLine(child.stdout, /"routers":\["http:\/\/[^:"]+:(\d+)"/, { timeoutMs: READY_MS_MAX })
@@ -64,7 +65,7 @@ export async function startMeasuredWaiter(dataDir: string): Promise<MeasuredWait
 }
 
 async function register(port: number, token: string, command: string): Promise<void> {
-  const description = { cmd: announcing(command), cpus: 0.1, mem: 256, version: '1', 'health-check-url': '/' }
+  const description = { cmd: announcing(command), cpus: 0.1, mem: 256, version: '1', 'health-check-url': '/status' }
   const headers = { 'content-type': 'application/json' }
   const path = `/token?token=${token}`
   const { status, text } = await request({ port, method: 'POST', path, headers, body: JSON.stringify(description) })

@@ -22,6 +22,15 @@ export {
   waitForLine,
   within,
 } from './wait.ts'
+export { isRunning, type ListedProcess, listProcesses, residentBytes } from './waiter/processes.ts'
+export {
+  type ReadyLine,
+  runWaiter,
+  type StartedWaiter,
+  type StartWaiterOptions,
+  startWaiter,
+  type WaiterRun,
+} from './waiter/start-waiter.ts'
 export { connectWebSocket, type TestWebSocket, type WebSocketTarget } from './web-socket/client.ts'
 export { encodeFrame, type FrameParts, OPCODE } from './web-socket/frames.ts'
 export {

@@ -37,6 +37,8 @@ export interface LeaderOptions {
 /** How a router introduces itself. */
 export interface RouterIntroduction {
   readonly routerId: RouterId
+  /** The node that it belongs to. A node starts a router only after its former one has ended. */
+  readonly nodeId: string
   readonly httpUrl: string
   readonly beliefs: readonly ServiceBeliefRow[]
 }
@@ -54,8 +56,8 @@ export class Leader implements SessionSource {
   readonly #fence: Fence
   readonly #services = new Map<ServiceId, ManagedService>()
   readonly #sessions = new Map<RouterId, RouterSession>()
-  /** Routers that may be serving although their stream is gone: what cancels their burial. */
-  readonly #missing = new Map<RouterId, () => void>()
+  /** Routers that may be serving although their stream is gone, and what cancels their burial. */
+  readonly #missing = new Map<RouterId, { readonly nodeId: string; readonly cancel: () => void }>()
   readonly #touched = new Set<ManagedService>()
   readonly #due = new DueQueue<ManagedService>()
   readonly #archive: ServiceArchive
@@ -104,18 +106,19 @@ export class Leader implements SessionSource {
   stop(): void {
     this.#stopped.abort()
     this.#cancelWake()
-    for (const cancel of this.#missing.values()) cancel()
+    for (const { cancel } of this.#missing.values()) cancel()
     for (const session of this.#sessions.values()) session.close()
   }
 
   // -- routers ------------------------------------------------------------------------------------------------------
 
   attach(router: RouterIntroduction, stream: SessionStream): RouterSession {
-    const { routerId, httpUrl, beliefs } = router
+    const { routerId, nodeId, httpUrl, beliefs } = router
     this.#sessions.get(routerId)?.close()
-    this.#missing.get(routerId)?.()
+    this.#missing.get(routerId)?.cancel()
     this.#missing.delete(routerId)
-    const session = new RouterSession({ routerId, httpUrl, stream, source: this, term: this.#options.term })
+    this.#buryPredecessors(router)
+    const session = new RouterSession({ routerId, nodeId, httpUrl, stream, source: this, term: this.#options.term })
     this.#sessions.set(routerId, session)
     const beliefByService = new Map(beliefs.map(row => [row.serviceId, row]))
     for (const service of this.#services.values()) {
@@ -133,7 +136,7 @@ export class Leader implements SessionSource {
   }
 
   detach(session: RouterSession): void {
-    const { routerId } = session
+    const { routerId, nodeId } = session
     if (this.#sessions.get(routerId) !== session) return
     this.#sessions.delete(routerId)
     const { settings, clock, log } = this.#options
@@ -141,10 +144,8 @@ export class Leader implements SessionSource {
       { routerId, deadAfterMs: settings.routerDeadAfterMs },
       'lost a router; its slots stay reserved for a while',
     )
-    this.#missing.set(
-      routerId,
-      clock.schedule(settings.routerDeadAfterMs, () => this.#bury(routerId)),
-    )
+    const cancel = clock.schedule(settings.routerDeadAfterMs, () => this.#bury(routerId))
+    this.#missing.set(routerId, { nodeId, cancel })
   }
 
   report(session: RouterSession, rows: readonly ServiceLoadRow[]): void {
@@ -289,6 +290,21 @@ export class Leader implements SessionSource {
     for (const session of this.#sessions.values()) session.markDirty(service.id)
     service.resolveGone()
     if (service.isWantedAgain) this.need(service.definition, service.sourceTokens[0] ?? [])
+  }
+
+  /** The node's new router is the proof that its former one has ended: no need to wait for that one's slots. */
+  #buryPredecessors({ routerId, nodeId }: RouterIntroduction): void {
+    for (const session of [...this.#sessions.values()]) {
+      if (session.nodeId !== nodeId || session.routerId === routerId) continue
+      this.#sessions.delete(session.routerId)
+      session.close()
+      this.#bury(session.routerId)
+    }
+    for (const [missingId, missing] of [...this.#missing]) {
+      if (missing.nodeId !== nodeId) continue
+      missing.cancel()
+      this.#bury(missingId)
+    }
   }
 
   #bury(routerId: RouterId): void {

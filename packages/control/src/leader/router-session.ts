@@ -26,6 +26,7 @@ export interface SessionSource {
  */
 export class RouterSession {
   readonly routerId: RouterId
+  readonly nodeId: string
   readonly httpUrl: string
   readonly #stream: SessionStream
   readonly #source: SessionSource
@@ -41,12 +42,14 @@ export class RouterSession {
 
   constructor(options: {
     readonly routerId: RouterId
+    readonly nodeId: string
     readonly httpUrl: string
     readonly stream: SessionStream
     readonly source: SessionSource
     readonly term: Term
   }) {
     this.routerId = options.routerId
+    this.nodeId = options.nodeId
     this.httpUrl = options.httpUrl
     this.#stream = options.stream
     this.#source = options.source

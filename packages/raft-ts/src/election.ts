@@ -1,0 +1,112 @@
+import type { Machine } from './machine.ts'
+import type { MsgVote, MsgVoteResp } from './message.ts'
+import { appendEntries } from './proposal.ts'
+import { voterIds } from './quorum.ts'
+import { broadcastAppend } from './replication.ts'
+import { NONE } from './types.ts'
+
+/** What an election asks: whether it could be won, to be elected, or to be elected although a leader is heard. */
+export type CampaignKind = 'preElection' | 'election' | 'transfer'
+
+/** Starts an election if this node may lead (rules E1–E3). */
+export function startElection(machine: Machine, kind: CampaignKind): void {
+  if (machine.role === 'leader') return
+  if (!machine.isPromotable) {
+    machine.trace({ kind: 'campaignRefused', reason: 'notPromotable' })
+    return
+  }
+  if (hasUnappliedConfChange(machine)) {
+    machine.trace({ kind: 'campaignRefused', reason: 'unappliedConfChange' })
+    return
+  }
+  campaign(machine, kind)
+}
+
+/** Somebody asks for a vote or pre-vote in this term or (pre-vote) a later one (rules V1–V4). */
+export function onVoteRequest(machine: Machine, message: MsgVote): void {
+  const isPreVote = message.type === 'MsgPreVote'
+  const type = isPreVote ? 'MsgPreVoteResp' : 'MsgVoteResp'
+  const canVote =
+    machine.vote === message.from ||
+    (machine.vote === NONE && machine.leader === NONE) ||
+    (isPreVote && message.term > machine.term)
+  if (canVote && machine.log.isUpToDate({ index: message.index, term: message.logTerm })) {
+    // The answer to a pre-vote carries the term that was asked for; the asker is there only in thought.
+    machine.send({ type, to: message.from, term: message.term, reject: false })
+    if (!isPreVote) {
+      machine.electionElapsed = 0
+      machine.vote = message.from
+    }
+    return
+  }
+  machine.trace({ kind: 'voteRefused', candidate: message.from, term: message.term, reason: 'log' })
+  machine.send({ type, to: message.from, term: machine.term, reject: true })
+}
+
+/** A candidate is answered. */
+export function onVoteResponse(machine: Machine, message: MsgVoteResp): void {
+  const awaited = machine.role === 'preCandidate' ? 'MsgPreVoteResp' : 'MsgVoteResp'
+  if (message.type !== awaited) return
+  machine.tracker.recordVote(message.from, !message.reject)
+  const result = machine.rules.voteResult(machine.tracker.conf, machine.tracker.votes)
+  if (result === 'lost') machine.becomeFollower(machine.term, NONE)
+  if (result !== 'won') return
+  if (machine.role === 'preCandidate') campaign(machine, 'election')
+  else lead(machine)
+}
+
+/** A leader asks itself whether it still hears a quorum; if not, it steps down (rule E5). */
+export function onCheckQuorum(machine: Machine): void {
+  const { tracker } = machine
+  if (machine.rules.voteResult(tracker.conf, tracker.activeVoters()) !== 'won') {
+    machine.trace({ kind: 'quorumLost', term: machine.term })
+    machine.becomeFollower(machine.term, NONE)
+  }
+  for (const [id, progress] of tracker.progressById) if (id !== machine.id) progress.isRecentlyActive = false
+}
+
+/** One tick of a node that does not lead. */
+export function tickElection(machine: Machine, startCampaign: () => void): void {
+  machine.electionElapsed++
+  if (!machine.isPromotable || machine.electionElapsed < machine.randomizedElectionTicks) return
+  machine.electionElapsed = 0
+  startCampaign()
+}
+
+function campaign(machine: Machine, kind: CampaignKind): void {
+  const isPreVote = kind === 'preElection'
+  if (isPreVote) machine.becomePreCandidate()
+  else machine.becomeCandidate()
+  const term = isPreVote ? machine.term + 1 : machine.term
+  const isTransfer = kind === 'transfer'
+  machine.trace({ kind: 'campaigned', term, isPreVote, isTransfer })
+  const last = machine.log.lastId()
+  for (const to of voterIds(machine.tracker.conf)) {
+    if (to === machine.id) {
+      // Its own vote is a promise like any other: it counts when the disk has it (rule D2).
+      machine.send({ type: isPreVote ? 'MsgPreVoteResp' : 'MsgVoteResp', to, term, reject: false })
+    } else {
+      const type = isPreVote ? 'MsgPreVote' : 'MsgVote'
+      machine.send({ type, to, term, index: last.index, logTerm: last.term, isTransfer })
+    }
+  }
+}
+
+function lead(machine: Machine): void {
+  machine.becomeLeader()
+  const first = machine.rules.entriesAtTermStart()
+  if (first.length > 0) appendEntries(machine, first)
+  broadcastAppend(machine)
+}
+
+function hasUnappliedConfChange(machine: Machine): boolean {
+  const { log } = machine
+  const pageBytes = machine.settings.maxApplyBytes
+  for (let from = log.applied + 1; from <= log.committed; ) {
+    const page = log.slice(from, log.committed + 1, pageBytes)
+    if (page === undefined || page.length === 0) return false
+    if (page.some(entry => entry.kind === 'confChange')) return true
+    from += page.length
+  }
+  return false
+}

@@ -1,0 +1,46 @@
+import type { Entry, ProposedEntry } from './types.ts'
+
+const CHANGE_BYTES = 6
+
+/** Bytes of the user's payload: what flow control and the uncommitted budget count. */
+export function payloadBytes(entry: Entry | ProposedEntry): number {
+  if (entry.kind === 'normal') return entry.data.length
+  return entry.change.changes.length * CHANGE_BYTES + entry.change.context.length
+}
+
+/** Sum of `payloadBytes`. */
+export function payloadsBytes(entries: readonly (Entry | ProposedEntry)[]): number {
+  let sum = 0
+  for (const entry of entries) sum += payloadBytes(entry)
+  return sum
+}
+
+/** Bytes of an entry in etcd's protobuf encoding: type, term, index and payload. Size limits count these. */
+export function entryBytes(entry: Entry): number {
+  const payload = payloadBytes(entry)
+  const framing = 2 + 1 + varintBytes(entry.term) + 1 + varintBytes(entry.index)
+  return payload === 0 ? framing : framing + 1 + varintBytes(payload) + payload
+}
+
+/** Sum of `entryBytes`. */
+export function entriesBytes(entries: readonly Entry[]): number {
+  let sum = 0
+  for (const entry of entries) sum += entryBytes(entry)
+  return sum
+}
+
+/** The longest prefix within `maxBytes`, but always the first entry: progress must not depend on sizes. */
+export function limitEntries(entries: readonly Entry[], maxBytes: number): readonly Entry[] {
+  let sum = 0
+  for (let at = 0; at < entries.length; at++) {
+    sum += entryBytes(entries[at]!)
+    if (sum > maxBytes && at > 0) return entries.slice(0, at)
+  }
+  return entries
+}
+
+function varintBytes(value: number): number {
+  let bytes = 1
+  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) bytes++
+  return bytes
+}

@@ -1,0 +1,302 @@
+import { createPrng } from '@waiter/base'
+import t from 'tap'
+import { MemoryStorage, type Message, RawNode } from '../src/index.ts'
+import { confOf, entriesOf, TestCluster, TestNode } from './support/cluster.ts'
+
+const voteFrom = (from: number, term: number, rest: object = {}): Message => ({
+  type: 'MsgVote',
+  from,
+  to: 1,
+  term,
+  index: 0,
+  logTerm: 0,
+  isTransfer: false,
+  ...rest,
+})
+const answers = (node: TestNode) =>
+  node.drain().map(({ type, to, term, ...rest }) => ({ type, to, term, reject: 'reject' in rest && rest.reject }))
+
+t.test('V1 one vote per term, repeated to the same candidate', async t => {
+  const node = new TestNode(1, { conf: confOf([1, 2, 3]) })
+  node.raw.step(voteFrom(2, 5))
+  node.raw.step(voteFrom(3, 5))
+  node.raw.step(voteFrom(2, 5))
+  t.same(
+    answers(node).map(({ to, reject }) => `${to} ${reject}`),
+    ['2 false', '3 true', '2 false'],
+  )
+  t.equal(node.status.hardState.vote, 2)
+  node.raw.step(voteFrom(3, 6))
+  t.match(answers(node), [{ to: 3, term: 6, reject: false }], 'a new term is a new vote')
+})
+
+t.test('V1 the vote survives a restart', async t => {
+  const node = new TestNode(1, { conf: confOf([1, 2, 3]), hardState: { term: 5, vote: 2, commit: 0 } })
+  node.raw.step(voteFrom(3, 5))
+  node.raw.step(voteFrom(2, 5))
+  t.same(
+    answers(node).map(({ to, reject }) => `${to} ${reject}`),
+    ['3 true', '2 false'],
+  )
+})
+
+t.test('V1 who knows a leader of this term votes for nobody else', async t => {
+  const node = new TestNode(1, { conf: confOf([1, 2, 3]) }, { checkQuorum: false })
+  node.raw.step({ type: 'MsgHeartbeat', from: 2, to: 1, term: 4, commit: 0, readRound: 0 })
+  node.raw.step(voteFrom(3, 4))
+  t.match(answers(node), [{ type: 'MsgHeartbeatResp' }, { to: 3, reject: true }])
+})
+
+t.test('V2 a learner votes when asked', async t => {
+  const node = new TestNode(1, { conf: confOf([2, 3], { learners: [1] }) })
+  node.raw.step(voteFrom(2, 1))
+  t.match(answers(node), [{ to: 2, reject: false }])
+})
+
+for (const role of ['follower', 'preCandidate', 'candidate', 'leader'] as const) {
+  t.test(`V3 in any state a vote in a later term needs a log as good: ${role}`, async t => {
+    for (const [index, logTerm, isGranted] of [
+      [3, 2, true],
+      [9, 1, false],
+      [2, 3, true],
+      [2, 2, false],
+    ] as const) {
+      const conf = confOf([1, 2, 3])
+      const node = new TestNode(
+        1,
+        { conf, entries: entriesOf(1, 2, 2), hardState: { term: 2, vote: 0, commit: 0 } },
+        { checkQuorum: false, preVote: role === 'preCandidate' },
+      )
+      if (role !== 'follower') node.raw.campaign()
+      node.drain()
+      if (role === 'leader') {
+        node.raw.step({ type: 'MsgVoteResp', from: 2, to: 1, term: 3, reject: false })
+        node.drain()
+      }
+      t.equal(node.status.role, role)
+      node.raw.step(
+        voteFrom(2, 9, {
+          index: role === 'leader' ? index + 1 : index,
+          logTerm: role === 'leader' ? logTerm + 1 : logTerm,
+        }),
+      )
+      t.match(answers(node).at(-1), { type: 'MsgVoteResp', term: 9, reject: !isGranted }, `${logTerm}/${index}`)
+      t.equal(node.status.hardState.term, 9)
+      t.equal(node.status.role, 'follower')
+    }
+  })
+}
+
+t.test('V4 a granted pre-vote carries the asked term, a refused one its own', async t => {
+  const node = new TestNode(1, {
+    conf: confOf([1, 2, 3]),
+    entries: entriesOf(3),
+    hardState: { term: 4, vote: 0, commit: 0 },
+  })
+  node.raw.step({ ...voteFrom(2, 7, { index: 1, logTerm: 3 }), type: 'MsgPreVote' } as Message)
+  node.raw.step({ ...voteFrom(3, 7, { index: 1, logTerm: 2 }), type: 'MsgPreVote' } as Message)
+  node.raw.step({ ...voteFrom(3, 2, { index: 9, logTerm: 9 }), type: 'MsgPreVote' } as Message)
+  t.same(answers(node), [
+    { type: 'MsgPreVoteResp', to: 2, term: 7, reject: false },
+    { type: 'MsgPreVoteResp', to: 3, term: 4, reject: true },
+    { type: 'MsgPreVoteResp', to: 3, term: 4, reject: true },
+  ])
+  t.equal(node.status.hardState.term, 4)
+  t.equal(node.status.hardState.vote, 0)
+})
+
+t.test('E1 time-outs lie in [T, 2T) and all of them occur', async t => {
+  const random = createPrng(7)
+  const seen = new Set<number>()
+  for (let at = 0; at < 400; at++) {
+    const node = new RawNode(
+      { id: 1, random, preVote: false, electionTicks: 10 },
+      new MemoryStorage({ conf: confOf([1, 2]) }),
+    )
+    let ticks = 0
+    while (node.status().role === 'follower') {
+      node.tick()
+      ticks++
+    }
+    seen.add(ticks)
+  }
+  t.same(
+    [...seen].sort((a, b) => a - b),
+    [10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
+  )
+})
+
+t.test('E2 a learner, an outsider and a node without configuration never campaign', async t => {
+  for (const conf of [confOf([2], { learners: [1] }), confOf([2, 3]), confOf([])]) {
+    const node = new TestNode(1, { conf })
+    for (let at = 0; at < 100; at++) node.raw.tick()
+    node.raw.campaign()
+    t.equal(node.status.role, 'follower')
+    t.same(node.drain(), [])
+  }
+})
+
+t.test('E3 a committed membership change must be applied before a campaign', async t => {
+  const conf = confOf([1, 2, 3])
+  const entry = {
+    kind: 'confChange',
+    index: 1,
+    term: 1,
+    change: { changes: [], transition: 'explicit', context: new Uint8Array(0) },
+  } as const
+  const node = new TestNode(1, { conf, entries: [entry], hardState: { term: 1, vote: 0, commit: 1 } })
+  node.raw.campaign()
+  t.equal(node.status.role, 'follower')
+})
+
+t.test('E4 with pre-vote a returning node disturbs nobody', async t => {
+  const cluster = new TestCluster(3)
+  cluster.elect(1)
+  cluster.isolate(3)
+  cluster.tick(3, 100)
+  t.equal(cluster.node(3).status.hardState.term, 1, 'its term has not moved')
+  cluster.heal()
+  cluster.tick(3, 30)
+  cluster.tick(1, 1)
+  t.same(cluster.leaders, [1])
+  t.equal(cluster.node(1).status.hardState.term, 1)
+})
+
+t.test('E4 a pre-candidate asks in the next term but stays in its own', async t => {
+  const node = new TestNode(1, { conf: confOf([1, 2, 3]) })
+  node.raw.campaign()
+  t.same(
+    answers(node).map(({ type, to, term }) => `${type} ${to} ${term}`),
+    ['MsgPreVote 2 1', 'MsgPreVote 3 1'],
+  )
+  t.same(node.status.hardState, { term: 0, vote: 0, commit: 0 })
+  node.raw.step({ type: 'MsgPreVoteResp', from: 2, to: 1, term: 1, reject: false })
+  t.same(
+    answers(node).map(({ type, to, term }) => `${type} ${to} ${term}`),
+    ['MsgVote 2 1', 'MsgVote 3 1'],
+  )
+  t.same(node.status.hardState, { term: 1, vote: 1, commit: 0 })
+})
+
+t.test('E5 a leader that hears nobody steps down, one that hears a quorum stays', async t => {
+  const cluster = new TestCluster(3)
+  cluster.elect(1)
+  cluster.tick(1, 50)
+  t.same(cluster.leaders, [1])
+  cluster.isolate(2)
+  cluster.tick(1, 50)
+  t.same(cluster.leaders, [1])
+  cluster.isolate(1)
+  cluster.tick(1, 21)
+  t.same(cluster.leaders, [])
+})
+
+t.test('E5 learners do not keep a leader in office', async t => {
+  const conf = confOf([1, 2, 3], { learners: [4] })
+  const cluster = new TestCluster(0)
+  for (const id of [1, 2, 3, 4]) cluster.add(id, { conf })
+  cluster.elect(1)
+  cluster.isolate(2, 3)
+  cluster.tick(1, 21)
+  t.same(cluster.leaders, [])
+})
+
+t.test('E6 who hears a leader refuses votes, and keeps its term', async t => {
+  const node = new TestNode(1, { conf: confOf([1, 2, 3]) })
+  node.raw.step({ type: 'MsgHeartbeat', from: 2, to: 1, term: 4, commit: 0, readRound: 0 })
+  node.drain()
+  node.raw.step(voteFrom(3, 9, { index: 9, logTerm: 9 }))
+  t.same(node.drain(), [])
+  t.equal(node.status.hardState.term, 4)
+  for (let at = 0; at < 10; at++) node.raw.tick()
+  node.raw.step(voteFrom(3, 9, { index: 9, logTerm: 9 }))
+  t.match(node.drain().at(-1), { type: 'MsgVoteResp', to: 3, reject: false }, 'after T ticks of silence it votes')
+})
+
+t.test('E6 one broken link unseats nobody', async t => {
+  const cluster = new TestCluster(3)
+  cluster.elect(1)
+  cluster.filter = ({ from, to }) => !(from + to === 4 && from * to === 3)
+  for (let at = 0; at < 100; at++) for (const id of [1, 2, 3]) cluster.tick(id)
+  t.same(cluster.leaders, [1])
+  t.equal(cluster.node(1).status.hardState.term, 1)
+})
+
+t.test('E7 a leader of an older term is told', async t => {
+  const node = new TestNode(1, { conf: confOf([1, 2, 3]), hardState: { term: 7, vote: 0, commit: 0 } })
+  node.raw.step({ type: 'MsgHeartbeat', from: 2, to: 1, term: 3, commit: 0, readRound: 0 })
+  t.match(node.drain(), [{ type: 'MsgAppResp', to: 2, term: 7 }])
+  const silent = new TestNode(
+    1,
+    { conf: confOf([1, 2]), hardState: { term: 7, vote: 0, commit: 0 } },
+    { checkQuorum: false, preVote: false },
+  )
+  silent.raw.step({ type: 'MsgHeartbeat', from: 2, to: 1, term: 3, commit: 0, readRound: 0 })
+  t.same(silent.drain(), [], 'without these options its next vote request tells')
+})
+
+t.test('E8 a candidate follows a leader of its term', async t => {
+  for (const type of ['MsgHeartbeat', 'MsgApp'] as const) {
+    const node = new TestNode(1, { conf: confOf([1, 2, 3]) }, { preVote: false })
+    node.raw.campaign()
+    node.drain()
+    const common = { from: 2, to: 1, term: 1, commit: 0 }
+    node.raw.step(
+      type === 'MsgApp' ? { ...common, type, index: 0, logTerm: 0, entries: [] } : { ...common, type, readRound: 0 },
+    )
+    t.match(node.status, { role: 'follower', leader: 2 })
+  }
+})
+
+t.test('E8 a lost vote makes a follower, a split one waits', async t => {
+  const node = new TestNode(1, { conf: confOf([1, 2, 3, 4, 5]) }, { preVote: false })
+  node.raw.campaign()
+  node.drain()
+  node.raw.step({ type: 'MsgVoteResp', from: 2, to: 1, term: 1, reject: true })
+  node.raw.step({ type: 'MsgVoteResp', from: 2, to: 1, term: 1, reject: true })
+  node.raw.step({ type: 'MsgVoteResp', from: 3, to: 1, term: 1, reject: true })
+  t.equal(node.status.role, 'candidate', 'an answer counts once')
+  node.raw.step({ type: 'MsgVoteResp', from: 4, to: 1, term: 1, reject: true })
+  t.match(node.status, { role: 'follower', hardState: { term: 1, vote: 1 } })
+})
+
+t.test('E8 an answer of an older term does not count', async t => {
+  const node = new TestNode(
+    1,
+    { conf: confOf([1, 2, 3]), hardState: { term: 5, vote: 0, commit: 0 } },
+    { preVote: false },
+  )
+  node.raw.campaign()
+  node.drain()
+  node.raw.step({ type: 'MsgVoteResp', from: 2, to: 1, term: 5, reject: false })
+  t.equal(node.status.role, 'candidate')
+})
+
+t.test('E8 duelling candidates: the better log wins, the other gives in', async t => {
+  const cluster = new TestCluster(3, { preVote: false, checkQuorum: false })
+  cluster.filter = ({ from, to }) => !(from * to === 3)
+  cluster.elect(1)
+  cluster.elect(3)
+  t.equal(cluster.node(1).status.role, 'leader')
+  t.equal(cluster.node(3).status.role, 'candidate')
+  cluster.heal()
+  cluster.elect(3)
+  t.match(
+    cluster.node(3).status,
+    { role: 'follower', hardState: { term: 2 } },
+    "its log lacks the first leader's entry",
+  )
+  t.equal(cluster.node(1).status.role, 'follower', 'but its term has unseated the leader')
+})
+
+t.test('E8 a single voter elects itself once its disk has its vote', async t => {
+  const node = new TestNode(1, { conf: confOf([1]) })
+  node.raw.campaign()
+  const first = node.raw.ready()
+  t.equal(node.status.role, 'preCandidate')
+  node.persist(first)
+  node.finish(first)
+  node.drain()
+  t.equal(node.status.role, 'leader')
+  t.equal(node.log(), '1/1')
+})

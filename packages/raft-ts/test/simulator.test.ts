@@ -1,0 +1,84 @@
+import t from 'tap'
+import { EventQueue } from '../src/simulator/event-queue.ts'
+import { MUTANTS } from '../src/simulator/mutants/index.ts'
+import { drawProfile, FAULT_KINDS } from '../src/simulator/profile.ts'
+import { shrink } from '../src/simulator/shrink.ts'
+import { simulate } from '../src/simulator/simulation.ts'
+
+const SEEDS = 100
+
+t.test(`X3 ${SEEDS} seeds without a violation`, async t => {
+  const totals = { operations: 0, committed: 0, terms: 0 }
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const result = simulate({ seed })
+    t.equal(result.violation, undefined, `seed ${seed}: ${result.violation?.message ?? 'clean'}`)
+    totals.operations += result.operations
+    totals.committed += result.committed
+    totals.terms += result.maxTerm
+  }
+  // A simulation in which nothing happens finds nothing.
+  t.ok(totals.operations > SEEDS * 50, `${totals.operations} operations`)
+  t.ok(totals.committed > SEEDS * 50, `${totals.committed} commits`)
+  t.ok(totals.terms > SEEDS * 3, `${totals.terms} terms`)
+})
+
+for (const mutant of MUTANTS) {
+  t.test(`X2 ${mutant.name} is found`, async t => {
+    const { violation } = simulate({ seed: mutant.knownSeed, mutant })
+    t.ok(violation, mutant.story)
+    t.notMatch(violation?.message, /TypeError|ReferenceError/, 'found, not fallen over')
+  })
+}
+
+t.test('X2 there are eighteen, each with a name and a story', async t => {
+  t.equal(MUTANTS.length, 18)
+  t.equal(new Set(MUTANTS.map(({ name }) => name)).size, 18)
+  for (const { name, story, rules, driverRules } of MUTANTS) t.ok(story !== '' && (rules ?? driverRules), name)
+})
+
+t.test('X1 equal seeds give equal runs, other seeds others', async t => {
+  const hashes = new Set<string>()
+  for (const seed of [11, 12, 13, 14, 15]) {
+    const [first, second] = [simulate({ seed }), simulate({ seed })]
+    t.same(first, second)
+    hashes.add(first.traceHash)
+  }
+  t.equal(hashes.size, 5)
+})
+
+t.test('X1 watching a run does not change it', async t => {
+  let lines = 0
+  const watched = simulate({ seed: 3, onTrace: () => lines++ })
+  t.same(watched, simulate({ seed: 3 }))
+  t.ok(lines > 100)
+})
+
+t.test('X1 leaving out a fault leaves the rest of the profile', async t => {
+  const whole = drawProfile(8)
+  const less = drawProfile(8, new Set(['crash', 'partition']))
+  t.same({ ...less, enabled: 0 }, { ...whole, enabled: 0 })
+  t.notOk(less.enabled.has('crash'))
+})
+
+t.test('X5 a failure is shrunk to the faults it needs', async t => {
+  const mutant = MUTANTS.find(({ name }) => name === 'node-id-reused-after-wipe')!
+  const failed = simulate({ seed: mutant.knownSeed, mutant })
+  const { result, without } = shrink(failed, mutant)
+  t.equal(result.violation?.check, failed.violation?.check)
+  t.ok(result.faults.includes('wipe'))
+  t.ok(result.faults.length < failed.faults.length, `${failed.faults} became ${result.faults}`)
+  t.equal(result.faults.length + without.length, FAULT_KINDS.length)
+})
+
+t.test('X1 events come by time, equal times in order', async t => {
+  const queue = new EventQueue()
+  const seen: number[] = []
+  const times = [5, 3, 9, 3, 1, 7, 3, 0, 9]
+  for (const [at, time] of times.entries()) queue.push(time, () => seen.push(time * 100 + at))
+  for (let event = queue.pop(); event !== undefined; event = queue.pop()) event.run()
+  t.same(
+    seen,
+    times.map((time, at) => time * 100 + at).sort((a, b) => a - b),
+  )
+  t.equal(queue.size, 0)
+})
