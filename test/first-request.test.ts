@@ -53,6 +53,7 @@ t.test('the first request starts the service and is served', async t => {
       method: 'POST',
       headers: { 'x-waiter-token': 'echo', 'x-kitchen-echo': 'true' },
       body,
+      signal: AbortSignal.timeout(10_000),
     })
     t.equal(answer.status, 200)
     t.ok(answer.text === body, 'the same bytes came back')
@@ -124,7 +125,7 @@ t.test('the first request starts the service and is served', async t => {
 
   t.test('names that nobody registered are refused with the reason', async t => {
     const byHeader = await waiter.request({ headers: { 'x-waiter-token': 'nobody-knows' } })
-    t.equal(byHeader.status, 400)
+    t.equal(byHeader.status, 404)
     t.match(byHeader.text, 'nobody-knows')
     const byHost = await waiter.request({ headers: { host: 'nobody.example.com' } })
     t.ok(byHost.status >= 400 && byHost.status < 500, String(byHost.status))

@@ -8,6 +8,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { fastKitchenCommand, kitchenCommand } from '../../packages/testkit/src/index.ts'
 import { type DirectStart, startDirectly } from './direct-start.ts'
@@ -18,6 +19,7 @@ import { type ColdStart, type MeasuredWaiter, startMeasuredWaiter } from './wait
 const SHARE_MS_MAX = 10
 const WHOLE_MS_MAX = 80
 const RUNS_MAX = 1000
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
 /** All runs of one backend. */
 interface Series {
@@ -130,7 +132,7 @@ function table({ name, command }: Series, summary: Summary): string[] {
       ? `  ${what.padEnd(34)}  (this bash has no EPOCHREALTIME)`
       : `  ${what.padEnd(34)}${spread.p50.toFixed(2).padStart(9)}${spread.p99.toFixed(2).padStart(9)}  ${note}`.trimEnd()
   return [
-    `${name}: ${command}`,
+    `${name}: ${command.replaceAll(ROOT, '')}`,
     `${' '.repeat(36)}${'p50'.padStart(9)}${'p99'.padStart(9)}`,
     row('own share: arrival -> spawned', summary.spawnShareMs),
     row('own share: healthy -> forwarded', summary.forwardShareMs, `less a warm request, ${summary.warmMs.toFixed(2)}`),

@@ -31,12 +31,21 @@ export function entriesBytes(entries: readonly Entry[]): number {
 
 /** The longest prefix within `maxBytes`, but always the first entry: progress must not depend on sizes. */
 export function limitEntries(entries: readonly Entry[], maxBytes: number): readonly Entry[] {
+  return sliceLimited(entries, { from: 0, to: entries.length, maxBytes })
+}
+
+/** `entries.slice(from, to)` within `maxBytes`, but at least one. Costs what it returns, not what there is. */
+export function sliceLimited(
+  entries: readonly Entry[],
+  range: { readonly from: number; readonly to: number; readonly maxBytes: number },
+): readonly Entry[] {
   let sum = 0
-  for (let at = 0; at < entries.length; at++) {
-    sum += entryBytes(entries[at]!)
-    if (sum > maxBytes && at > 0) return entries.slice(0, at)
+  let end = range.from
+  for (; end < range.to; end++) {
+    sum += entryBytes(entries[end]!)
+    if (sum > range.maxBytes && end > range.from) break
   }
-  return entries
+  return entries.slice(range.from, end)
 }
 
 function varintBytes(value: number): number {

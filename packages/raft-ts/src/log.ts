@@ -1,5 +1,5 @@
 import { assert, type Term } from '@waiter/base'
-import { entriesBytes, limitEntries } from './entry-size.ts'
+import { entriesBytes } from './entry-size.ts'
 import type { LogReader } from './log-storage.ts'
 import type { Entry, EntryId, LogIndex, Snapshot } from './types.ts'
 import { Unstable } from './unstable.ts'
@@ -157,13 +157,13 @@ export class RaftLog {
     assert(to <= this.lastIndex() + 1, `slice to ${to} beyond the last entry ${this.lastIndex()}`)
     if (from >= to) return []
     const offset = this.unstable.offset
-    if (from >= offset) return limitEntries(this.unstable.slice(from, to), maxBytes)
+    if (from >= offset) return this.unstable.slice(from, to, maxBytes)
     const until = Math.min(to, offset)
     const stable = this.storage.entries(from, until, maxBytes)
     if (stable === undefined || until === to || stable.length < until - from) return stable
     const bytes = entriesBytes(stable)
     if (bytes >= maxBytes) return stable
-    const rest = limitEntries(this.unstable.slice(offset, to), maxBytes - bytes)
+    const rest = this.unstable.slice(offset, to, maxBytes - bytes)
     return bytes + entriesBytes(rest.slice(0, 1)) > maxBytes ? stable : [...stable, ...rest]
   }
 

@@ -1,5 +1,5 @@
 import { assert, type Term } from '@waiter/base'
-import { limitEntries } from './entry-size.ts'
+import { sliceLimited } from './entry-size.ts'
 import type { LogReader } from './log-storage.ts'
 import {
   type ConfState,
@@ -61,7 +61,7 @@ export class MemoryStorage implements LogReader {
     if (from <= this.#before.index) return undefined
     assert(to <= this.lastIndex() + 1, `entries up to ${to} were asked for, the log ends at ${this.lastIndex()}`)
     const start = from - this.#before.index - 1
-    return limitEntries(this.#entries.slice(start, to - this.#before.index - 1), maxBytes)
+    return sliceLimited(this.#entries, { from: start, to: to - this.#before.index - 1, maxBytes })
   }
 
   snapshot(): Snapshot | undefined {

@@ -72,6 +72,16 @@ export class RawNode {
     return this.#propose({ ...this.#local('MsgProp'), entries: [{ kind: 'normal', data }] })
   }
 
+  /**
+   * Asks to append several entries at once: they travel in one message per follower, or all are dropped. In an
+   * `appended` outcome `index` is that of the last; the others stand right before it.
+   */
+  proposeAll(datas: readonly Uint8Array[]): ProposeOutcome {
+    assert(datas.length > 0, 'a proposal of no entries')
+    const entries = datas.map(data => ({ kind: 'normal', data }) as const)
+    return this.#propose({ ...this.#local('MsgProp'), entries })
+  }
+
   /** Asks for a membership change. It takes effect when it is applied. */
   proposeConfChange(change: ConfChange): ProposeOutcome {
     return this.#propose({ ...this.#local('MsgProp'), entries: [{ kind: 'confChange', change }] })

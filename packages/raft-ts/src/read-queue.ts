@@ -20,6 +20,8 @@ interface RoundRead extends PendingRead {
  */
 export class ReadQueue {
   #round = 0
+  /** The heartbeats that ask for the newest round have not left yet: reads may still join it. */
+  #isRoundOpen = false
   #waiting: RoundRead[] = []
   /** Asked for before this term's first commit: no index can be promised yet (rule R3). */
   #early: PendingRead[] = []
@@ -34,10 +36,22 @@ export class ReadQueue {
     return this.#waiting.at(-1)?.round ?? 0
   }
 
-  /** Opens a round for a read. */
-  add(read: PendingRead, index: LogIndex, rules: Rules): void {
-    this.#round = rules.nextReadRound(this.#round)
+  /**
+   * Adds a read to the open round, or opens one.
+   *
+   * @returns true when a round was opened: heartbeats must ask for it
+   */
+  add(read: PendingRead, index: LogIndex, rules: Rules): boolean {
+    const wasOpen = this.#isRoundOpen
+    if (!wasOpen) this.#round = rules.nextReadRound(this.#round)
+    this.#isRoundOpen = true
     this.#waiting.push({ ...read, round: this.#round, index })
+    return !wasOpen
+  }
+
+  /** The heartbeats of the open round leave now: later reads need another. */
+  closeRound(): void {
+    this.#isRoundOpen = false
   }
 
   addEarly(read: PendingRead): void {

@@ -49,8 +49,7 @@ export function answerConfirmedReads(machine: Machine): void {
 }
 
 function startRound(machine: Machine, read: PendingRead): void {
-  machine.reads.add(read, machine.log.committed, machine.rules)
-  broadcastHeartbeat(machine)
+  if (machine.reads.add(read, machine.log.committed, machine.rules)) broadcastHeartbeat(machine)
   answerConfirmedReads(machine)
 }
 

@@ -97,6 +97,7 @@ export function acceptReady(machine: Machine, ready: Ready): readonly Message[] 
     steps.push({ ...local, type: 'MsgStorageApplyResp', index: lastApplied.index, batchBytes, payloadBytes: payload })
   }
   machine.messages = []
+  machine.reads.closeRound()
   machine.messagesAfterAppend = []
   machine.readStates = []
   machine.droppedReads = []

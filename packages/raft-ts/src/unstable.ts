@@ -1,4 +1,5 @@
 import { assert, type Term } from '@waiter/base'
+import { sliceLimited } from './entry-size.ts'
 import type { Entry, EntryId, LogIndex, Snapshot } from './types.ts'
 
 /**
@@ -79,8 +80,9 @@ export class Unstable {
     }
   }
 
-  slice(from: LogIndex, to: LogIndex): readonly Entry[] {
+  /** Entries in `[from, to)` within `maxBytes`, but at least one. */
+  slice(from: LogIndex, to: LogIndex, maxBytes: number = Number.POSITIVE_INFINITY): readonly Entry[] {
     assert(from >= this.offset && to <= this.offset + this.entries.length, `unstable slice ${from}..${to} out of range`)
-    return this.entries.slice(from - this.offset, to - this.offset)
+    return sliceLimited(this.entries, { from: from - this.offset, to: to - this.offset, maxBytes })
   }
 }

@@ -67,8 +67,10 @@ t.test('R2 an answer to a newer round confirms older reads too, in order', async
   const cluster = new TestCluster(3)
   cluster.elect(1)
   cluster.filter = message => !(message.type === 'MsgHeartbeatResp' && message.readRound < 3)
-  for (const id of ['a', 'b', 'c']) cluster.node(1).raw.readIndex(id)
-  cluster.settle()
+  for (const id of ['a', 'b', 'c']) {
+    cluster.node(1).raw.readIndex(id)
+    cluster.settle()
+  }
   t.same(
     cluster.node(1).reads.map(read => read.readId),
     ['a', 'b', 'c'],
@@ -118,4 +120,18 @@ t.test('R4 waiting reads are bounded', async t => {
   node.drain()
   t.equal(node.raw.readIndex('a'), 'pending')
   t.equal(node.raw.readIndex('b'), 'dropped')
+})
+
+t.test('R2 reads that come together share a round', async t => {
+  const cluster = new TestCluster(3)
+  cluster.elect(1)
+  const beats: Message[] = []
+  cluster.filter = message => {
+    if (message.type === 'MsgHeartbeat') beats.push(message)
+    return true
+  }
+  for (let at = 0; at < 100; at++) cluster.node(1).raw.readIndex(`read ${at}`)
+  cluster.settle()
+  t.equal(beats.length, 2, 'one heartbeat for each follower')
+  t.equal(cluster.node(1).reads.length, 100)
 })

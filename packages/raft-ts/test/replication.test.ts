@@ -361,3 +361,17 @@ t.test('F1 strangers and local messages are not taken from the network', async t
   t.same(node.raw.step({ type: 'MsgHup', from: 2, to: 1, term: 0 }), { kind: 'ignored', reason: 'localMessage' })
   t.same(node.raw.step(ack(2, 1)), { kind: 'stepped' })
 })
+
+t.test('F1 several proposals at once travel in one message', async t => {
+  const node = leaderAlone()
+  node.drain()
+  node.raw.step(ack(2, 1))
+  node.drain()
+  const outcome = node.raw.proposeAll([encodeText('a'), encodeText('b'), encodeText('c')])
+  t.same(outcome, { kind: 'appended', index: 4, term: 1 })
+  t.match(
+    node.drain().filter(({ to }) => to === 2),
+    [{ type: 'MsgApp', entries: { length: 3 } }],
+  )
+  t.throws(() => node.raw.proposeAll([]), /no entries/)
+})

@@ -1,9 +1,15 @@
+import { createPrng } from '@waiter/base'
 import t from 'tap'
+import { encodeCommand, type Ready } from '../src/index.ts'
+import { DRIVER_RULES } from '../src/simulator/driver-rules.ts'
 import { EventQueue } from '../src/simulator/event-queue.ts'
 import { MUTANTS } from '../src/simulator/mutants/index.ts'
 import { drawProfile, FAULT_KINDS } from '../src/simulator/profile.ts'
 import { shrink } from '../src/simulator/shrink.ts'
+import { SimDisk } from '../src/simulator/sim-disk.ts'
+import type { SimNode } from '../src/simulator/sim-node.ts'
 import { simulate } from '../src/simulator/simulation.ts'
+import { World } from '../src/simulator/world.ts'
 
 const SEEDS = 100
 
@@ -81,4 +87,56 @@ t.test('X1 events come by time, equal times in order', async t => {
     times.map((time, at) => time * 100 + at).sort((a, b) => a - b),
   )
   t.equal(queue.size, 0)
+})
+
+/** A quiet cluster with a leader. */
+function quietWorld(): { world: World; leader: SimNode } {
+  const world = new World(drawProfile(1, new Set(FAULT_KINDS)))
+  while (world.leader() === undefined && world.runNext());
+  return { world, leader: world.leader()! }
+}
+
+t.test('D7 a node without its disk does not come back', async t => {
+  const { world, leader } = quietWorld()
+  world.crashNode(leader)
+  leader.isGone = true
+  world.startNode(leader)
+  t.notOk(leader.isUp)
+  t.throws(() => leader.start(), /cannot start/)
+  const other = world.addNode()
+  t.ok(other.id > leader.id, 'who takes its place has a new id')
+})
+
+t.test('D8 a failed sync ends the node, and nothing is acknowledged', async t => {
+  const { world, leader } = quietWorld()
+  while (leader.disk.isWriting && world.runNext());
+  leader.failsNextSync = true
+  const replies: unknown[] = []
+  const data = encodeCommand({ kind: 'openSession' })
+  leader.onClientRequest({ kind: 'command', data }, reply => replies.push(reply))
+  const { lastIndex } = leader.raw.status()
+  while (leader.isUp && world.runNext());
+  t.notOk(leader.isUp)
+  t.ok(leader.disk.lastIndex < lastIndex, 'the entry is not on its disk')
+  t.same(replies, [])
+})
+
+t.test('D2 a crash keeps what was synced and any prefix of what was not', async t => {
+  const { world, leader } = quietWorld()
+  while (world.nowMs < 2000) world.runNext()
+  const seen = new Set<number>()
+  const before = leader.disk.lastIndex
+  for (let seed = 0; seed < 60; seed++) {
+    const { snapshot, hardState } = leader.disk
+    const disk = new SimDisk(DRIVER_RULES, snapshot)
+    const entries = leader.disk.entries.map(entry => ({ ...entry }))
+    const ready = { hardState, entries, snapshot: undefined } as unknown as Ready
+    disk.begin(ready)
+    disk.crash(createPrng(seed), { canTear: true })
+    seen.add(disk.lastIndex)
+    t.ok(disk.entries.every((entry, at) => entry.index === (entries[0]?.index ?? 0) + at))
+    t.ok(disk.commit <= disk.lastIndex, 'the commit index comes last')
+    t.ok(disk.entries.length === 0 || disk.term === hardState.term, 'the term comes first')
+  }
+  t.equal(seen.size, before, 'every prefix occurs')
 })

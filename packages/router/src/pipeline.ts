@@ -149,7 +149,9 @@ export class Pipeline {
     } catch (cause) {
       this.#options.log.warn({ err: cause, token }, 'could not ask the store for a token')
     }
-    this.answerError(exchange, context, requestErrorOf(error), { token })
+    // Waiter's own name is no token, though a request to it may bring a description in headers.
+    const isToken = headers?.has('token') || !this.#isWaiterHost(token)
+    this.answerError(exchange, context, requestErrorOf(error), isToken ? { token } : {})
   }
 
   async #learnTokens(names: string): Promise<boolean> {

@@ -88,12 +88,16 @@ function readOwner(file: string): { pid: number; startTime: string } | undefined
   }
 }
 
-/** Field 22 of /proc/PID/stat: distinguishes a process from a later one with the same pid. Undefined: no such process. */
+/**
+ * Field 22 of /proc/PID/stat: distinguishes a process from a later one with the same pid. Undefined: no such process,
+ * or a zombie, which has ended (in a container whose first process does not reap, zombies stay for ever).
+ */
 function startTimeOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    const FIELDS_BEFORE_START_TIME = 19
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[FIELDS_BEFORE_START_TIME]
+    // Behind the name, which may hold anything: the state first, the start time 19 fields later.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return /^[ZXx]$/.test(fields[0] ?? '') ? undefined : fields[19]
   } catch {
     return undefined
   }

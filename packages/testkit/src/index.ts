@@ -22,6 +22,7 @@ export {
   waitForLine,
   within,
 } from './wait.ts'
+export { makeZombie, type Zombie } from './waiter/make-zombie.ts'
 export { isRunning, type ListedProcess, listProcesses, residentBytes } from './waiter/processes.ts'
 export {
   type ReadyLine,

@@ -127,6 +127,7 @@ export class RouterAgent implements LeaderLink {
 
   close(): void {
     this.#isClosed = true
+    this.#isWelcome = false
     clearTimeout(this.#reconnectTimer)
     clearTimeout(this.#reportTimer)
     this.#stream?.cancel()
@@ -168,8 +169,9 @@ export class RouterAgent implements LeaderLink {
     this.#leaderId = leaderId
     this.#isWelcome = true
     this.#options.log.info({ term, leaderId }, 'attached to the leader')
-    this.#report(true)
+    // Needs first: of a service that the leader does not know, it ignores the load.
     for (const need of this.#options.host.collectNeeds()) this.needService(need.definition, need.sourceTokens)
+    this.#report(true)
   }
 
   #onAssignment(assignment: Assignment): void {

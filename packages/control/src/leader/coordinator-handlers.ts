@@ -55,7 +55,7 @@ function serveRouter(leader: Leader, call: ServerDuplexStream<AttachRequest, Att
     if (session !== undefined) leader.detach(session)
     session = undefined
   }
-  call.on('data', ({ message }: AttachRequest) => {
+  const receive = ({ message }: AttachRequest): void => {
     if (message?.$case === 'hello') {
       session = leader.attach(message.value, {
         write: response => call.write(response),
@@ -78,6 +78,19 @@ function serveRouter(leader: Leader, call: ServerDuplexStream<AttachRequest, Att
         return
       case 'ack':
         leader.acknowledge(session, message.value.version, message.value.services)
+    }
+  }
+  call.on('data', (request: AttachRequest) => {
+    try {
+      receive(request)
+    } catch (error) {
+      // A router of another version, perhaps: it loses its stream, the leader must not lose its footing.
+      log.error(
+        { err: error, routerId: session?.routerId },
+        'a message of a router could not be read; closing its stream',
+      )
+      leave()
+      call.end()
     }
   })
   call.on('end', () => {

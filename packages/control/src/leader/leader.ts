@@ -118,7 +118,16 @@ export class Leader implements SessionSource {
     this.#missing.get(routerId)?.cancel()
     this.#missing.delete(routerId)
     this.#buryPredecessors(router)
-    const session = new RouterSession({ routerId, nodeId, httpUrl, stream, source: this, term: this.#options.term })
+    const { term, clock } = this.#options
+    const session = new RouterSession({
+      routerId,
+      nodeId,
+      httpUrl,
+      stream,
+      source: this,
+      term,
+      soon: task => clock.soon(task),
+    })
     this.#sessions.set(routerId, session)
     const beliefByService = new Map(beliefs.map(row => [row.serviceId, row]))
     for (const service of this.#services.values()) {
@@ -127,8 +136,9 @@ export class Leader implements SessionSource {
         slotsByInstance: new Map(belief.map(row => [row.instanceId, row.slots])),
         inUseByInstance: new Map(belief.map(row => [row.instanceId, row.inUse])),
       })
-      session.markDirty(service.id)
+      // In this order: the review comes before the flush, which must not repeat an assignment from before.
       this.#touch(service)
+      session.markDirty(service.id)
     }
     session.begin(this.#options.leaderId)
     this.#options.log.info({ routerId, httpUrl }, 'a router attached')
@@ -137,7 +147,7 @@ export class Leader implements SessionSource {
 
   detach(session: RouterSession): void {
     const { routerId, nodeId } = session
-    if (this.#sessions.get(routerId) !== session) return
+    if (this.#sessions.get(routerId) !== session || this.#stopped.signal.aborted) return
     this.#sessions.delete(routerId)
     const { settings, clock, log } = this.#options
     log.warn(
@@ -154,8 +164,8 @@ export class Leader implements SessionSource {
       if (service === undefined) continue
       const before = service.loads.get(session.routerId)
       service.loads.set(session.routerId, row)
-      if (before?.outstanding !== row.outstanding || before.lastRequestMs !== row.lastRequestMs)
-        service.lastModifiedMs = this.#options.clock.nowMs()
+      const isUsed = row.outstanding !== (before?.outstanding ?? 0) || row.lastRequestMs > (before?.lastRequestMs ?? 0)
+      if (isUsed) service.lastModifiedMs = this.#options.clock.nowMs()
       service.ledger.setDemand(session.routerId, row.outstanding)
       if (row.outstanding > 0) revokeDeletion(service)
       this.#touch(service)
@@ -208,12 +218,14 @@ export class Leader implements SessionSource {
   async delete(serviceId: ServiceId): Promise<boolean> {
     const service = this.#services.get(serviceId)
     if (service === undefined) return false
-    service.deletion ??= {
-      reason: 'deleted on request',
-      drainUntilMs: this.#options.clock.nowMs() + DELETE_DRAIN_MS,
-      isRevocable: false,
-      isStarted: false,
-    }
+    // What somebody wants deleted goes, also when it is only being collected so far, which a request would revoke.
+    if (service.deletion === undefined || (service.deletion.isRevocable && !service.deletion.isStarted))
+      service.deletion = {
+        reason: 'deleted on request',
+        drainUntilMs: this.#options.clock.nowMs() + DELETE_DRAIN_MS,
+        isRevocable: false,
+        isStarted: false,
+      }
     this.#touch(service)
     await service.gone
     return true
@@ -251,10 +263,12 @@ export class Leader implements SessionSource {
     const listed = new Set<ServiceId>()
     for (const { definition, requested, instances } of listing) {
       listed.add(definition.id)
-      const service = this.#services.get(definition.id) ?? this.#adopt(definition)
+      const service = this.#services.get(definition.id) ?? this.#adoptRunning(definition)
+      service.isCreated = true
       service.requested = requested
       service.instances.clear()
       for (const instance of instances) service.setInstance(instance, clock.nowMs())
+      service.forgetVainRemovals()
       this.#reviewer.begin(service)
       this.#touch(service)
     }
@@ -279,6 +293,12 @@ export class Leader implements SessionSource {
     const service = new ManagedService(definition, this.#options.clock.nowMs())
     this.#services.set(service.id, service)
     for (const routerId of this.#sessions.keys()) service.ledger.routerJoined(routerId)
+    return service
+  }
+
+  /** Routers that are missing may use it from before; of a service that is only about to start nobody can. */
+  #adoptRunning(definition: ServiceDefinition): ManagedService {
+    const service = this.#adopt(definition)
     for (const routerId of this.#missing.keys()) service.ledger.routerExpected(routerId)
     return service
   }
@@ -287,9 +307,20 @@ export class Leader implements SessionSource {
     this.#services.delete(service.id)
     this.#touched.delete(service)
     this.#due.delete(service)
-    for (const session of this.#sessions.values()) session.markDirty(service.id)
+    for (const session of this.#sessions.values()) session.forget(service.id)
     service.resolveGone()
-    if (service.isWantedAgain) this.need(service.definition, service.sourceTokens[0] ?? [])
+    if (service.isWantedAgain) this.#revive(service)
+  }
+
+  /** Starts it anew, with what is known of it: routers report a figure again only when it changes. */
+  #revive(former: ManagedService): void {
+    for (const tokens of former.sourceTokens.length === 0 ? [[]] : former.sourceTokens)
+      this.need(former.definition, tokens)
+    const service = this.#services.get(former.id)
+    for (const [routerId, row] of former.loads) {
+      service?.loads.set(routerId, { ...row, instances: [] })
+      service?.ledger.setDemand(routerId, row.outstanding)
+    }
   }
 
   /** The node's new router is the proof that its former one has ended: no need to wait for that one's slots. */
@@ -312,6 +343,8 @@ export class Leader implements SessionSource {
     this.#options.log.warn({ routerId }, 'gave a lost router up; its slots are free')
     for (const service of this.#services.values()) {
       service.ledger.routerDead(routerId)
+      // Its clients come again through another router: the time without requests begins now, not with the last one.
+      if ((service.loads.get(routerId)?.outstanding ?? 0) > 0) service.lastModifiedMs = this.#options.clock.nowMs()
       service.loads.delete(routerId)
       service.assignments.delete(routerId)
       this.#touch(service)

@@ -67,8 +67,10 @@ export class ManagedService {
   lastDecision: (ScaleDecision & { readonly atMs: Millis }) | undefined
   lastModifiedMs: Millis
   problem: ServiceProblem | null = null
-  /** Why the scheduler refuses to run it at all, for example because it asks for an image. */
-  refusal: ServiceProblem | null = null
+  /** The scheduler knows the service: it listed it, or `create` succeeded. Until then it cannot be scaled. */
+  isCreated = false
+  /** Why the scheduler refuses to run it at all, for example because it asks for an image; and when it said so. */
+  refusal: (ServiceProblem & { readonly sinceMs: Millis }) | null = null
   /** A call to the scheduler that changes the requested count is under way: the next decision waits for it. */
   isScaling = false
   /** Set from the decision to delete until the scheduler has done it. */
@@ -76,6 +78,9 @@ export class ManagedService {
   /** A request came for it meanwhile: it is created anew as soon as it is gone. */
   isWantedAgain = false
   #hadHealthyAtMs: Millis
+  /** For how long nothing but failures has been seen, and on how many hosts at most (spec §5.9). */
+  #broken: { readonly failedHosts: number; readonly sinceMs: Millis } | undefined
+  #told = ''
   #resolveGone: () => void = () => undefined
   /** Resolves when the service is deleted. */
   readonly gone: Promise<void>
@@ -132,6 +137,24 @@ export class ManagedService {
     let count = 0
     for (const removal of this.removals.values()) if (!removal.isStopping) count += 1
     return count
+  }
+
+  /** A removal leads nowhere when its instance is gone: nothing of it is left to stop. */
+  forgetVainRemovals(): void {
+    for (const instanceId of this.removals.keys()) if (!this.instances.has(instanceId)) this.removals.delete(instanceId)
+  }
+
+  /** Failed hosts since the service was healthy last, and since when that is so; undefined: it is not in trouble. */
+  observeBroken(nowMs: Millis): { readonly failedHosts: number; readonly sinceMs: Millis } | undefined {
+    if (this.healthyCount > 0) {
+      this.#broken = undefined
+      return undefined
+    }
+    const hosts = new Set<string>()
+    for (const { state, endedAtMs, host } of this.instances.values())
+      if (state === 'failed' && (endedAtMs ?? 0) >= this.#hadHealthyAtMs) hosts.add(host)
+    if (hosts.size > (this.#broken?.failedHosts ?? 0)) this.#broken = { failedHosts: hosts.size, sinceMs: nowMs }
+    return this.#broken
   }
 
   usage(): Usage {
@@ -218,7 +241,7 @@ export class ManagedService {
       }))
   }
 
-  /** Looks for a reason why nothing comes up. @returns true when the finding changed */
+  /** Looks for a reason why nothing comes up. @returns true when routers have something new to hear of the service */
   reviewProblem(config: DeploymentErrorConfig): boolean {
     const failed = [...this.instances.values()].filter(
       record =>
@@ -228,7 +251,7 @@ export class ManagedService {
     const found = decideDeploymentError({ healthy: this.healthyCount, failed, unhealthy, config })
     const problem: ServiceProblem | null =
       found === undefined
-        ? this.refusal
+        ? problemOf(this.refusal)
         : {
             key: found.code,
             message: found.message,
@@ -245,8 +268,12 @@ export class ManagedService {
                   }),
             },
           }
-    const isSame = JSON.stringify(problem) === JSON.stringify(this.problem)
     this.problem = problem
+    // Routers answer with these figures ("is it starting, failing, scaling?"): they hear of every change.
+    const { status, healthy, unhealthy: sick, requested } = this.summary()
+    const told = JSON.stringify({ problem, status, healthy, sick, requested })
+    const isSame = told === this.#told
+    this.#told = told
     return !isSame
   }
 
@@ -297,6 +324,10 @@ export class ManagedService {
     ended.sort((a, b) => (b.endedAtMs ?? 0) - (a.endedAtMs ?? 0))
     for (const record of ended.slice(keep)) this.instances.delete(record.instanceId)
   }
+}
+
+function problemOf(refusal: ServiceProblem | null): ServiceProblem | null {
+  return refusal && { key: refusal.key, message: refusal.message, details: refusal.details }
 }
 
 export function isEnded(record: InstanceRecord): boolean {

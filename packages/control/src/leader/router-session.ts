@@ -31,6 +31,7 @@ export class RouterSession {
   readonly #stream: SessionStream
   readonly #source: SessionSource
   readonly #term: Term
+  readonly #soon: (task: () => void) => void
   readonly #dirty = new Set<ServiceId>()
   /** By service: assignment versions sent, with the stream version that carried them; oldest first. */
   readonly #sent = new Map<ServiceId, { streamVersion: number; version: number }[]>()
@@ -47,6 +48,8 @@ export class RouterSession {
     readonly stream: SessionStream
     readonly source: SessionSource
     readonly term: Term
+    /** Runs a task at the end of the turn. */
+    readonly soon: (task: () => void) => void
   }) {
     this.routerId = options.routerId
     this.nodeId = options.nodeId
@@ -54,12 +57,19 @@ export class RouterSession {
     this.#stream = options.stream
     this.#source = options.source
     this.#term = options.term
+    this.#soon = options.soon
   }
 
   /** The router must hear of this service (again). */
   markDirty(serviceId: ServiceId): void {
     this.#dirty.add(serviceId)
     this.#scheduleFlush()
+  }
+
+  /** The service is gone: a new one of the same id counts its assignment versions anew. */
+  forget(serviceId: ServiceId): void {
+    this.#sent.delete(serviceId)
+    this.markDirty(serviceId)
   }
 
   /** Sends the first, full assignment even when there is nothing to assign. */
@@ -88,7 +98,7 @@ export class RouterSession {
   #scheduleFlush(): void {
     if (this.#isFlushDue || this.#isBlocked || this.#isClosed) return
     this.#isFlushDue = true
-    setImmediate(() => {
+    this.#soon(() => {
       this.#isFlushDue = false
       this.#flush()
     })

@@ -15,8 +15,8 @@ import { isEnded, type ManagedService } from './managed-service.ts'
 import type { RouterSession } from './router-session.ts'
 
 const MS_PER_SECOND = 1_000
-/** A target that moved less than this in one decision has arrived. */
-const TARGET_STILLNESS = 0.001
+/** A target that moves slower than this, in instances per second, has arrived. Per second: decisions may be 0.1 s apart. */
+const TARGET_STILLNESS_PER_SECOND = 1e-6
 /** After the scheduler failed a call, the service is looked at again after this. */
 const RETRY_MS = 1_000
 /** A service that the scheduler refused is offered again after this. */
@@ -60,14 +60,30 @@ export class ServiceReviewer {
     this.#act(service, 'start', async () => {
       try {
         await scheduler.create(service.definition, count, fence)
+        service.isCreated = true
         service.refusal = null
       } catch (error) {
         if (!(error instanceof WaiterError) || error.retryable) throw error
         // The user has to change something: say what, to everybody who asks for the service.
-        service.refusal = { key: error.code, message: error.message, details: error.details }
-        clock.schedule(REFUSED_RETRY_MS, () => this.#retryRefused(service))
+        service.refusal = { key: error.code, message: error.message, details: error.details, sinceMs: clock.nowMs() }
       }
     })
+  }
+
+  /**
+   * Offers a service to the scheduler again after a failed call, or after a refusal once somebody asks for the service.
+   *
+   * @returns when it wants to do so
+   */
+  #createAgain(service: ManagedService, nowMs: number): number {
+    if (service.isCreated || service.isScaling) return Number.POSITIVE_INFINITY
+    const { refusal } = service
+    const isAskedFor = refusal === null || service.usage().outstanding > 0 || service.lastModifiedMs >= refusal.sinceMs
+    const notBeforeMs = refusal === null ? nowMs : refusal.sinceMs + REFUSED_RETRY_MS
+    if (!isAskedFor) return Number.POSITIVE_INFINITY
+    if (nowMs < notBeforeMs) return notBeforeMs
+    this.create(service)
+    return Number.POSITIVE_INFINITY
   }
 
   /** From now on time counts for the smoothing. */
@@ -90,6 +106,7 @@ export class ServiceReviewer {
     if (service.reviewProblem(settings.deploymentError)) this.#tellAll(service)
     const { ids: expired, nextMs: nextExpiryMs } = service.expired(nowMs, settings.suspectAfterFailures)
     if (service.deletion === undefined) {
+      const nextCreateMs = this.#createAgain(service, nowMs)
       const nextDecisionMs = this.#decide(service, expired, nowMs)
       const nextGarbageMs = this.#considerGarbage(service, nowMs)
       this.#share(service, expired, nowMs)
@@ -97,11 +114,13 @@ export class ServiceReviewer {
       const nextTurnMs =
         sessions.size > 1 && service.usage().waiting > 0 ? nowMs + MS_PER_SECOND : Number.POSITIVE_INFINITY
       const nextDrainMs = service.removals.size > 0 ? nowMs + MS_PER_SECOND : Number.POSITIVE_INFINITY
-      return Math.min(nextDecisionMs, nextGarbageMs, nextExpiryMs, nextTurnMs, nextDrainMs)
+      return Math.min(nextCreateMs, nextDecisionMs, nextGarbageMs, nextExpiryMs, nextTurnMs, nextDrainMs)
     }
     this.#share(service, expired, nowMs)
     this.#deleteWhenReleased(service, nowMs)
-    return service.deletion.isStarted ? Number.POSITIVE_INFINITY : service.deletion.drainUntilMs
+    // While the scheduler is busy with this service, the end of that call is what to wait for.
+    const isWaiting = service.deletion.isStarted || service.isScaling
+    return isWaiting ? Number.POSITIVE_INFINITY : service.deletion.drainUntilMs
   }
 
   #tellAll(service: ManagedService): void {
@@ -121,7 +140,7 @@ export class ServiceReviewer {
   #decide(service: ManagedService, expired: ReadonlySet<string>, nowMs: number): number {
     const { settings, policy } = this.#options
     const last = service.lastDecision
-    if (service.isScaling || service.refusal !== null || last === undefined) return Number.POSITIVE_INFINITY
+    if (service.isScaling || !service.isCreated || last === undefined) return Number.POSITIVE_INFINITY
     const notBeforeMs = last.atMs + settings.decisionFloorMs
     if (nowMs < notBeforeMs) return notBeforeMs
     const { effective } = service.definition
@@ -145,7 +164,8 @@ export class ServiceReviewer {
       limits: settings.limits,
     })
     this.#apply(service, action, expired, nowMs)
-    const isStill = decision.amount === 0 && Math.abs(decision.target - last.target) < TARGET_STILLNESS
+    const movedPerSecond = Math.abs(decision.target - last.target) / ((nowMs - last.atMs) / MS_PER_SECOND)
+    const isStill = decision.amount === 0 && movedPerSecond < TARGET_STILLNESS_PER_SECOND
     return isStill ? Number.POSITIVE_INFINITY : nowMs + settings.decisionIntervalMs
   }
 
@@ -210,7 +230,14 @@ export class ServiceReviewer {
       removal.isStopping = true
       service.requested = Math.max(0, service.requested - 1)
       scheduler.kill({ serviceId: service.id, instanceId, graceMs, reason: removal.reason }, fence).then(
-        () => this.#options.touch(service),
+        result => {
+          if (result.kind === 'no-such-instance') {
+            // It ended by itself, or is unknown: the scheduler has lowered nothing.
+            service.requested += 1
+            service.removals.delete(instanceId)
+          }
+          this.#options.touch(service)
+        },
         error => {
           log.error({ err: error, serviceId: service.id, instanceId }, 'could not stop an instance; trying again')
           service.requested += 1
@@ -227,9 +254,7 @@ export class ServiceReviewer {
   #considerGarbage(service: ManagedService, nowMs: number): number {
     const { outstanding, lastRequestMs } = service.usage()
     const { effective } = service.definition
-    const failedHosts = new Set(
-      [...service.instances.values()].filter(record => record.state === 'failed').map(record => record.host),
-    )
+    const broken = service.observeBroken(nowMs)
     const verdicts = [
       decideIdle({
         usage: { outstanding, lastRequestMs: lastRequestMs || null, lastModifiedMs: service.lastModifiedMs },
@@ -238,8 +263,8 @@ export class ServiceReviewer {
       }),
       decideBroken({
         healthy: service.healthyCount,
-        failedHosts: failedHosts.size,
-        unchangedSinceMs: service.lastModifiedMs,
+        failedHosts: broken?.failedHosts ?? 0,
+        unchangedSinceMs: broken?.sinceMs ?? nowMs,
         gracePeriodSecs: effective['grace-period-secs'],
         config: this.#options.settings.brokenService,
         nowMs,
@@ -282,11 +307,6 @@ export class ServiceReviewer {
         })
       },
     )
-  }
-
-  #retryRefused(service: ManagedService): void {
-    if (service.deletion === undefined && service.refusal !== null && service.usage().outstanding > 0)
-      this.create(service)
   }
 
   /** One change of the requested count at a time; the next decision waits for it. */

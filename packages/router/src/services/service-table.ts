@@ -135,8 +135,10 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     for (const lease of before)
       if (!runtime.leases.has(lease.instanceId)) this.#options.onInstanceRetired(lease.host, lease.port)
     if (isReduced(runtime)) this.#reduced.add(runtime)
-    // Whoever waits when the last instance (or the whole service) goes must be heard again.
-    if (runtime.isNeeded) this.#link?.needService(runtime.definition, runtime.sourceTokens)
+    // Whoever waits when the last instance (or the whole service) goes must be heard again. Not so while the first
+    // instance is still starting: the leader knows, it has just said so.
+    const isTakenAway = before.length > 0 || runtime.isRemoved
+    if (isTakenAway && runtime.isNeeded) this.#link?.needService(runtime.definition, runtime.sourceTokens)
   }
 
   #forgetIfIdle(runtime: ServiceRuntime): void {

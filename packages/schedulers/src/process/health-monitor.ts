@@ -8,6 +8,9 @@ import type { Timer, Timers } from './timers.ts'
 const FIRST_PROBE_MS = 2
 /** Distance of probes while an instance starts. A refused connection costs some 100 µs. */
 const STARTING_PROBE_MS_MIN = 4
+/** Distance at the very beginning: a small server listens within 10 ms of its start. */
+const EARLY_PROBE_MS_MIN = 1
+const EARLY_MS = 40
 /** Distance while it answers, but not with 2xx: its status page may do work. */
 const NOT_READY_PROBE_MS_MIN = 10
 /** Later probes are this part of the waiting time apart: a slow start is noticed at most 2 % late, however slow. */
@@ -139,13 +142,14 @@ export class HealthMonitor {
     if (this.#state === 'healthy') return intervalMs
     const isStarting = this.#state === 'starting'
     const waitedMs = timers.nowMs() - (isStarting ? startedAtMs : this.#unhealthySinceMs)
-    const floorMs = isStarting ? this.#startingFloorMs(result) : RECOVERY_PROBE_MS_MIN
+    const floorMs = isStarting ? this.#startingFloorMs(result, waitedMs) : RECOVERY_PROBE_MS_MIN
     return Math.min(Math.max(waitedMs * PROBE_DISTANCE_PART, floorMs), intervalMs)
   }
 
-  #startingFloorMs(result: ProbeResult): number {
+  #startingFloorMs(result: ProbeResult, waitedMs: number): number {
     const crowding = Math.max(1, this.#options.startingCount() / FULL_RATE_STARTS_MAX)
-    return (result.kind === 'refused' ? STARTING_PROBE_MS_MIN : NOT_READY_PROBE_MS_MIN) * crowding
+    const refusedFloorMs = waitedMs < EARLY_MS ? EARLY_PROBE_MS_MIN : STARTING_PROBE_MS_MIN
+    return (result.kind === 'refused' ? refusedFloorMs : NOT_READY_PROBE_MS_MIN) * crowding
   }
 }
 

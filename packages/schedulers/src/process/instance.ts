@@ -164,8 +164,9 @@ export class Instance {
     if (isSameHealth(this.record, next)) return
     const isWorthWriting = next.state !== this.record.state
     this.record = next
-    if (isWorthWriting) this.#write(false)
+    // Requests wait for the news; the file only serves a start after a crash, which probes anew anyway.
     this.#context.onChange(this)
+    if (isWorthWriting) this.#write(false)
   }
 
   #onExit(exit: Exit): void {

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { WaiterError } from '@waiter/base'
 import { type Document, isNode, LineCounter, parseDocument } from 'yaml'
 import { type Settings, settingsSchema } from './schema.ts'
+import { findServicesProblem } from './services-config.ts'
 
 /** A configuration is written by people; a larger file is a mistake. */
 const CONFIG_BYTES_MAX = 1024 * 1024
@@ -21,7 +22,12 @@ export function loadSettings(file: string | undefined): Settings {
     throw configError(file, line, syntaxError.message.split('\n')[0] ?? 'not YAML')
   }
   const result = settingsSchema.safeParse(document.toJS() ?? {})
-  if (result.success) return result.data
+  if (result.success) {
+    const problem = findServicesProblem(result.data)
+    if (problem === undefined) return result.data
+    const place = problem.key.join('.') || 'the document'
+    throw configError(file, lineOf(document, lines, problem.key), `${place}: ${problem.message}`)
+  }
   const issue = result.error.issues[0]
   if (issue === undefined) throw configError(file, 1, 'not a configuration')
   const path = issue.path.map(part => (typeof part === 'symbol' ? String(part) : part))

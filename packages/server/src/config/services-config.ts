@@ -12,10 +12,41 @@ const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '[::1]']
  * @throws WaiterError WTR_CONFIG when defaults or profiles break those rules
  */
 export function toServicesConfig(settings: Settings): ServicesConfig {
+  const config = buildServicesConfig(settings)
+  const valid = validateServicesConfig(config)
+  if (valid.ok) return config
+  throw new WaiterError(`the configuration is not valid: ${valid.error.join('; ')}`, { code: 'WTR_CONFIG' })
+}
+
+/** A part of the configuration that has the right type, but breaks a rule of services or tokens. */
+export interface ServicesProblem {
+  /** Where it is written. */
+  readonly key: readonly (string | number)[]
+  readonly message: string
+}
+
+/** The first part of the configuration that breaks a rule of services or tokens; undefined when all is well. */
+export function findServicesProblem(settings: Settings): ServicesProblem | undefined {
+  const valid = validateServicesConfig(buildServicesConfig(settings))
+  if (valid.ok) return undefined
+  const problem = valid.error[0] ?? ''
+  const [, place = '', message = problem] = /^([^:\s]+): (.*)$/s.exec(problem) ?? []
+  const parameter = /^[\w-]+/.exec(message)?.[0] ?? ''
+  const profile = /^profiles\.(.+)$/.exec(place)?.[1]
+  const mapping = /^metricGroupMappings\[(\d+)\]$/.exec(place)?.[1]
+  if (profile !== undefined) return { key: ['profile-config', profile, 'defaults', parameter], message }
+  if (mapping !== undefined) return { key: ['metric-group-mappings', Number(mapping)], message }
+  if (place === 'defaults') return { key: ['service-description-defaults', parameter], message }
+  if (place === 'token.historyLengthMax') return { key: ['token-config', 'history-length'], message }
+  if (place === 'token.defaults') return { key: ['instance-request-properties'], message }
+  return { key: [], message: problem }
+}
+
+function buildServicesConfig(settings: Settings): ServicesConfig {
   const base = createServicesConfig()
   const hostnames = typeof settings.hostname === 'string' ? [settings.hostname] : settings.hostname
   const properties = settings['instance-request-properties']
-  const config = createServicesConfig({
+  return createServicesConfig({
     clusterName: settings['cluster-config'].name,
     servicePrefix: settings['cluster-config']['service-prefix'],
     waiterHostnames: [...new Set([...hostnames, ...LOOPBACK_NAMES].map(name => name.toLowerCase()))],
@@ -36,9 +67,6 @@ export function toServicesConfig(settings: Settings): ServicesConfig {
     },
     unsupportedHeaders: properties['unsupported-headers'].map(name => name.toLowerCase().replace(/^x-waiter-/, '')),
   })
-  const valid = validateServicesConfig(config)
-  if (valid.ok) return config
-  throw new WaiterError(`the configuration is not valid: ${valid.error.join('; ')}`, { code: 'WTR_CONFIG' })
 }
 
 /** The user that everybody is in one-user mode. */

@@ -90,13 +90,17 @@ async function removeStale(fileSystem: FileSystem, path: string, holder: string)
   else await fileSystem.rename(aside, path)
 }
 
+const STATE_FIELD = 0
 const START_TIME_FIELD = 19
 
+/** A zombie has ended, only its parent has not asked how: it holds nothing any more, so it has no start time here. */
 function identityOf(pid: number): string {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     // The second field is the program's name in parentheses and may hold anything: count from its end.
-    const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[START_TIME_FIELD]
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    if (/^[ZXx]$/.test(fields[STATE_FIELD] ?? '')) return String(pid)
+    const startTime = fields[START_TIME_FIELD]
     const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
     return `${pid} ${startTime} ${bootId}`
   } catch {

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { request, type TestRequest, type TestResponse } from '../request.ts'
 import { eventually, within } from '../wait.ts'
 import { type Guard, startGuard } from './guard.ts'
-import { isRunning, type ListedProcess, listProcesses } from './processes.ts'
+import { type ListedProcess, listProcesses } from './processes.ts'
 
 /** How a Waiter is started. */
 export interface StartWaiterOptions {
@@ -223,10 +223,10 @@ function createHandle({ ready, life, dataDirectory, isOwn, guard }: HandleParts)
     },
     kill9: async () => {
       isEndWanted = true
-      const own = [...findOwn(ready.pid, '-main.ts'), { pid: ready.pid }]
       signalGroup(life, 'SIGKILL')
       await life.exited
-      await eventually(() => own.every(({ pid }) => !isRunning(pid)) || undefined, 'all processes of Waiter to be gone')
+      const isOwn = ({ group }: ListedProcess): boolean => group === life.child.pid
+      await eventually(() => !listProcesses().some(isOwn) || undefined, 'all processes of Waiter to be gone')
     },
     stop: async () => {
       if (isStopped) return

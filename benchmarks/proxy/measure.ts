@@ -1,0 +1,69 @@
+import { residentBytes } from '../../packages/testkit/src/index.ts'
+import { type Contestant, PROXY_CPU } from './contestant.ts'
+import { busyUsOf, cpuUsOf } from './cpu.ts'
+import { type BenchCase, generate } from './generator.ts'
+
+/** Share of a CPU's time that others may take during a run. */
+const FOREIGN_SHARE_MAX = 0.1
+/** A noisy run is repeated this often; then the round has no value for it. */
+const ATTEMPTS_MAX = 3
+
+/** One run: one contestant, one case. */
+export interface Sample {
+  readonly cpuUsPerRequest: number
+  /** Without the processes that only manage others; equal for those that have none. */
+  readonly dataPlaneUsPerRequest: number
+  readonly requestsPerSecond: number
+  readonly p50Us: number
+  readonly p99Us: number
+  readonly rssMib: number
+  /** Of the proxy's CPU: what neither idled nor belonged to the proxy. */
+  readonly foreignShare: number
+}
+
+/** What the benchmark counts beside the samples. */
+export interface Tally {
+  runs: number
+  noisyRuns: number
+  errors: number
+}
+
+/** Runs until the machine was quiet, or gives up. */
+export async function measure(
+  contestant: Contestant,
+  wanted: BenchCase,
+  options: { readonly seconds: number; readonly tally: Tally },
+): Promise<Sample | undefined> {
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    const sample = await runOnce(contestant, wanted, options)
+    options.tally.runs += 1
+    if (sample.foreignShare <= FOREIGN_SHARE_MAX) return sample
+    options.tally.noisyRuns += 1
+  }
+  return undefined
+}
+
+async function runOnce(
+  { name, port, pids, dataPlanePids = pids }: Contestant,
+  wanted: BenchCase,
+  { seconds, tally }: { readonly seconds: number; readonly tally: Tally },
+): Promise<Sample> {
+  const startedAtMs = performance.now()
+  const before = { all: cpuUsOf(pids), data: cpuUsOf(dataPlanePids), busy: busyUsOf(PROXY_CPU) }
+  const load = await generate(port, wanted, seconds)
+  const allUs = cpuUsOf(pids) - before.all
+  const dataPlaneUs = cpuUsOf(dataPlanePids) - before.data
+  const foreignUs = busyUsOf(PROXY_CPU) - before.busy - allUs
+  const wallUs = (performance.now() - startedAtMs) * 1000
+  if (load.requests === 0) throw new Error(`${name} answered nothing in "${wanted.name}"`)
+  tally.errors += load.errors
+  return {
+    cpuUsPerRequest: allUs / load.requests,
+    dataPlaneUsPerRequest: dataPlaneUs / load.requests,
+    requestsPerSecond: load.requests / load.seconds,
+    p50Us: load.p50Us,
+    p99Us: load.p99Us,
+    rssMib: pids.reduce((sum, pid) => sum + (residentBytes(pid) ?? 0), 0) / 2 ** 20,
+    foreignShare: foreignUs / wallUs,
+  }
+}

@@ -1,0 +1,226 @@
+import type { InstanceId, ServiceId } from '@waiter/base'
+import type { Leader, ServiceLoadRow, ServiceUseRow } from '@waiter/control'
+import type { ServiceDefinition } from '@waiter/services'
+import type { AttachResponse } from '../../src/generated/waiter/v1/coordinator.ts'
+import type { RouterSession } from '../../src/leader/router-session.ts'
+
+interface ModelService {
+  readonly definition: ServiceDefinition
+  readonly leases: Map<InstanceId, number>
+  readonly inUse: Map<InstanceId, number>
+  waiting: number
+  total: number
+  lastRequestMs: number
+}
+
+/**
+ * A router as plain as possible: requests are numbers. Messages lie in two queues, one in each direction, until the test
+ * delivers them, so that they can be late, or lost with the connection.
+ */
+export class ModelRouter {
+  readonly id: string
+  readonly #leader: Leader
+  readonly #nowMs: () => number
+  readonly services = new Map<ServiceId, ModelService>()
+  /** Leader to router, router to leader. */
+  readonly inbox: AttachResponse[] = []
+  readonly outbox: (() => void)[] = []
+  served = 0
+  isAlive = true
+  session: RouterSession | undefined
+  /** Tells the leader that it must wait before it writes again. */
+  isSlow = false
+  #drain: (() => void) | undefined
+  #version = 0
+
+  constructor(id: string, leader: Leader, nowMs: () => number) {
+    this.id = id
+    this.#leader = leader
+    this.#nowMs = nowMs
+  }
+
+  attach(nodeId: string = this.id): void {
+    this.inbox.length = 0
+    this.outbox.length = 0
+    this.#version = 0
+    this.#drain = undefined
+    const beliefs = [...this.services].map(([serviceId, { leases, inUse }]) => ({
+      serviceId,
+      instances: [...new Set([...leases.keys(), ...inUse.keys()])].map(instanceId => ({
+        instanceId,
+        slots: leases.get(instanceId) ?? 0,
+        inUse: inUse.get(instanceId) ?? 0,
+      })),
+    }))
+    const stream = {
+      write: (response: AttachResponse) => {
+        if (this.session === session || session === undefined) this.inbox.push(response)
+        return !this.isSlow
+      },
+      onDrain: (callback: () => void) => {
+        this.#drain = callback
+      },
+      end: () => undefined,
+    }
+    let session: RouterSession | undefined
+    session = this.#leader.attach({ routerId: this.id, nodeId, httpUrl: `http://${this.id}`, beliefs }, stream)
+    this.session = session
+  }
+
+  /** The connection breaks: what was under way is lost. */
+  disconnect(): void {
+    if (this.session === undefined) return
+    const { session } = this
+    this.session = undefined
+    this.inbox.length = 0
+    this.outbox.length = 0
+    this.#leader.detach(session)
+  }
+
+  /** The process ends, and all its requests with it. */
+  crash(): void {
+    this.isAlive = false
+    this.disconnect()
+    this.services.clear()
+  }
+
+  request(definition: ServiceDefinition): void {
+    const service = this.#open(definition)
+    service.waiting += 1
+    service.total += 1
+    service.lastRequestMs = this.#nowMs()
+    this.#serve(service)
+    if (service.waiting > 0 && service.leases.size === 0) this.#need(service)
+    this.#report(service)
+  }
+
+  /** One request on this instance ends. */
+  finish(serviceId: ServiceId, instanceId: InstanceId): void {
+    const service = this.services.get(serviceId)
+    const count = service?.inUse.get(instanceId) ?? 0
+    if (service === undefined || count === 0) return
+    if (count === 1) service.inUse.delete(instanceId)
+    else service.inUse.set(instanceId, count - 1)
+    this.served += 1
+    this.#serve(service)
+    if (count > (service.leases.get(instanceId) ?? 0)) this.#acknowledge([serviceId])
+    this.#report(service)
+  }
+
+  /** The oldest message from the leader arrives. */
+  receive(): void {
+    const message = this.inbox.shift()?.message
+    if (message?.$case === 'welcome') {
+      for (const service of this.services.values()) if (service.waiting > 0) this.#need(service)
+      for (const service of this.services.values()) this.#report(service)
+    }
+    if (message?.$case === 'assignment') {
+      const { upserts, removals, full, version } = message.value
+      this.#version = version
+      const listed = new Set(upserts.map(service => service.serviceId))
+      for (const upsert of upserts) this.#apply(this.#open(JSON.parse(upsert.definitionJson)), upsert.instances)
+      const gone = full ? [...this.services.keys()].filter(id => !listed.has(id)) : removals
+      for (const id of gone) this.#remove(id)
+      this.#acknowledge([...listed])
+    }
+    if (this.inbox.length === 0 && this.#drain !== undefined) {
+      const drain = this.#drain
+      this.#drain = undefined
+      drain()
+    }
+  }
+
+  /** The oldest message to the leader arrives. */
+  send(): void {
+    this.outbox.shift()?.()
+  }
+
+  /** Everything under way arrives. */
+  exchangeAll(): boolean {
+    const isBusy = this.inbox.length + this.outbox.length > 0
+    while (this.inbox.length + this.outbox.length > 0) {
+      while (this.outbox.length > 0) this.send()
+      if (this.inbox.length > 0) this.receive()
+    }
+    return isBusy
+  }
+
+  slots(serviceId: ServiceId, instanceId: InstanceId): number {
+    return this.services.get(serviceId)?.leases.get(instanceId) ?? 0
+  }
+
+  inUse(serviceId: ServiceId, instanceId: InstanceId): number {
+    return this.services.get(serviceId)?.inUse.get(instanceId) ?? 0
+  }
+
+  get waiting(): number {
+    let count = 0
+    for (const service of this.services.values()) count += service.waiting
+    return count
+  }
+
+  #open(definition: ServiceDefinition): ModelService {
+    const known = this.services.get(definition.id)
+    if (known !== undefined) return known
+    const service = { definition, leases: new Map(), inUse: new Map(), waiting: 0, total: 0, lastRequestMs: 0 }
+    this.services.set(definition.id, service)
+    return service
+  }
+
+  #apply(service: ModelService, instances: readonly { instanceId: InstanceId; slots: number }[]): void {
+    const hadLeases = service.leases.size > 0
+    service.leases.clear()
+    for (const { instanceId, slots } of instances) service.leases.set(instanceId, slots)
+    this.#serve(service)
+    if (hadLeases && service.waiting > 0 && service.leases.size === 0) this.#need(service)
+  }
+
+  #remove(id: ServiceId): void {
+    const service = this.services.get(id)
+    if (service === undefined) return
+    service.leases.clear()
+    if (service.waiting > 0) this.#need(service)
+    else if (service.inUse.size === 0) this.services.delete(id)
+  }
+
+  #serve(service: ModelService): void {
+    for (const [instanceId, slots] of service.leases)
+      while (service.waiting > 0 && (service.inUse.get(instanceId) ?? 0) < slots) {
+        service.waiting -= 1
+        service.inUse.set(instanceId, (service.inUse.get(instanceId) ?? 0) + 1)
+      }
+  }
+
+  #need({ definition }: ModelService): void {
+    this.#post(() => this.#leader.need(definition, [{ token: 'a-token', version: 'E-1' }]))
+  }
+
+  #report(service: ModelService): void {
+    let running = 0
+    for (const count of service.inUse.values()) running += count
+    const row: ServiceLoadRow = {
+      serviceId: service.definition.id,
+      outstanding: service.waiting + running,
+      waiting: service.waiting,
+      total: service.total,
+      lastRequestMs: service.lastRequestMs,
+      instances: [...service.inUse].map(([instanceId, inUse]) => ({ instanceId, inUse, consecutiveFailures: 0 })),
+    }
+    this.#post(session => this.#leader.report(session, [row]))
+  }
+
+  #acknowledge(serviceIds: readonly ServiceId[]): void {
+    const version = this.#version
+    if (version === 0) return
+    const rows: ServiceUseRow[] = serviceIds.map(serviceId => ({
+      serviceId,
+      instances: [...(this.services.get(serviceId)?.inUse ?? [])].map(([instanceId, inUse]) => ({ instanceId, inUse })),
+    }))
+    this.#post(session => this.#leader.acknowledge(session, version, rows))
+  }
+
+  #post(send: (session: RouterSession) => void): void {
+    const { session } = this
+    if (session !== undefined) this.outbox.push(() => send(session))
+  }
+}

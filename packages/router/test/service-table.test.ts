@@ -1,0 +1,108 @@
+import { createPrng } from '@waiter/base'
+import type { InstanceLease, ServiceSummary } from '@waiter/control'
+import type { ServiceDefinition } from '@waiter/services'
+import { DEFAULT_EJECTION, Waiter } from '@waiter/slots'
+import t from 'tap'
+import { ServiceTable } from '../src/services/service-table.ts'
+
+class WaitingRequest extends Waiter {
+  isServed = false
+  granted(): void {
+    this.isServed = true
+  }
+  failed(): void {
+    throw new Error('nothing fails here')
+  }
+}
+
+const ID = 'waiter-service-1'
+const definition = {
+  id: ID,
+  core: {},
+  effective: { 'load-balancing': 'oldest', 'concurrency-level': 1, 'max-queue-length': 10 },
+} as unknown as ServiceDefinition
+const summary: ServiceSummary = {
+  status: 'Starting',
+  healthy: 0,
+  unhealthy: 1,
+  requested: 1,
+  scalingState: 'stable',
+  problem: null,
+  sourceTokens: [],
+  outstanding: 1,
+  total: 1,
+  lastRequestMs: 1,
+}
+const lease: InstanceLease = {
+  instanceId: `${ID}.a`,
+  host: '127.0.0.1',
+  port: 10_001,
+  extraPorts: [],
+  slots: 1,
+  startedAtMs: 1,
+  expired: false,
+  logDirectory: null,
+}
+
+/** A table with one request that waits for the service; `needs` counts how often the leader is asked. */
+function createWaitingTable() {
+  let needs = 0
+  const table = new ServiceTable({
+    ejection: DEFAULT_EJECTION,
+    random: createPrng(1),
+    nowMs: () => 0,
+    onInstanceRetired: () => undefined,
+  })
+  table.connect({
+    noteLoadChange: () => undefined,
+    noteReducedUse: () => undefined,
+    needService: () => {
+      needs += 1
+    },
+  })
+  t.teardown(() => table.dispose())
+  const runtime = table.open(definition)
+  const request = new WaitingRequest()
+  const assign = (leases: readonly InstanceLease[]): void =>
+    table.applyAssignment({ isFull: false, upserts: [{ definition, leases, summary }], removals: [] })
+  const wait = (): void => {
+    runtime.accept()
+    runtime.machine.enqueue(request, 60_000, 0)
+    table.need(runtime, [])
+  }
+  return { table, runtime, request, assign, wait, needs: () => needs }
+}
+
+t.test('the leader is not asked again while the first instance starts: it has just said so', async t => {
+  const { request, assign, wait, needs } = createWaitingTable()
+  wait()
+  assign([])
+  t.equal(needs(), 1)
+  assign([lease])
+  t.ok(request.isServed)
+  t.equal(needs(), 1)
+})
+
+t.test('the leader is asked again when the last instance is taken away while a request waits', async t => {
+  const { runtime, assign, wait, needs } = createWaitingTable()
+  assign([lease])
+  runtime.machine.reserve(0)
+  wait()
+  assign([])
+  t.equal(needs(), 2)
+})
+
+t.test('the leader is asked again when the service goes while a request waits for its first instance', async t => {
+  const { table, wait, needs } = createWaitingTable()
+  wait()
+  table.applyAssignment({ isFull: false, upserts: [], removals: [ID] })
+  t.equal(needs(), 2)
+})
+
+t.test('the leader is asked again when a full assignment no longer lists the service', async t => {
+  const { table, assign, wait, needs } = createWaitingTable()
+  wait()
+  assign([])
+  table.applyAssignment({ isFull: true, upserts: [], removals: [] })
+  t.equal(needs(), 2)
+})
