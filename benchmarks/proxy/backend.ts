@@ -31,7 +31,7 @@ function accept(accepted: Socket): void {
   const onRead = (length: number): boolean => {
     let used = 0
     if (bodyBytesDue === 0) {
-      head += readBuffer.latin1Slice(0, length)
+      head += readBuffer.toString('latin1', 0, length)
       const end = head.indexOf('\r\n\r\n')
       if (end < 0) return true
       used = length - (head.length - end - 4)

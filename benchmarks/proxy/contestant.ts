@@ -73,7 +73,7 @@ export function pin(pids: readonly number[], cpu: number): void {
 
 /** Where a command is, or undefined. Daemons lie in directories that are not on everybody's path. */
 export function findCommand(name: string): string | undefined {
-  const path = `${process.env['PATH']}:/usr/sbin:/sbin:/usr/local/sbin:/usr/local/go/bin`
+  const path = `${process.env.PATH}:/usr/sbin:/sbin:/usr/local/sbin:/usr/local/go/bin`
   try {
     const found = execFileSync('/bin/sh', ['-c', `command -v ${name}`], {
       env: { PATH: path },

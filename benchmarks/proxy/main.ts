@@ -1,7 +1,7 @@
 /**
  * Waiter's data plane against nginx, HAProxy and (if Go is installed) Go's ReverseProxy, in the same run.
  *
- *     node benchmarks/proxy/main.ts [--quick] [--json] [--rounds N] [--seconds N] [--only TEXT]
+ *     node benchmarks/proxy/main.ts [--quick] [--json] [--rounds N] [--seconds N] [--only TEXT] [--against CHECKOUT]
  *
  * Method, and what the figures mean: README.md. Ends with exit code 0 whether the goals hold or not; it says which do.
  */
@@ -29,6 +29,8 @@ const { values } = parseArgs({
     rounds: { type: 'string' },
     seconds: { type: 'string', default: '1' },
     only: { type: 'string' },
+    /** Another checkout of Waiter, such as the one before a change. */
+    against: { type: 'string' },
   },
 })
 const rounds = wholeNumber('rounds', values.rounds ?? (values.quick ? '3' : '5'), 100)
@@ -50,8 +52,9 @@ try {
 }
 
 async function startAll(): Promise<void> {
-  const waiter = await startWaiterContestant()
+  const waiter = await startWaiterContestant('waiter')
   running.push(waiter)
+  if (values.against !== undefined) running.push(await startWaiterContestant('other waiter', values.against))
   const { backendPort } = waiter
   const peers: [(options: PeerOptions) => Promise<Contestant | Skipped>, boolean][] = [
     [startNginx, false],

@@ -17,6 +17,7 @@ export interface Sample {
   readonly p50Us: number
   readonly p99Us: number
   readonly rssMib: number
+  readonly dataPlaneRssMib: number
   /** Of the proxy's CPU: what neither idled nor belonged to the proxy. */
   readonly foreignShare: number
 }
@@ -63,7 +64,12 @@ async function runOnce(
     requestsPerSecond: load.requests / load.seconds,
     p50Us: load.p50Us,
     p99Us: load.p99Us,
-    rssMib: pids.reduce((sum, pid) => sum + (residentBytes(pid) ?? 0), 0) / 2 ** 20,
+    rssMib: rssMibOf(pids),
+    dataPlaneRssMib: rssMibOf(dataPlanePids),
     foreignShare: foreignUs / wallUs,
   }
+}
+
+function rssMibOf(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => sum + (residentBytes(pid) ?? 0), 0) / 2 ** 20
 }

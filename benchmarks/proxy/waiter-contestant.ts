@@ -1,8 +1,10 @@
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { eventually, listProcesses, type StartedWaiter, startWaiter } from '../../packages/testkit/src/index.ts'
+import { eventually, listProcesses, type StartedWaiter } from '../../packages/testkit/src/index.ts'
 import { type Contestant, OTHER_CPU, PROXY_CPU, pin } from './contestant.ts'
 import { familyOf } from './cpu.ts'
 
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const BACKEND = fileURLToPath(new URL('backend.ts', import.meta.url))
 /** The token, which is the host that all requests name. */
 export const HOST = 'bench-service.example'
@@ -15,9 +17,16 @@ export interface WaiterContestant extends Contestant {
   readonly backendPid: number
 }
 
-/** Starts Waiter as `npm start` does, with a service for the backend, and pins its processes to the proxy's CPU. */
-export async function startWaiterContestant(): Promise<WaiterContestant> {
-  const waiter = await startWaiter()
+/**
+ * Starts Waiter as `npm start` does, with a service for the backend, and pins its processes to the proxy's CPU.
+ *
+ * @param checkout of the Waiter to start; this one by default
+ */
+export async function startWaiterContestant(name: string, checkout: string = ROOT): Promise<WaiterContestant> {
+  const testkit = (await import(resolve(checkout, 'packages/testkit/src/index.ts'))) as {
+    startWaiter: () => Promise<StartedWaiter>
+  }
+  const waiter = await testkit.startWaiter()
   try {
     await register(waiter)
     const first = await waiter.request({ path: '/', headers: { host: HOST } })
@@ -32,7 +41,7 @@ export async function startWaiterContestant(): Promise<WaiterContestant> {
     pin(pids, PROXY_CPU)
     const dataPlanePids = waiter.processes('router').map(({ pid }) => pid)
     const { port } = waiter
-    return { name: 'waiter', port, pids, dataPlanePids, backendPort, backendPid: backend.pid, stop: waiter.stop }
+    return { name, port, pids, dataPlanePids, backendPort, backendPid: backend.pid, stop: waiter.stop }
   } catch (error) {
     await waiter.stop()
     throw error

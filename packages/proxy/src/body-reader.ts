@@ -1,5 +1,5 @@
 import { WaiterError } from '@waiter/base'
-import type { BodySink } from './client-connection.ts'
+import type { BodySink } from './body-sink.ts'
 
 /** Gathers a request body for an answer of our own. */
 export class BodyReader implements BodySink {
@@ -27,7 +27,7 @@ export class BodyReader implements BodySink {
     if (this.#isOver) return
     this.#length += end - start
     if (this.#length > this.#limitBytes) this.failTooLarge()
-    else this.#pieces.push(bytes.subarray(start, end))
+    else this.#pieces.push(Buffer.from(bytes.subarray(start, end)))
   }
 
   onRequestEnd(): void {

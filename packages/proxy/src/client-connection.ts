@@ -1,33 +1,14 @@
 import type { Socket } from 'node:net'
+import type { BodySink } from './body-sink.ts'
+import { ClientSocket, type SocketListener } from './client-socket.ts'
 import type { EngineContext } from './engine-context.ts'
+import type { ExchangeSide } from './exchange-side.ts'
 import { BodyDecoder, Framing } from './h1/body-decoder.ts'
 import { type HeadScanner, Scan } from './h1/head-scanner.ts'
 import { H1RequestHead, type HeadRefusal, readRequestHead } from './h1/request-head.ts'
 import { InputBuffer } from './input-buffer.ts'
 import { renderOwnHead } from './own-response.ts'
 import { WheelTimer } from './timer-wheel.ts'
-
-/** Who reads a request's body. */
-export interface BodySink {
-  /** True for payload ranges, false for the bytes as framed. */
-  readonly wantsPayload: boolean
-  onRequestBody(bytes: Buffer, start: number, end: number): void
-  /** @param needsFinalCrLf raw chunked only: the trailers were cut off and the message still lacks its last CRLF */
-  onRequestEnd(needsFinalCrLf: boolean): void
-  onRequestMalformed(detail: string): void
-  /** The client sends too slowly. */
-  onRequestStalled(): void
-}
-
-/** What a connection tells the exchange it carries. */
-export interface ExchangeSide {
-  /** The client vanished. Called at most once, and nothing after it. */
-  onGone(): void
-  onDrain(): void
-  /** Bytes of an upgraded connection. */
-  onTunnelBytes(bytes: Buffer): void
-  onTunnelEnd(): void
-}
 
 /** What becomes of the set of connections. */
 export interface ConnectionOwner {
@@ -41,12 +22,10 @@ const PROBE_INTERVAL_MS_MAX = 8_000
 const PROBE = 'HTTP/1.1 100 Continue\r\n\r\n'
 
 /** One client's HTTP/1.1 connection: scans heads, carries one exchange at a time, answers pipelined requests in order. */
-export class ClientConnection {
+export class ClientConnection implements SocketListener {
   readonly context: EngineContext
-  readonly remoteAddress: string
-  readonly localPort: number
   readonly #owner: ConnectionOwner
-  readonly #socket: Socket
+  readonly #socket: ClientSocket
   readonly #timer: WheelTimer
   readonly #decoder: BodyDecoder
   readonly #input = new InputBuffer()
@@ -54,7 +33,6 @@ export class ClientConnection {
   #side: ExchangeSide | null = null
   #sink: BodySink | null = null
   #isHeld = false
-  #isPaused = false
   #isPumping = false
   #isTunnel = false
   #isLingering = false
@@ -77,21 +55,23 @@ export class ClientConnection {
   /** Bytes of the present request, head included. */
   requestBytes = 0
 
+  /** @param socket paused, with half-open allowed */
   constructor(owner: ConnectionOwner, socket: Socket) {
     this.#owner = owner
     this.context = owner.context
-    this.#socket = socket
-    this.remoteAddress = socket.remoteAddress ?? ''
-    this.localPort = socket.localPort ?? 0
-    const { limits, wheel } = this.context
+    const { limits, wheel, hasStaticReads, readBuffer } = this.context
     this.#decoder = new BodyDecoder(limits.trailerBytesMax, limits.headFieldsMax)
     this.#timer = new WheelTimer(wheel, () => this.#onTimer())
     this.#timer.arm(limits.clientIdleTimeoutMs)
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk))
-    socket.on('end', () => this.#onEndOfInput())
-    socket.on('drain', () => this.#side?.onDrain())
-    socket.on('error', () => this.destroy())
-    socket.on('close', () => this.destroy())
+    this.#socket = new ClientSocket(socket, this, hasStaticReads ? readBuffer : null)
+  }
+
+  get remoteAddress(): string {
+    return this.#socket.remoteAddress
+  }
+
+  get localPort(): number {
+    return this.#socket.localPort
   }
 
   /** The scanner of the present head; borrowed, since a resting connection needs none. */
@@ -105,7 +85,11 @@ export class ClientConnection {
   }
 
   get bufferedBytes(): number {
-    return this.#socket.writableLength + this.#socket.readableLength + this.#input.length
+    return this.#socket.bufferedBytes + this.#input.length
+  }
+
+  get #isReading(): boolean {
+    return !this.#isLingering && !this.#isClosed
   }
 
   get isIdle(): boolean {
@@ -113,28 +97,22 @@ export class ClientConnection {
   }
 
   writeText(text: string): void {
-    this.#socket.write(text, 'latin1')
+    this.#socket.writeText(text)
   }
 
+  /** `bytes` must stay untouched until sent. */
   writeBytes(bytes: Uint8Array): void {
-    this.#socket.write(bytes)
+    this.#socket.writeBytes(bytes)
   }
 
   /** One system call for text and bytes. */
   writePair(text: string, bytes: Uint8Array): void {
-    this.#socket.cork()
-    this.#socket.write(text, 'latin1')
-    this.#socket.write(bytes)
-    this.#socket.uncork()
+    this.#socket.writePair(text, bytes)
   }
 
   /** One chunk of a chunked answer. */
   writeChunk(bytes: Uint8Array): void {
-    this.#socket.cork()
-    this.#socket.write(`${bytes.length.toString(16)}\r\n`, 'latin1')
-    this.#socket.write(bytes)
-    this.#socket.write('\r\n', 'latin1')
-    this.#socket.uncork()
+    this.#socket.writeChunk(bytes)
   }
 
   /** Tells a waiting client to send its body, once. */
@@ -150,8 +128,13 @@ export class ClientConnection {
     this.#isHeld = false
     this.#windowBytes = 0
     if (!this.isRequestComplete) this.#timer.arm(this.context.limits.bodyRateWindowMs)
-    if (this.#isPumping) while (this.#feed());
-    else this.#pump()
+    if (this.#isPumping) {
+      while (this.#feed());
+      return
+    }
+    this.#pump()
+    // A body that waited for its sink may have filled the input and paused the socket.
+    this.#updateFlow()
   }
 
   detachSink(): void {
@@ -179,17 +162,15 @@ export class ClientConnection {
   }
 
   pauseTunnel(): void {
-    if (!this.#isPaused) this.#socket.pause()
-    this.#isPaused = true
+    this.#socket.pause()
   }
 
   resumeTunnel(): void {
-    if (this.#isPaused) this.#socket.resume()
-    this.#isPaused = false
+    this.#socket.resume()
   }
 
   endWriting(): void {
-    this.#socket.end()
+    this.#socket.endWriting()
   }
 
   /**
@@ -223,6 +204,7 @@ export class ClientConnection {
       this.#timer.arm(this.context.limits.headTimeoutMs)
     }
     this.#pump()
+    this.#updateFlow()
   }
 
   /** Answers by ourselves and closes. For requests that break the rules. */
@@ -246,7 +228,7 @@ export class ClientConnection {
   /** Breaks off so that the client can see it: a clean end would make half a response look whole. */
   breakOff(isCloseDelimited: boolean): void {
     this.#leaveExchange()
-    if (isCloseDelimited) this.#socket.resetAndDestroy()
+    if (isCloseDelimited) this.#socket.reset()
     else this.#socket.destroySoon()
     if (isCloseDelimited || this.#socket.writableLength === 0) this.destroy()
     else this.#linger()
@@ -266,6 +248,37 @@ export class ClientConnection {
     this.#returnScanner()
   }
 
+  onOwnBytes(bytes: Buffer): void {
+    if (!this.#isReading) return
+    if (this.#isTunnel) {
+      this.#side?.onTunnelBytes(bytes)
+      return
+    }
+    this.#input.push(bytes)
+    this.#pump()
+    this.#updateFlow()
+  }
+
+  onLentBytes(bytes: Buffer, length: number): void {
+    if (!this.#isReading) return
+    if (this.#isTunnel) {
+      this.#side?.onTunnelBytes(bytes.subarray(0, length))
+      return
+    }
+    this.#input.lend(bytes, length)
+    this.#pump()
+    this.#input.keepLent()
+    this.#updateFlow()
+  }
+
+  onDrain(): void {
+    this.#side?.onDrain()
+  }
+
+  onGone(): void {
+    this.destroy()
+  }
+
   /** Ends a resting connection, marks a busy one to close after its answer. */
   drain(): void {
     if (!this.isIdle) return
@@ -282,17 +295,6 @@ export class ClientConnection {
     return side
   }
 
-  #onData(chunk: Buffer): void {
-    if (this.#isLingering || this.#isClosed) return
-    if (this.#isTunnel) {
-      this.#side?.onTunnelBytes(chunk)
-      return
-    }
-    this.#input.push(chunk)
-    this.#pump()
-    this.#updateFlow()
-  }
-
   #pump(): void {
     if (this.#isPumping) return
     this.#isPumping = true
@@ -305,7 +307,7 @@ export class ClientConnection {
 
   /** Uses some input; false when there is nothing to do with it now. */
   #step(): boolean {
-    if (this.#isClosed || this.#isLingering || this.#input.length === 0) return false
+    if (!this.#isReading || this.#input.length === 0) return false
     if (this.#isTunnel) {
       const { bytes, start, end } = this.#input
       this.#input.clear()
@@ -320,14 +322,8 @@ export class ClientConnection {
   /** Pauses the socket when unread input is over its bound, resumes it when it is not. */
   #updateFlow(): void {
     if (this.#isClosed || this.#isTunnel) return
-    const isFull = this.#input.length > this.context.limits.clientInputBytesMax
-    if (isFull && !this.#isPaused) {
-      this.#isPaused = true
-      this.#socket.pause()
-    } else if (!isFull && this.#isPaused) {
-      this.#isPaused = false
-      this.#socket.resume()
-    }
+    if (this.#input.length > this.context.limits.clientInputBytesMax) this.#socket.pause()
+    else this.#socket.resume()
   }
 
   #awaitHead(): void {
@@ -437,7 +433,7 @@ export class ClientConnection {
     return false
   }
 
-  #onEndOfInput(): void {
+  onEndOfInput(): void {
     this.#hasHalfClosed = true
     if (this.#isTunnel) {
       this.#side?.onTunnelEnd()
@@ -519,11 +515,8 @@ export class ClientConnection {
     if (this.#isClosed || this.#isLingering) return
     this.#isLingering = true
     this.#input.clear()
-    if (this.#isPaused) {
-      this.#isPaused = false
-      this.#socket.resume()
-    }
-    this.#socket.end()
+    this.#socket.resume()
+    this.#socket.endWriting()
     this.#armLinger()
   }
 

@@ -1,12 +1,14 @@
 import { createServer, type Server, type Socket } from 'node:net'
-import { ClientConnection, type ConnectionOwner, type ExchangeSide } from './client-connection.ts'
+import { ClientConnection, type ConnectionOwner } from './client-connection.ts'
 import { systemClock } from './clock.ts'
 import { EngineContext } from './engine-context.ts'
+import type { ExchangeSide } from './exchange-side.ts'
 import { compilePolicy } from './h1/compiled-policy.ts'
 import type { H1RequestHead } from './h1/request-head.ts'
 import { Http1Exchange } from './http1-exchange.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import type { ListenOptions, ProxyServer, ProxyServerOptions, ProxyStats, RenderError } from './proxy-server.ts'
+import { supportsStaticReads } from './static-reads.ts'
 import { TimerWheel } from './timer-wheel.ts'
 import { UpstreamPool } from './upstream-pool.ts'
 
@@ -44,7 +46,12 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
   }
 
   async listen(options: ListenOptions): Promise<{ readonly port: number }> {
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.#accept(socket))
+    const { context } = this
+    context.hasStaticReads = await supportsStaticReads()
+    if (!context.hasStaticReads) context.log.warn({}, 'client sockets read the slower way: this Node has no other')
+    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, socket =>
+      this.#accept(socket),
+    )
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     server.once('error', reject)
     server.listen(
@@ -53,7 +60,7 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     )
     await promise
     server.off('error', reject)
-    server.on('error', error => this.context.log.error({ error: error.message }, 'listening socket failed'))
+    server.on('error', error => context.log.error({ error: error.message }, 'listening socket failed'))
     this.#servers.add(server)
     const address = server.address()
     return { port: typeof address === 'object' && address !== null ? address.port : options.port }

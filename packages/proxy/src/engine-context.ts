@@ -8,7 +8,7 @@ import type { RenderError } from './proxy-server.ts'
 import type { TimerWheel } from './timer-wheel.ts'
 import type { UpstreamPool } from './upstream-pool.ts'
 
-/** Bytes one read of an upstream socket may bring. */
+/** Bytes one read may bring. */
 const READ_BUFFER_BYTES = 64 * 1024
 const DATE_REFRESH_MS = 500
 /** Scanners kept for the next head; about 2 KiB each. */
@@ -24,8 +24,10 @@ export class EngineContext {
   readonly renderError: RenderError
   readonly onExchange: (exchange: Exchange) => void
   pool!: UpstreamPool
-  /** All upstream sockets read into this; whoever keeps bytes past the read callback copies them. */
+  /** All sockets read into this; whoever keeps bytes past the read callback copies them. */
   readonly readBuffer: Buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
+  /** Whether client sockets can do so too: see `supportsStaticReads`. */
+  hasStaticReads = false
   isDraining = false
   activeExchanges = 0
   requestsTotal = 0

@@ -23,8 +23,12 @@ export interface RequestHead {
   /** Value of a field by lower-case name; repeated fields are joined with `, ` (cookies with `; `). */
   get(lowerName: string): string | undefined
   has(lowerName: string): boolean
-  /** Every field in order, names as sent. */
-  forEach(callback: (name: string, value: string) => void): void
+  /**
+   * Every field in order, names as sent.
+   *
+   * @param lowerPrefix the caller wants only fields whose names begin so: others may be left out, which saves their strings
+   */
+  forEach(callback: (name: string, value: string) => void, lowerPrefix?: string): void
 }
 
 /** What an owner may look at when the backend's response head arrives; valid only during `onResponseHead`. */
@@ -52,9 +56,9 @@ export interface ForwardTarget {
    * Lines to append that depend on the response; called right after `onResponseHead`. Wins over nothing:
    * they are added to `extraResponseHead`.
    */
-  readonly lateResponseHead?: () => string
+  readonly lateResponseHead?: (() => string) | undefined
   /** Called exactly once per `forward()`. */
-  readonly onOutcome: (outcome: Outcome) => void
+  onOutcome(outcome: Outcome): void
 }
 
 /** An answer of our own. */

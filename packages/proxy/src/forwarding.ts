@@ -1,4 +1,5 @@
-import type { BodySink, ClientConnection } from './client-connection.ts'
+import type { BodySink } from './body-sink.ts'
+import type { ClientConnection } from './client-connection.ts'
 import type { EngineContext } from './engine-context.ts'
 import type { ForwardTarget } from './exchange.ts'
 import { Framing } from './h1/body-decoder.ts'
@@ -104,8 +105,9 @@ export class Forwarding implements BodySink, UpstreamHandler {
     } else {
       this.#requestWrites += 1
       this.#replayText = null
-      if (head === '') upstream.writeBytes(bytes.subarray(start, end))
-      else upstream.writePair(head, bytes.subarray(start, end))
+      const piece = Buffer.from(bytes.subarray(start, end))
+      if (head === '') upstream.writeBytes(piece)
+      else upstream.writePair(head, piece)
     }
     if (upstream.writableLength > this.#owner.context.limits.writeBufferBytesMax) this.#owner.client.holdBody()
     // Every byte sent gives the backend its whole time again.
@@ -273,7 +275,8 @@ export class Forwarding implements BodySink, UpstreamHandler {
       client.releaseBody()
       return
     }
-    const authority = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+    // Only an HTTP/1.0 request may come without a host.
+    const authority = head.authority === '' ? renderAuthority(host, port) : head.authority
     this.#requestText = renderRequestHead(head, client.scanner, context.policy, extraRequestHead, authority)
     if (!client.isRequestComplete) client.attachSink(this)
     if (this.#requestText !== '' && this.#upstream === upstream) {
@@ -453,4 +456,8 @@ export class Forwarding implements BodySink, UpstreamHandler {
       this.#owner.context.log.error({ error: String(error), outcome: outcome.kind }, 'onOutcome threw')
     }
   }
+}
+
+function renderAuthority(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }

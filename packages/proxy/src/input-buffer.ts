@@ -10,6 +10,7 @@ export class InputBuffer {
   start = 0
   end = 0
   #isOwn = false
+  #isLent = false
 
   get length(): number {
     return this.end - this.start
@@ -25,6 +26,28 @@ export class InputBuffer {
       return
     }
     this.pushCopy(chunk, 0, chunk.length)
+  }
+
+  /** Takes the first bytes of memory that will be reused; `keepLent` must follow before it is. */
+  lend(source: Buffer, length: number): void {
+    if (this.start === this.end) {
+      this.bytes = source
+      this.start = 0
+      this.end = length
+      this.#isOwn = false
+      this.#isLent = true
+      return
+    }
+    this.pushCopy(source, 0, length)
+  }
+
+  /** Copies what is left of lent memory. */
+  keepLent(): void {
+    if (!this.#isLent) return
+    this.#isLent = false
+    const { bytes, start, end } = this
+    this.clear()
+    if (start < end) this.pushCopy(bytes, start, end)
   }
 
   /** Copies a range of memory that will be reused. */
@@ -54,5 +77,6 @@ export class InputBuffer {
     this.start = 0
     this.end = 0
     this.#isOwn = false
+    this.#isLent = false
   }
 }

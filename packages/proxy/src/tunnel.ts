@@ -33,7 +33,7 @@ export class Tunnel implements UpstreamHandler {
     const { client, upstream, idleTimeoutMs, writeBufferBytesMax } = this.#options
     if (this.#isOver) return
     client.requestBytes += bytes.length
-    upstream.writeBytes(bytes)
+    upstream.writeBytes(Buffer.from(bytes))
     if (upstream.writableLength > writeBufferBytesMax) client.pauseTunnel()
     upstream.timer.arm(idleTimeoutMs)
   }

@@ -3,7 +3,7 @@ import type { MsgVote, MsgVoteResp } from './message.ts'
 import { appendEntries } from './proposal.ts'
 import { voterIds } from './quorum.ts'
 import { broadcastAppend } from './replication.ts'
-import { NONE } from './types.ts'
+import { type LogIndex, NONE } from './types.ts'
 
 /** What an election asks: whether it could be won, to be elected, or to be elected although a leader is heard. */
 export type CampaignKind = 'preElection' | 'election' | 'transfer'
@@ -15,7 +15,7 @@ export function startElection(machine: Machine, kind: CampaignKind): void {
     machine.trace({ kind: 'campaignRefused', reason: 'notPromotable' })
     return
   }
-  if (hasUnappliedConfChange(machine)) {
+  if (hasConfChange(machine, machine.log.applied, machine.log.committed)) {
     machine.trace({ kind: 'campaignRefused', reason: 'unappliedConfChange' })
     return
   }
@@ -26,13 +26,14 @@ export function startElection(machine: Machine, kind: CampaignKind): void {
 export function onVoteRequest(machine: Machine, message: MsgVote): void {
   const isPreVote = message.type === 'MsgPreVote'
   const type = isPreVote ? 'MsgPreVoteResp' : 'MsgVoteResp'
+  const knownCommit = machine.log.committedId()
   const canVote =
     machine.vote === message.from ||
     (machine.vote === NONE && machine.leader === NONE) ||
     (isPreVote && message.term > machine.term)
   if (canVote && machine.log.isUpToDate({ index: message.index, term: message.logTerm })) {
     // The answer to a pre-vote carries the term that was asked for; the asker is there only in thought.
-    machine.send({ type, to: message.from, term: message.term, reject: false })
+    machine.send({ type, to: message.from, term: message.term, reject: false, knownCommit })
     if (!isPreVote) {
       machine.electionElapsed = 0
       machine.vote = message.from
@@ -40,7 +41,7 @@ export function onVoteRequest(machine: Machine, message: MsgVote): void {
     return
   }
   machine.trace({ kind: 'voteRefused', candidate: message.from, term: message.term, reason: 'log' })
-  machine.send({ type, to: message.from, term: machine.term, reject: true })
+  machine.send({ type, to: message.from, term: machine.term, reject: true, knownCommit })
 }
 
 /** A candidate is answered. */
@@ -53,6 +54,21 @@ export function onVoteResponse(machine: Machine, message: MsgVoteResp): void {
   if (result !== 'won') return
   if (machine.role === 'preCandidate') campaign(machine, 'election')
   else lead(machine)
+}
+
+/**
+ * Learns from a vote's answer, of whatever term, how far the log is committed (rule E9). Only when a membership change is
+ * among it: since changes take effect when applied, a candidate may need a majority of a half that is long gone, while
+ * those who know that it is gone lack the log to lead.
+ */
+export function learnCommit(machine: Machine, { knownCommit }: MsgVoteResp): void {
+  const { log, role } = machine
+  if (knownCommit === undefined || role === 'leader' || knownCommit.index <= log.committed) return
+  // What is committed is so for ever and for everybody: having the entry is all that is asked.
+  if (!log.matches(knownCommit) || !hasConfChange(machine, log.committed, knownCommit.index)) return
+  log.commitTo(knownCommit.index)
+  // It may campaign again once it has applied the change (rule E3).
+  if (role !== 'follower') machine.becomeFollower(machine.term, NONE)
 }
 
 /** A leader asks itself whether it still hears a quorum; if not, it steps down (rule E5). */
@@ -99,11 +115,11 @@ function lead(machine: Machine): void {
   broadcastAppend(machine)
 }
 
-function hasUnappliedConfChange(machine: Machine): boolean {
-  const { log } = machine
+/** Whether there is a membership change in `(after, through]`, as far as the log can be read. */
+function hasConfChange(machine: Machine, after: LogIndex, through: LogIndex): boolean {
   const pageBytes = machine.settings.maxApplyBytes
-  for (let from = log.applied + 1; from <= log.committed; ) {
-    const page = log.slice(from, log.committed + 1, pageBytes)
+  for (let from = after + 1; from <= through; ) {
+    const page = machine.log.slice(from, through + 1, pageBytes)
     if (page === undefined || page.length === 0) return false
     if (page.some(entry => entry.kind === 'confChange')) return true
     from += page.length

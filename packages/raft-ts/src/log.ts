@@ -50,6 +50,11 @@ export class RaftLog {
     return this.storage.term(index)
   }
 
+  /** The last entry known to be committed. */
+  committedId(): EntryId {
+    return { index: this.committed, term: this.term(this.committed) ?? 0 }
+  }
+
   matches(id: EntryId): boolean {
     return this.term(id.index) === id.term
   }

@@ -55,6 +55,8 @@ export interface MsgVote extends Envelope {
 export interface MsgVoteResp extends Envelope {
   readonly type: 'MsgVoteResp' | 'MsgPreVoteResp'
   readonly reject: boolean
+  /** The last entry the voter knows to be committed: a candidate may still count by a configuration that is over (rule E9). */
+  readonly knownCommit?: EntryId
 }
 /** Leader to follower: your log no longer reaches mine; take this state instead. */
 export interface MsgSnap extends Envelope {

@@ -1,7 +1,7 @@
 import { assertNever } from '@waiter/base'
 import { onAppend, onAppendResponse, onHeartbeat, onHeartbeatResponse, onUnreachable } from './append.ts'
 import { isJoint } from './config-change.ts'
-import { onCheckQuorum, onVoteRequest, onVoteResponse, startElection, tickElection } from './election.ts'
+import { learnCommit, onCheckQuorum, onVoteRequest, onVoteResponse, startElection, tickElection } from './election.ts'
 import type { Machine } from './machine.ts'
 import type { Message, MsgStorageAppendResp, MsgStorageApplyResp } from './message.ts'
 import type { Progress } from './progress.ts'
@@ -23,6 +23,7 @@ export type StepAnswer = ProposeOutcome | ReadOutcome | undefined
 
 /** Feeds one message to the machine: first its term, then what it says. */
 export function step(machine: Machine, message: Message): StepAnswer {
+  if (message.type === 'MsgVoteResp' || message.type === 'MsgPreVoteResp') learnCommit(machine, message)
   if (message.term !== 0 && !isTermSettled(machine, message)) return undefined
   switch (message.type) {
     case 'MsgHup':
@@ -98,7 +99,8 @@ function onOlderTerm(machine: Machine, message: Message): void {
     // or this node could neither follow it nor be followed (rule E7).
     machine.send({ type: 'MsgAppResp', to: message.from, index: 0, reject: false, rejectHint: 0, logTerm: 0 })
   } else if (message.type === 'MsgPreVote') {
-    machine.send({ type: 'MsgPreVoteResp', to: message.from, reject: true })
+    const knownCommit = machine.log.committedId()
+    machine.send({ type: 'MsgPreVoteResp', to: message.from, reject: true, knownCommit })
   }
 }
 

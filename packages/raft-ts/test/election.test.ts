@@ -300,3 +300,63 @@ t.test('E8 a single voter elects itself once its disk has its vote', async t => 
   t.equal(node.status.role, 'leader')
   t.equal(node.log(), '1/1')
 })
+
+/** Voters 1–3 were replaced by 3–5; node 1 knows it, has the longest log and is out; node 3 is dead. */
+function abandonedJointCluster(): TestCluster {
+  const leave = { kind: 'confChange', change: { changes: [], transition: 'auto', context: new Uint8Array(0) } } as const
+  const joint = confOf([3, 4, 5], { votersOutgoing: [1, 2, 3] })
+  const log = (last: number) => [
+    ...entriesOf(1, 1),
+    { ...leave, index: 3, term: 1 },
+    ...entriesOf(1, 1, 1, 1, 1).slice(3, last),
+  ]
+  const cluster = new TestCluster(0)
+  cluster.add(
+    1,
+    { conf: confOf([3, 4, 5]), entries: log(5), hardState: { term: 1, vote: 0, commit: 3 } },
+    { applied: 3 },
+  )
+  for (const id of [2, 4, 5]) {
+    cluster.add(id, { conf: joint, entries: log(4), hardState: { term: 1, vote: 0, commit: 2 } }, { applied: 2 })
+  }
+  return cluster
+}
+
+t.test('E9 a group is not left to a joint configuration that only outsiders know to be over', async t => {
+  const cluster = abandonedJointCluster()
+  cluster.elect(5)
+  t.equal(cluster.node(5).status.role, 'follower', 'nobody campaigns while a committed change is unapplied')
+  t.same(cluster.node(5).conf.votersOutgoing, [], 'the answer of node 1 told')
+  cluster.elect(5)
+  t.same(cluster.leaders, [5])
+  t.equal(cluster.node(4).status.hardState.commit, cluster.node(5).status.lastIndex)
+})
+
+t.test('E9 a commit index is believed only for an entry that is here, and only for a membership change', async t => {
+  const answer = (index: number, logTerm: number): Message => ({
+    type: 'MsgPreVoteResp',
+    from: 1,
+    to: 5,
+    term: 1,
+    reject: true,
+    knownCommit: { index, term: logTerm },
+  })
+  for (const [index, term, want] of [
+    [3, 2, 2],
+    [9, 1, 2],
+    [3, 1, 3],
+    [4, 1, 4],
+    [1, 1, 2],
+  ] as const) {
+    const node = abandonedJointCluster().node(5)
+    node.raw.step(answer(index, term))
+    t.equal(node.status.hardState.commit, want, `${term}/${index}`)
+  }
+  const plain = new TestNode(5, {
+    conf: confOf([1, 5]),
+    entries: entriesOf(1, 1, 1),
+    hardState: { term: 1, vote: 0, commit: 1 },
+  })
+  plain.raw.step(answer(3, 1))
+  t.equal(plain.status.hardState.commit, 1, 'otherwise the next leader tells')
+})

@@ -9,7 +9,7 @@ t.test('every rule of SPEC.md has a test that is named after it', async t => {
   )
   t.ok(rules.length > 50, `${rules.length} rules`)
   t.equal(new Set(rules).size, rules.length, 'no number twice')
-  const tests = readdirSync(here('.')).filter(name => name.endsWith('.test.ts'))
+  const tests = readdirSync(here('.'), { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.test.ts'))
   const source = tests.map(name => readFileSync(here(name), 'utf8')).join('\n')
   for (const rule of rules) {
     // Either the title starts with it, or a table row brings it.

@@ -1,7 +1,10 @@
 import { createPrng } from '@waiter/base'
 import t from 'tap'
 import { type Entry, encodeText, type HardState, type Snapshot } from '../src/index.ts'
-import { type DurableState, type LogStorage, MemoryLogStorage, openFolder, WalStorage } from '../src/node/index.ts'
+import { openFolder } from '../src/node/storage/file-system.ts'
+import type { DurableState, LogStorage } from '../src/node/storage/log-storage.ts'
+import { MemoryLogStorage } from '../src/node/storage/memory-log-storage.ts'
+import { WalStorage } from '../src/node/storage/wal-storage.ts'
 import { change, confOf } from './support/cluster.ts'
 import { CrashFolder, PowerLoss } from './support/crash-folder.ts'
 

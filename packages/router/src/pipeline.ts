@@ -3,6 +3,7 @@ import type { Exchange, OwnResponse } from '@waiter/proxy'
 import { computeRequestTimeouts, type Descriptor, type RequestTimeouts, type WaiterHeaders } from '@waiter/services'
 import { type ErrorContext, type RequestError, renderRequestError } from './errors/error-response.ts'
 import { classifyRequest } from './request/classify.ts'
+import { toHeaderValue } from './request/debug-headers.ts'
 import { DescriptorCache, type Resolution } from './request/descriptor-cache.ts'
 import { ProxiedRequest, type RequestEnvironment } from './request/proxied-request.ts'
 import { contextOf, type RequestContext } from './request/request-context.ts'
@@ -11,8 +12,6 @@ import type { ServiceTable } from './services/service-table.ts'
 import { TOKEN_PREFIX, type TokenReplica } from './tokens/token-replica.ts'
 
 const NO_HEADERS: WaiterHeaders = new Map()
-/** Per-service request lines kept; beyond that they are made anew. */
-const REQUEST_LINES_MAX = 20_000
 
 /** Answers requests to Waiter itself. */
 export interface ApiServer {
@@ -33,7 +32,6 @@ export class Pipeline {
   readonly #isWaiterHost: (host: string) => boolean
   /** Timeouts of requests that bring none of their own, by descriptor. */
   readonly #timeouts = new WeakMap<Descriptor, RequestTimeouts>()
-  readonly #requestLines = new Map<string, string>()
 
   constructor(options: RouterOptions, parts: { table: ServiceTable; tokens: TokenReplica; api: ApiServer }) {
     this.#options = options
@@ -50,7 +48,7 @@ export class Pipeline {
       routerId: options.routerId,
       principal: options.principal,
       responseLines: options.renderHeader('via', `1.1 ${options.routerId}`),
-      requestLinesOf: runtime => this.#requestLinesOf(runtime.id),
+      requestLinesOf: runtime => (runtime.requestLines ??= this.#renderRequestLines(runtime.id)),
       needService: (runtime, descriptor) => this.#table.need(runtime, descriptor.tokens),
       answerError: (request, error) => this.#answerProxied(request, error),
     }
@@ -70,12 +68,27 @@ export class Pipeline {
     }
     const resolution = this.resolve(exchange, waiterHeaders)
     if (resolution.ok) this.#proxy(exchange, resolution.value, waiterHeaders)
-    else void this.#resolveAgain(exchange, resolution.error, waiterHeaders)
+    else void this.#resolveAgain(exchange, waiterHeaders)
   }
 
   /** The service that a request means. */
   resolve(exchange: Exchange, headers: WaiterHeaders | undefined): Resolution {
     return this.#descriptors.resolve(exchange.head, headers, this.#options.principal)
+  }
+
+  /** The same; but a token that this router does not know may have been written through another a moment ago. */
+  async resolveAfresh(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<Resolution> {
+    const resolution = this.resolve(exchange, headers)
+    if (resolution.ok) return resolution
+    const token = headers?.get('token') ?? exchange.head.host
+    const { kind } = resolution.error
+    const mayBeNew = kind === 'token-not-found' || (kind === 'unknown-service' && token !== '')
+    try {
+      return mayBeNew && (await this.#learnTokens(token)) ? this.resolve(exchange, headers) : resolution
+    } catch (cause) {
+      this.#options.log.warn({ err: cause, token }, 'could not ask the store for a token')
+      return resolution
+    }
   }
 
   /** Answers with an error in the form that the client understands. */
@@ -129,29 +142,17 @@ export class Pipeline {
     ).start()
   }
 
-  /** A token that this router does not know may have been written through another a moment ago: asks the store. */
-  async #resolveAgain(
-    exchange: Exchange,
-    error: Extract<Resolution, { ok: false }>['error'],
-    headers: WaiterHeaders | undefined,
-  ): Promise<void> {
-    const context = contextOf(exchange)
+  async #resolveAgain(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<void> {
+    const resolution = await this.resolveAfresh(exchange, headers)
+    if (exchange.isFinished) return
     const token = headers?.get('token') ?? exchange.head.host
     try {
-      const mayBeNew = error.kind === 'token-not-found' || (error.kind === 'unknown-service' && token !== '')
-      if (mayBeNew && (await this.#learnTokens(token))) {
-        const resolution = this.resolve(exchange, headers)
-        if (resolution.ok) {
-          if (!exchange.isFinished) this.#proxy(exchange, resolution.value, headers)
-          return
-        }
-      }
-    } catch (cause) {
-      this.#options.log.warn({ err: cause, token }, 'could not ask the store for a token')
+      if (resolution.ok) this.#proxy(exchange, resolution.value, headers)
+      else this.answerError(exchange, contextOf(exchange), requestErrorOf(resolution.error), { token })
+    } catch (error) {
+      this.#options.log.error({ err: error, token }, 'could not handle a request')
+      this.answerError(exchange, contextOf(exchange), toRequestError(error))
     }
-    // Waiter's own name is no token, though a request to it may bring a description in headers.
-    const isToken = headers?.has('token') || !this.#isWaiterHost(token)
-    this.answerError(exchange, context, requestErrorOf(error), isToken ? { token } : {})
   }
 
   async #learnTokens(names: string): Promise<boolean> {
@@ -179,20 +180,16 @@ export class Pipeline {
   }
 
   /** `authorization`, principal and `via` (spec §1.5): the same for every request of a service. */
-  #requestLinesOf(serviceId: string): string {
-    const known = this.#requestLines.get(serviceId)
-    if (known !== undefined) return known
+  #renderRequestLines(serviceId: string): string {
     const { renderHeader, passwordFor, principal, routerId } = this.#options
     const user = principal.split(/[@/]/, 1)[0] ?? principal
     const credentials = Buffer.from(`waiter:${passwordFor(serviceId)}`).toString('base64')
-    const lines =
+    return (
       renderHeader('authorization', `Basic ${credentials}`) +
-      renderHeader('x-waiter-auth-principal', user) +
-      renderHeader('x-waiter-authenticated-principal', principal) +
+      renderHeader('x-waiter-auth-principal', toHeaderValue(user)) +
+      renderHeader('x-waiter-authenticated-principal', toHeaderValue(principal)) +
       renderHeader('via', `1.1 ${routerId}`)
-    if (this.#requestLines.size >= REQUEST_LINES_MAX) this.#requestLines.clear()
-    this.#requestLines.set(serviceId, lines)
-    return lines
+    )
   }
 
   /**
@@ -200,8 +197,9 @@ export class Pipeline {
    * Waiter's own pages and from programs (which send no `origin`) only.
    */
   #refuseForeignOrigin(exchange: Exchange, headers: WaiterHeaders | undefined): RequestError | undefined {
+    if (headers === undefined) return undefined
     const origin = exchange.head.get('origin')
-    if (origin === undefined || headers === undefined) return undefined
+    if (origin === undefined) return undefined
     return isOwnOrigin(origin, this.#isWaiterHost) ? undefined : FOREIGN_ORIGIN
   }
 
@@ -236,7 +234,8 @@ export function isOwnOrigin(origin: string, isWaiterHost: (host: string) => bool
   return host !== undefined && isWaiterHost(host.toLowerCase())
 }
 
-function requestErrorOf(error: Extract<Resolution, { ok: false }>['error']): RequestError {
+/** What a user is told when no service was found. */
+export function requestErrorOf(error: Extract<Resolution, { ok: false }>['error']): RequestError {
   return {
     status: error.status,
     message: error.message,

@@ -100,5 +100,6 @@ export {
   isWaiterHeaderName,
   type SplitHeaders,
   splitWaiterHeaders,
+  WAITER_HEADER_PREFIX,
   type WaiterHeaders,
 } from './waiter-headers.ts'

@@ -41,7 +41,8 @@ export function createKeyValueHandlers(store: KeyValueStore, log: Logger): KeyVa
       call.end()
     } catch (error) {
       if (ended.signal.aborted) return
-      call.destroy(toServiceError(error))
+      // Not `destroy`: that ends the stream without a word, and the far side would wait for ever.
+      call.emit('error', toServiceError(error))
     }
   }
   return {

@@ -1,10 +1,11 @@
 import { credentials, type ServiceError } from '@grpc/grpc-js'
 import { WaiterError } from '@waiter/base'
-import type { Change, KeyValueStore, Outcome, Versioned } from '@waiter/store'
+import { type Change, checkKey, checkValue, type KeyValueStore, type Outcome, type Versioned } from '@waiter/store'
 import {
   type CompareAndSetResponse,
   type GetResponse,
   KeyValueServiceClient,
+  type ListResponse,
   type WatchResponse,
 } from '../generated/waiter/v1/key_value.ts'
 import { callUnary, fromServiceError } from './call-unary.ts'
@@ -26,6 +27,9 @@ export function createRemoteStore(address: string, auth: NodeAuth): KeyValueStor
       return response.entry
     },
     compareAndSet: async (key, expected, value): Promise<Outcome> => {
+      // Here too: the wire would turn what is not well-formed into something else.
+      checkKey(key)
+      if (value !== undefined) checkValue(value)
       const response = await callUnary<CompareAndSetResponse>((metadata, options, callback) =>
         client.compareAndSet({ key, expected, value }, metadata, options, callback),
       )
@@ -34,10 +38,13 @@ export function createRemoteStore(address: string, auth: NodeAuth): KeyValueStor
         : { kind: 'conflict', current: response.current }
     },
     list: async function* (prefix): AsyncIterable<Versioned> {
+      const call = client.list({ prefix })
       try {
-        for await (const { entry } of client.list({ prefix })) if (entry) yield entry
+        for await (const { entry } of call as AsyncIterable<ListResponse>) if (entry) yield entry
       } catch (error) {
         throw fromServiceError(error as ServiceError)
+      } finally {
+        call.cancel()
       }
     },
     watch: async function* (prefix, signal): AsyncIterable<Change> {

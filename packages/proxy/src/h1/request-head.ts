@@ -66,8 +66,20 @@ export class H1RequestHead implements RequestHead {
     return this.get(lowerName) !== undefined
   }
 
-  forEach(callback: (name: string, value: string) => void): void {
-    for (const [name, value] of this.#detach()) callback(name, value)
+  forEach(callback: (name: string, value: string) => void, lowerPrefix = ''): void {
+    const { text } = this
+    if (this.#scanner.generation !== this.#generation) {
+      for (const [name, value] of this.#detach()) callback(name, value)
+      return
+    }
+    const { fields, fieldCount } = this.#scanner
+    for (let i = 0; i < fieldCount; i++) {
+      const at = i * 4
+      const start = fields[at]!
+      const prefixEnd = start + lowerPrefix.length
+      if (prefixEnd > fields[at + 1]! || !equalsLower(text, start, prefixEnd, lowerPrefix)) continue
+      callback(text.slice(start, fields[at + 1]!), text.slice(fields[at + 2]!, fields[at + 3]!))
+    }
   }
 
   #detach(): [string, string][] {

@@ -1,5 +1,5 @@
 import { assert, type Prng } from '@waiter/base'
-import { EMPTY_HARD_STATE, type Entry, type EntryId, type LogIndex, type LogReader } from '../index.ts'
+import { EMPTY_HARD_STATE, type Entry, type EntryId, type HardState, type LogIndex, type LogReader } from '../index.ts'
 import type { LogBatch, LogStorage, SnapshotId, SnapshotSink, SnapshotSource } from './log-storage.ts'
 import { LogMirror, type MirrorContent } from './mirror.ts'
 
@@ -8,14 +8,17 @@ import { LogMirror, type MirrorContent } from './mirror.ts'
  * forget everything (under a new id each time, rule D7).
  */
 export class MemoryDisk {
-  #content: MirrorContent = { hardState: EMPTY_HARD_STATE, snapshot: undefined, entries: [] }
+  #hardState: HardState = EMPTY_HARD_STATE
+  #snapshot: SnapshotId | undefined
+  /** Right after the snapshot, without gaps. */
+  #entries: Entry[] = []
   #snapshotBytes: Uint8Array = new Uint8Array(0)
   #pending: LogBatch[] = []
   /** Grows with every crash: what was opened before is cut off. */
   epoch = 0
 
   get content(): MirrorContent {
-    return this.#content
+    return { hardState: this.#hardState, snapshot: this.#snapshot, entries: [...this.#entries] }
   }
 
   get snapshotBytes(): Uint8Array {
@@ -38,10 +41,10 @@ export class MemoryDisk {
   }
 
   saveSnapshot(id: SnapshotId, bytes: Uint8Array): void {
-    if (id.index <= (this.#content.snapshot?.index ?? 0)) return
+    if (id.index <= (this.#snapshot?.index ?? 0)) return
     this.#snapshotBytes = bytes
-    const entries = this.#content.entries.filter(entry => entry.index > id.index)
-    this.#content = { ...this.#content, snapshot: id, entries }
+    this.#entries = this.#entries.filter(entry => entry.index > id.index)
+    this.#snapshot = id
   }
 
   /** The process dies. Of what was begun and not finished, any beginning survives. */
@@ -56,7 +59,7 @@ export class MemoryDisk {
     if (torn === undefined || torn.snapshot !== undefined || random.next() < 0.5) return
     const entries = torn.entries.slice(0, random.below(torn.entries.length + 1))
     const commit = Math.min(torn.hardState?.commit ?? 0, (torn.entries[0]?.index ?? Number.POSITIVE_INFINITY) - 1)
-    const hardState = torn.hardState && { ...torn.hardState, commit: Math.max(commit, this.#content.hardState.commit) }
+    const hardState = torn.hardState && { ...torn.hardState, commit: Math.max(commit, this.#hardState.commit) }
     this.#apply({ hardState, snapshot: undefined, entries })
   }
 
@@ -64,13 +67,16 @@ export class MemoryDisk {
     if (snapshot !== undefined) {
       assert(this.incoming?.id.index === snapshot.index, `the snapshot at ${snapshot.index} was not received`)
       this.#snapshotBytes = this.incoming.bytes
-      this.#content = { ...this.#content, snapshot, entries: [] }
+      this.#snapshot = snapshot
+      this.#entries = []
       this.incoming = undefined
     }
-    const first = entries[0]?.index ?? Number.POSITIVE_INFINITY
-    const kept: readonly Entry[] = this.#content.entries.filter(entry => entry.index < first)
-    this.#content = { ...this.#content, entries: [...kept, ...entries] }
-    if (hardState !== undefined) this.#content = { ...this.#content, hardState }
+    for (const entry of entries) {
+      const position = entry.index - (this.#entries[0]?.index ?? entry.index)
+      if (position < this.#entries.length) this.#entries.length = Math.max(0, position)
+      this.#entries.push(entry)
+    }
+    if (hardState !== undefined) this.#hardState = hardState
   }
 }
 

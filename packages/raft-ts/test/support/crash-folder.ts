@@ -1,5 +1,5 @@
 import type { Prng } from '@waiter/base'
-import type { LogFile, LogFolder } from '../../src/node/index.ts'
+import type { LogFile, LogFolder } from '../../src/node/storage/file-system.ts'
 
 /** The power went. */
 export class PowerLoss extends Error {}

@@ -34,6 +34,10 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
       parts.pipeline().answerError(exchange, context, FOREIGN_ORIGIN)
       return undefined
     }
+    if (!METHODS.has(head.method) || head.path === '*') {
+      parts.pipeline().answerError(exchange, context, WRONG_METHOD)
+      return undefined
+    }
     const headers = new Headers()
     const waiterHeaders = new Map<string, string>()
     head.forEach((name, value) => {
@@ -70,6 +74,8 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
 
 const NOT_FOUND = { status: 404, message: 'Not found' }
 const WRONG_METHOD = { status: 405, message: 'Invalid request method' }
+/** What a `Request` can be made of; other methods (TRACE, CONNECT) no route takes anyway. */
+const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
 /** Paths that exist: for them a call that no route takes has the wrong method. */
 const KNOWN_PATHS: readonly RegExp[] = [
   /^\/$/,

@@ -3,6 +3,7 @@ import type { Descriptor } from '@waiter/services'
 import { computeHealthCheckTarget } from '@waiter/services'
 import { type QueueFailure, type ReleaseStatus, type Slot, Waiter } from '@waiter/slots'
 import type { Hono } from 'hono'
+import { requestErrorOf } from '../pipeline.ts'
 import { queueTimeoutError, serviceFailureError } from '../request/request-errors.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
 import type { ApiCall, ApiEnvironment, ApiParts } from './api-context.ts'
@@ -24,18 +25,18 @@ interface PingResult {
 
 /** `/waiter-ping`, `/service-id` and `/app-name` (spec §4.1, §4.8): what would serve this request, and does it? */
 export function addPingRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void {
-  const resolve = (call: ApiCall) => parts.pipeline().resolve(call.env.exchange, call.env.waiterHeaders)
+  const resolve = (call: ApiCall) => parts.pipeline().resolveAfresh(call.env.exchange, call.env.waiterHeaders)
 
   for (const path of ['/service-id', '/app-name'])
-    app.get(path, call => {
-      const resolution = resolve(call)
+    app.get(path, async call => {
+      const resolution = await resolve(call)
       if (resolution.ok) return call.text(resolution.value.serviceId)
-      parts.pipeline().answerError(call.env.exchange, call.env.context, resolution.error as never)
+      parts.pipeline().answerError(call.env.exchange, call.env.context, requestErrorOf(resolution.error))
       return call.body(null)
     })
 
   const ping = async (call: ApiCall): Promise<Response> => {
-    const resolution = resolve(call)
+    const resolution = await resolve(call)
     if (!resolution.ok) {
       const { status, message } = resolution.error
       return call.json({
@@ -80,7 +81,11 @@ async function pingService(
 ): Promise<PingResult> {
   const deadlineMs = performance.now() + pingTimeoutOf(call)
   const waiter = new PingWaiter()
+  const { exchange } = call.env
   runtime.accept()
+  exchange.onClientGone = () => {
+    if (runtime.machine.cancel(waiter)) waiter.failed({ kind: 'queue-timeout' })
+  }
   try {
     const slot = runtime.machine.reserve(performance.now())
     if (slot !== undefined) waiter.granted(slot)

@@ -12,6 +12,7 @@ const API_PATHS: ReadonlySet<string> = new Set([
   '/.well-known/oidc/v1/openid-enabled',
   '/oidc/v1/callback',
 ])
+const WAITER_HEADER_PREFIX = 'x-waiter-'
 const API_PATH_PREFIXES = /^\/waiter-(?:async\/(?:v2\/)?(?:complete|result|status)\/|auth(?:$|\/)|consent|interstitial)/
 
 /** What a request's headers say to Waiter itself. */
@@ -42,9 +43,9 @@ function collectWaiterHeaders(head: RequestHead): Map<string, string> | undefine
   head.forEach((name, value) => {
     if (!isWaiterHeaderName(name)) return
     headers ??= new Map()
-    const key = name.slice('x-waiter-'.length).toLowerCase()
+    const key = name.slice(WAITER_HEADER_PREFIX.length).toLowerCase()
     const earlier = headers.get(key)
     headers.set(key, earlier === undefined ? value : `${earlier},${value}`)
-  })
+  }, WAITER_HEADER_PREFIX)
   return headers
 }

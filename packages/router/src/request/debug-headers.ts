@@ -36,8 +36,16 @@ export function debugRequestLines(
   }
   let lines = ''
   for (const [name, value] of Object.entries(facts))
-    if (value !== undefined && value !== null) lines += environment.renderHeader(name, String(value))
+    if (value !== undefined && value !== null) lines += environment.renderHeader(name, toHeaderValue(String(value)))
   return lines
+}
+
+/** Percent-encodes what a header cannot carry: paths and user names may hold any character. */
+export function toHeaderValue(text: string): string {
+  return text
+    .toWellFormed()
+    .trim()
+    .replaceAll(/[^\x20-\x7e]+/g, encodeURIComponent)
 }
 
 /** What is known only once the backend answers. */

@@ -26,13 +26,20 @@ export interface DescriptorCacheOptions {
 /** A request's outcome of finding its service. */
 export type Resolution = Result<Descriptor, DescriptorError>
 
+/** What one requester's requests came to. */
+interface Remembered {
+  readonly byToken: Map<string, Resolution>
+  readonly byHost: Map<string, Resolution>
+}
+
 /**
  * Finds the service that a request names. Selections that depend on a token alone are remembered until any token
  * changes: on the hot path this is one map look-up.
  */
 export class DescriptorCache {
   readonly #options: DescriptorCacheOptions
-  readonly #byToken = new Map<string, Resolution>()
+  readonly #byRequester = new Map<string, Remembered>()
+  #entryCount = 0
   #generation = -1
 
   constructor(options: DescriptorCacheOptions) {
@@ -43,18 +50,34 @@ export class DescriptorCache {
   resolve(head: RequestHead, headers: WaiterHeaders | undefined, requester: string): Resolution {
     const isCacheable = headers === undefined || isCacheableSelection(headers, this.#options.config.unsupportedHeaders)
     if (!isCacheable) return this.#resolve(head, headers, requester)
-    if (this.#generation !== this.#options.tokens.generation || this.#byToken.size >= ENTRIES_MAX) {
-      this.#byToken.clear()
-      this.#generation = this.#options.tokens.generation
-    }
+    const remembered = this.#rememberedOf(requester)
     const token = headers?.get('token')
-    const key = `${requester}\n${token === undefined ? `h${head.host}` : `t${token}`}`
-    const known = this.#byToken.get(key)
+    const resolutions = token === undefined ? remembered.byHost : remembered.byToken
+    const name = token ?? head.host
+    const known = resolutions.get(name)
     if (known !== undefined) return known
     const resolution = this.#resolve(head, headers ?? NO_HEADERS, requester)
     // Failures are not remembered: a client that tries names at random must not push out what others use.
-    if (resolution.ok) this.#byToken.set(key, resolution)
+    if (resolution.ok) {
+      resolutions.set(name, resolution)
+      this.#entryCount += 1
+    }
     return resolution
+  }
+
+  #rememberedOf(requester: string): Remembered {
+    const { generation } = this.#options.tokens
+    if (this.#generation !== generation || this.#entryCount >= ENTRIES_MAX) {
+      this.#byRequester.clear()
+      this.#entryCount = 0
+      this.#generation = generation
+    }
+    let remembered = this.#byRequester.get(requester)
+    if (remembered === undefined) {
+      remembered = { byToken: new Map(), byHost: new Map() }
+      this.#byRequester.set(requester, remembered)
+    }
+    return remembered
   }
 
   #resolve(head: RequestHead, headers: WaiterHeaders, requester: string): Resolution {

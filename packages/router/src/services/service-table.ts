@@ -12,6 +12,9 @@ import type { ServiceDefinition } from '@waiter/services'
 import type { EjectionConfig } from '@waiter/slots'
 import { type RuntimeListener, ServiceRuntime } from './service-runtime.ts'
 
+/** While requests wait, the leader is asked this often at most: each question carries the whole definition. */
+const NEED_REPEAT_MS = 1_000
+
 export interface ServiceTableOptions {
   readonly ejection: EjectionConfig
   readonly random: { next(): number; below(bound: number): number }
@@ -62,11 +65,15 @@ export class ServiceTable implements AgentHost, RuntimeListener {
 
   /** A request waits and no instance is assigned: the leader must hear of it at once. */
   need(runtime: ServiceRuntime, sourceTokens: readonly SourceToken[]): void {
+    const nowMs = this.#options.nowMs()
+    if (runtime.sourceTokens === sourceTokens && nowMs < runtime.neededAtMs + NEED_REPEAT_MS) return
     runtime.sourceTokens = sourceTokens
+    runtime.neededAtMs = nowMs
     this.#link?.needService(runtime.definition, sourceTokens)
   }
 
   onLoadChange(runtime: ServiceRuntime): void {
+    if (runtime.isRemoved && this.#forgetIfIdle(runtime)) return
     this.#dirty.add(runtime)
     this.#link?.noteLoadChange()
   }
@@ -135,18 +142,20 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     for (const lease of before)
       if (!runtime.leases.has(lease.instanceId)) this.#options.onInstanceRetired(lease.host, lease.port)
     if (isReduced(runtime)) this.#reduced.add(runtime)
+    runtime.neededAtMs = Number.NEGATIVE_INFINITY
     // Whoever waits when the last instance (or the whole service) goes must be heard again. Not so while the first
     // instance is still starting: the leader knows, it has just said so.
     const isTakenAway = before.length > 0 || runtime.isRemoved
     if (isTakenAway && runtime.isNeeded) this.#link?.needService(runtime.definition, runtime.sourceTokens)
   }
 
-  #forgetIfIdle(runtime: ServiceRuntime): void {
-    if (runtime.counts.outstanding > 0) return
+  #forgetIfIdle(runtime: ServiceRuntime): boolean {
+    if (runtime.counts.outstanding > 0) return false
     this.#runtimes.delete(runtime.id)
     this.#dirty.delete(runtime)
     this.#reduced.delete(runtime)
     runtime.dispose()
+    return true
   }
 }
 

@@ -27,6 +27,10 @@ export class TokenReplica {
   readonly #log: Logger
   readonly #tokens = new Map<string, KnownToken>()
   readonly #stopped = new AbortController()
+  /** Everything up to here the watch has told; what is older and not known here has been deleted since. */
+  #watchedVersion: Version = 0
+  /** Deleted by ourselves; the watch may still tell of earlier writes. */
+  readonly #deleted = new Map<string, Version>()
   #generation = 0
   #isSynced = false
   #resolveReady: () => void = () => undefined
@@ -86,8 +90,16 @@ export class TokenReplica {
 
   /** Learns of one entry: from the watch, or from a write or read of our own that the watch will repeat. */
   learn(name: string, value: string | undefined, version: Version): KnownToken | undefined {
+    const isOutdated = version <= this.#watchedVersion && !this.#tokens.has(name)
+    if (isOutdated) return undefined
+    if (value === undefined && version > this.#watchedVersion) this.#deleted.set(name, version)
+    return this.#take(name, value, version)
+  }
+
+  #take(name: string, value: string | undefined, version: Version): KnownToken | undefined {
     const known = this.#tokens.get(name)
     if (known !== undefined && known.version >= version) return known
+    if ((this.#deleted.get(name) ?? 0) > version) return undefined
     this.#generation += 1
     if (value === undefined) {
       this.#tokens.delete(name)
@@ -107,15 +119,18 @@ export class TokenReplica {
         case 'put': {
           const name = change.entry.key.slice(TOKEN_PREFIX.length)
           if (isListing) seen.add(name)
-          this.learn(name, change.entry.value, change.entry.version)
+          else this.#watched(change.entry.version)
+          this.#takeWatched(name, change.entry.value, change.entry.version)
           break
         }
         case 'delete':
-          this.learn(change.key.slice(TOKEN_PREFIX.length), undefined, change.version)
+          this.#take(change.key.slice(TOKEN_PREFIX.length), undefined, change.version)
+          this.#watched(change.version)
           break
         case 'synced':
           isListing = false
           this.#forgetUnseen(seen, change.version)
+          this.#watched(change.version)
           seen.clear()
           this.#isSynced = true
           this.#resolveReady()
@@ -128,21 +143,33 @@ export class TokenReplica {
   /** What a fresh listing does not contain has been deleted meanwhile. */
   #forgetUnseen(seen: ReadonlySet<string>, version: Version): void {
     for (const [name, token] of this.#tokens)
-      if (!seen.has(name) && token.version <= version) this.learn(name, undefined, version + 1)
+      if (!seen.has(name) && token.version <= version) this.#take(name, undefined, version + 1)
+  }
+
+  /** One value that cannot be read must not keep all others from being known. */
+  #takeWatched(name: string, value: string, version: Version): void {
+    try {
+      this.#take(name, value, version)
+    } catch (error) {
+      this.#log.error({ err: error, token: name, version }, 'a stored token cannot be read; it is ignored')
+    }
+  }
+
+  #watched(version: Version): void {
+    this.#watchedVersion = version
+    for (const [name, deletedAt] of this.#deleted) if (deletedAt <= version) this.#deleted.delete(name)
   }
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise(resolve => {
     if (signal.aborted) return resolve()
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener(
-      'abort',
-      () => {
-        clearTimeout(timer)
-        resolve()
-      },
-      { once: true },
-    )
+    const end = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end, { once: true })
   })
 }

@@ -19,6 +19,7 @@ import {
   LOG_FORMAT,
   type RawRecord,
   RECORD,
+  RECORD_HEAD_BYTES,
   readRecord,
   type SegmentHead,
 } from './records.ts'

@@ -194,7 +194,8 @@ export class WalLogStorage implements LogStorage {
     for (const { snapshot } of batches) if (snapshot !== undefined) await this.#nameSnapshot(snapshot)
     if (this.#segments.bytes >= this.#options.segmentBytesMax) await this.#segments.rotate(this.#writtenState)
     // A commit index on its own rides along with a batch, if there is one.
-    if (batches.length === 0) await this.#append({ hardState: this.#mirror.hardState, snapshot: undefined, entries: [] })
+    if (batches.length === 0)
+      await this.#append({ hardState: this.#mirror.hardState, snapshot: undefined, entries: [] })
     for (const batch of batches) await this.#append(batch)
     if (batches.length === 0) return
     await this.#segments.sync()

@@ -1,0 +1,154 @@
+import { Client, credentials, InterceptingCall, type Interceptor, type ServiceError } from '@grpc/grpc-js'
+import { createNodeAuth, type NodeAuth, startRpcServer } from '@waiter/control'
+import t, { type Test } from 'tap'
+import { auth, proofOf, SECRET, UNAUTHENTICATED } from './support/rpc-world.ts'
+
+const PATH = '/test.Echo/Say'
+const identity = (bytes: Buffer): Buffer => bytes
+const definition = {
+  say: {
+    path: PATH,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: identity,
+    requestDeserialize: identity,
+    responseSerialize: identity,
+    responseDeserialize: identity,
+  },
+} as const
+
+interface Echo {
+  readonly seen: string[]
+  call(interceptors: readonly Interceptor[]): Promise<string>
+}
+
+async function startEcho(t: Test, serverAuth: NodeAuth): Promise<Echo> {
+  const seen: string[] = []
+  const server = await startRpcServer(
+    { host: '127.0.0.1', port: 0 },
+    [
+      {
+        definition,
+        handlers: {
+          say: (call: { request: Buffer; metadata: { keys?: () => string[]; getMap(): object } }, done: unknown) => {
+            seen.push(...Object.keys(call.metadata.getMap()).filter(name => name.startsWith('waiter-')))
+            ;(done as (error: null, answer: Buffer) => void)(null, call.request)
+          },
+        },
+      },
+    ],
+    serverAuth,
+  )
+  t.teardown(() => server.close())
+  return {
+    seen,
+    call: interceptors => {
+      const client = new Client(server.address, credentials.createInsecure(), { interceptors: [...interceptors] })
+      t.teardown(() => client.close())
+      return new Promise((resolve, reject) => {
+        const timeLimit = { deadline: Date.now() + 10_000 }
+        client.makeUnaryRequest(PATH, identity, identity, Buffer.from('hello'), timeLimit, (error, answer) =>
+          error === null ? resolve(String(answer)) : reject(error),
+        )
+      })
+    },
+  }
+}
+
+/** Shows each call's proof to `look`, and sends what that returns. */
+function tamper(look: (proof: string) => string): Interceptor {
+  return (options, nextCall) =>
+    new InterceptingCall(nextCall(options), {
+      start: (metadata, listener, next) => {
+        metadata.set('waiter-node-proof', look(proofOf(metadata)))
+        next(metadata, listener)
+      },
+    })
+}
+
+async function refusal(call: Promise<string>): Promise<string> {
+  try {
+    return `answered ${await call}`
+  } catch (error) {
+    const { code, details } = error as ServiceError
+    return code === UNAUTHENTICATED ? details : `${code} ${details}`
+  }
+}
+
+t.test('a node of the cluster is answered, and its proof is not passed on', async t => {
+  const echo = await startEcho(t, auth)
+  t.equal(await echo.call([auth.clientInterceptor]), 'hello')
+  t.equal(await echo.call([createNodeAuth(SECRET, 'node-2').clientInterceptor]), 'hello', 'any node id will do')
+  t.same(echo.seen, [])
+})
+
+t.test('who is refused', async t => {
+  const minutesAgo = createNodeAuth(SECRET, 'node-1', () => Date.now() - 61_000)
+  const inAMinute = createNodeAuth(SECRET, 'node-1', () => Date.now() + 61_000)
+  const rows: [sentence: string, interceptors: Interceptor[], reason: string][] = [
+    ['a caller without a proof', [], 'no proof of membership'],
+    [
+      'a node of another cluster',
+      [createNodeAuth('some other secret entirely', 'node-1').clientInterceptor],
+      'wrong cluster secret',
+    ],
+    ['a node whose clock is slow', [minutesAgo.clientInterceptor], 'clocks are more than 60 s apart'],
+    ['a node whose clock is fast', [inAMinute.clientInterceptor], 'clocks are more than 60 s apart'],
+    ['a proof that is no proof', [auth.clientInterceptor, tamper(() => 'v1')], 'malformed proof'],
+    ['an unknown version', [auth.clientInterceptor, tamper(p => p.replace('v1', 'v2'))], 'malformed proof'],
+    [
+      'a claim to be another',
+      [auth.clientInterceptor, tamper(p => p.replace('node-1', 'node-2'))],
+      'wrong cluster secret',
+    ],
+    ['a strange node id', [auth.clientInterceptor, tamper(p => p.replace('node-1', 'node/1'))], 'malformed node id'],
+    ['a cut signature', [auth.clientInterceptor, tamper(p => p.slice(0, -1))], 'wrong cluster secret'],
+    [
+      'a later time',
+      [auth.clientInterceptor, tamper(p => p.replace(/ \d{13} /, ` ${Date.now() + 5} `))],
+      'wrong cluster secret',
+    ],
+    ['something behind it', [auth.clientInterceptor, tamper(p => `${p} x`)], 'malformed proof'],
+  ]
+  const echo = await startEcho(t, auth)
+  for (const [sentence, interceptors, reason] of rows)
+    t.equal(await refusal(echo.call(interceptors)), `WTR_NODE_REFUSED: ${reason}`, sentence)
+})
+
+t.test('clocks may be a little apart', async t => {
+  const echo = await startEcho(t, auth)
+  t.equal(await echo.call([createNodeAuth(SECRET, 'a', () => Date.now() - 50_000).clientInterceptor]), 'hello')
+  t.equal(await echo.call([createNodeAuth(SECRET, 'b', () => Date.now() + 50_000).clientInterceptor]), 'hello')
+})
+
+t.test('a proof counts once, and for its own method only', async t => {
+  const echo = await startEcho(t, createNodeAuth(SECRET, 'node-1'))
+  let first = ''
+  const record = tamper(proof => {
+    first = proof
+    return proof
+  })
+  t.equal(await echo.call([auth.clientInterceptor, record]), 'hello')
+  t.equal(await refusal(echo.call([auth.clientInterceptor, tamper(() => first)])), 'WTR_NODE_REFUSED: replayed proof')
+
+  let foreign = ''
+  const other = await startEcho(t, createNodeAuth(SECRET, 'node-1'))
+  const elsewhere: Interceptor = (options, nextCall) =>
+    auth.clientInterceptor({ ...options, method_definition: { ...options.method_definition, path: '/x' } }, nextCall)
+  const keep = tamper(proof => {
+    foreign = proof
+    return proof
+  })
+  t.equal(await refusal(other.call([elsewhere, keep])), 'WTR_NODE_REFUSED: wrong cluster secret')
+  t.match(foreign, /^v1 node-1 \d{13} [0-9a-f]{24} [0-9a-f]{64}$/, 'and the secret is not in it')
+})
+
+t.test('an address that is taken', async t => {
+  const first = await startRpcServer({ host: '127.0.0.1', port: 0 }, [], auth)
+  t.teardown(() => first.close())
+  const port = Number(first.address.split(':')[1])
+  await t.rejects(startRpcServer({ host: '127.0.0.1', port }, [], auth), {
+    code: 'WTR_LISTEN_FAILED',
+    message: `cannot listen for nodes on 127.0.0.1:${port}: is the port in use?`,
+  })
+})

@@ -1,0 +1,136 @@
+import { Socket } from 'node:net'
+
+/** What a client's socket tells its connection. */
+export interface SocketListener {
+  /** Bytes that nobody else will change. */
+  onOwnBytes(bytes: Buffer): void
+  /** The first `length` bytes of memory that the next read overwrites. */
+  onLentBytes(bytes: Buffer, length: number): void
+  onEndOfInput(): void
+  onDrain(): void
+  /** Closed or broken. */
+  onGone(): void
+}
+
+/**
+ * A client's socket: one system call per write, and reads without an allocation where `supportsStaticReads` said so.
+ */
+export class ClientSocket {
+  readonly remoteAddress: string
+  readonly localPort: number
+  readonly #socket: Socket
+  #isPaused = false
+
+  /**
+   * @param accepted paused (`pauseOnConnect`), with half-open allowed
+   * @param readBuffer shared memory to read into; null for ordinary reads
+   */
+  constructor(accepted: Socket, listener: SocketListener, readBuffer: Buffer | null) {
+    const socket = readBuffer === null ? accepted : withStaticReads(accepted, readBuffer, listener)
+    this.#socket = socket
+    this.remoteAddress = socket.remoteAddress ?? ''
+    this.localPort = socket.localPort ?? 0
+    socket.on('end', () => listener.onEndOfInput())
+    socket.on('drain', () => listener.onDrain())
+    socket.on('error', () => listener.onGone())
+    socket.on('close', () => listener.onGone())
+    if (readBuffer === null) {
+      socket.on('data', (chunk: Buffer) => listener.onOwnBytes(chunk))
+      socket.resume()
+    }
+  }
+
+  /** Bytes that the kernel has not taken yet. */
+  get writableLength(): number {
+    return this.#socket.writableLength
+  }
+
+  /** Bytes held in user space for this socket. */
+  get bufferedBytes(): number {
+    return this.#socket.writableLength + this.#socket.readableLength
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused
+  }
+
+  writeText(text: string): void {
+    this.#socket.write(text, 'latin1')
+  }
+
+  /** `bytes` must stay untouched until sent. */
+  writeBytes(bytes: Uint8Array): void {
+    this.#socket.write(bytes)
+  }
+
+  writePair(text: string, bytes: Uint8Array): void {
+    this.#socket.cork()
+    this.#socket.write(text, 'latin1')
+    this.#socket.write(bytes)
+    this.#socket.uncork()
+  }
+
+  /** One chunk of a chunked answer. */
+  writeChunk(bytes: Uint8Array): void {
+    this.#socket.cork()
+    this.#socket.write(`${bytes.length.toString(16)}\r\n`, 'latin1')
+    this.#socket.write(bytes)
+    this.#socket.write('\r\n', 'latin1')
+    this.#socket.uncork()
+  }
+
+  pause(): void {
+    if (this.#isPaused) return
+    this.#isPaused = true
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return
+    this.#isPaused = false
+    this.#socket.resume()
+  }
+
+  /** Sends FIN after what is queued. */
+  endWriting(): void {
+    this.#socket.end()
+  }
+
+  /** Closes once what is queued has been sent. */
+  destroySoon(): void {
+    this.#socket.destroySoon()
+  }
+
+  /** Closes with RST, so that the client cannot take the end for a clean one. */
+  reset(): void {
+    this.#socket.resetAndDestroy()
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+}
+
+/**
+ * A socket that reads into `readBuffer`. Node offers that for connections that we open only (`onread`), so the accepted
+ * one's handle moves to a socket of our own making.
+ */
+export function withStaticReads(
+  accepted: Socket,
+  readBuffer: Buffer,
+  listener: Pick<SocketListener, 'onLentBytes'>,
+): Socket {
+  const donor = accepted as unknown as { _handle: object | null }
+  const handle = donor._handle
+  if (handle === null) return accepted
+  donor._handle = null
+  const onread = {
+    buffer: readBuffer,
+    callback: (length: number) => {
+      listener.onLentBytes(readBuffer, length)
+      return true
+    },
+  }
+  // `handle` and `onread` are options of the constructor that its type does not list.
+  return new Socket({ handle, onread, allowHalfOpen: true } as ConstructorParameters<typeof Socket>[0])
+}

@@ -1,0 +1,48 @@
+import type { NodeId } from '../../index.ts'
+
+/** Where a node listens. */
+export interface PeerAddress {
+  readonly host: string
+  readonly port: number
+}
+
+/** What a TCP transport needs. */
+export interface TcpTransportOptions {
+  readonly id: NodeId
+  /** The same on all members; connections of other groups are refused. */
+  readonly group: string
+  /** Port 0 takes any; see `TcpTransport.port`. */
+  readonly listen: PeerAddress
+  /** The others; more can be told later by `setPeer`. */
+  readonly peers?: ReadonlyMap<NodeId, PeerAddress>
+  readonly limits?: Partial<TcpTransportLimits>
+}
+
+/** The bounds of a transport. */
+export interface TcpTransportLimits {
+  /** What waits for one peer; more is dropped and reported. */
+  readonly maxQueuedBytes: number
+  /** A longer frame ends the connection. */
+  readonly maxFrameBytes: number
+  readonly maxConnections: number
+  readonly connectTimeoutMs: number
+  /** Before a lost connection is made again. */
+  readonly reconnectMs: number
+  /** A peer that says nothing for so long after it was sent something has lost the connection. */
+  readonly silentMsMax: number
+}
+
+const MEBIBYTE = 1024 * 1024
+
+/** What production uses. */
+export const DEFAULT_TCP_LIMITS: TcpTransportLimits = {
+  maxQueuedBytes: 32 * MEBIBYTE,
+  maxFrameBytes: 64 * MEBIBYTE,
+  maxConnections: 1024,
+  // A host that is up answers at once.
+  connectTimeoutMs: 2000,
+  // Shorter than any sensible election time-out, long enough not to spin.
+  reconnectMs: 100,
+  // TCP itself would try for minutes after a partition has healed.
+  silentMsMax: 3000,
+}
