@@ -12,8 +12,8 @@ import { renderConnection } from './own-response.ts'
 import { Tunnel, type TunnelEnd } from './tunnel.ts'
 import type { UpstreamConnection, UpstreamFailure, UpstreamHandler } from './upstream-connection.ts'
 
-/** Up to here strings beat buffers: one Latin-1 write for head and body. */
-const TEXT_WRITE_BYTES_MAX = 8 * 1024
+/** Up to here strings beat buffers: one Latin-1 write for head and body, which Node makes from its stack up to 16 KiB. */
+const TEXT_WRITE_BYTES_MAX = 15 * 1024
 const IDEMPOTENT_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
 
 const Stage = { CONNECTING: 0, WAITING: 1, STREAMING: 2, TUNNEL: 3, OVER: 4 } as const

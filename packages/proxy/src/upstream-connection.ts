@@ -66,6 +66,7 @@ export class UpstreamConnection {
   #hasSurplus = false
   #isPaused = false
   #bulkBuffer: Buffer | null = null
+  #lastReadBuffer: Buffer | null = null
 
   constructor(context: EngineContext, host: string, port: number, handler: UpstreamHandler) {
     this.#context = context
@@ -87,13 +88,16 @@ export class UpstreamConnection {
       // A half-closed tunnel must still carry the other direction; outside tunnels we destroy on 'end' ourselves.
       allowHalfOpen: true,
       onread: {
-        buffer: () => this.#bulkBuffer ?? context.readBuffer,
+        // Naming a buffer costs; nothing means the one of the last read.
+        buffer: () => this.#changedReadBuffer() as Buffer,
         callback: (length, bytes) => {
+          this.#lastReadBuffer = bytes as Buffer
           this.#onRead(bytes as Buffer, length)
           return true
         },
       },
     })
+    this.#socket.setDefaultEncoding('latin1')
     this.#listen()
   }
 
@@ -130,7 +134,7 @@ export class UpstreamConnection {
   }
 
   writeText(text: string): void {
-    this.#socket.write(text, 'latin1')
+    this.#socket.write(text)
   }
 
   /** `bytes` must stay untouched until sent. */
@@ -141,7 +145,7 @@ export class UpstreamConnection {
   /** One system call for a head and the first piece of a body. */
   writePair(text: string, bytes: Uint8Array): void {
     this.#socket.cork()
-    this.#socket.write(text, 'latin1')
+    this.#socket.write(text)
     this.#socket.write(bytes)
     this.#socket.uncork()
   }
@@ -204,6 +208,11 @@ export class UpstreamConnection {
   destroy(): void {
     this.handler = null
     this.#close()
+  }
+
+  #changedReadBuffer(): Buffer | undefined {
+    const wanted = this.#bulkBuffer ?? this.#context.readBuffer
+    return wanted === this.#lastReadBuffer ? undefined : wanted
   }
 
   #listen(): void {

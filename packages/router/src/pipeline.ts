@@ -147,8 +147,13 @@ export class Pipeline {
     if (exchange.isFinished) return
     const token = headers?.get('token') ?? exchange.head.host
     try {
-      if (resolution.ok) this.#proxy(exchange, resolution.value, headers)
-      else this.answerError(exchange, contextOf(exchange), requestErrorOf(resolution.error), { token })
+      if (resolution.ok) {
+        this.#proxy(exchange, resolution.value, headers)
+        return
+      }
+      // Waiter's own name is no token, though a request to it may bring a description in headers.
+      const isToken = headers?.has('token') || !this.#isWaiterHost(token)
+      this.answerError(exchange, contextOf(exchange), requestErrorOf(resolution.error), isToken ? { token } : {})
     } catch (error) {
       this.#options.log.error({ err: error, token }, 'could not handle a request')
       this.answerError(exchange, contextOf(exchange), toRequestError(error))

@@ -61,7 +61,7 @@ t.test('the process sees its ports, its directory and nothing of the environment
 for (const [story, cmd, state, exitCode, message] of [
   ['a command that does not exist', 'no-such-command-anywhere', 'failed', 127, 'Exited with code 127'],
   ['a crash by signal', 'kill -KILL $$', 'failed', null, 'Killed by signal SIGKILL'],
-  ['an orderly exit is no failure', 'exit 0', 'killed', 0, 'Exited with code 0'],
+  ['a command that ends instead of listening has failed', 'exit 0', 'failed', 0, 'Exited with code 0'],
 ] as const) {
   t.test(`${story}: ${message}`, async t => {
     const { scheduler, view } = await openScheduler(t)
@@ -74,6 +74,18 @@ for (const [story, cmd, state, exitCode, message] of [
     t.equal(view.services.get('s')?.requested, 1)
   })
 }
+
+t.test('one that served and then ends in order has not failed', async t => {
+  const { scheduler, view } = await openScheduler(t)
+  const once =
+    'http.createServer((q, r) => { r.on("close", () => process.exit(0)); r.end("ok") }).listen(process.env.PORT0)'
+  await scheduler.create(createExampleDefinition('s', `exec '${process.execPath}' -e '${once}'`), 1, FENCE)
+  const [ended] = await view.until('ended', () => {
+    const killed = view.inState('s', 'killed')
+    return killed.length > 0 && killed
+  })
+  t.match(ended, { state: 'killed', exitCode: 0, message: 'Exited with code 0' })
+})
 
 t.test('a failed instance shows the end of what it wrote to stderr, bounded', async t => {
   const { scheduler, view } = await openScheduler(t)

@@ -203,7 +203,14 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
       return
     }
     this.#slot = undefined
-    this.parts.runtime.release(slot, outcome.reason === 'stale' ? 'unused' : 'connect-failed')
+    const { runtime } = this.parts
+    if (outcome.reason === 'stale') {
+      // The instance is well: queued first, this request gets the slot that it gives back.
+      this.#wait(RETRY_PRIORITY)
+      runtime.release(slot, 'unused')
+      return
+    }
+    runtime.release(slot, 'connect-failed')
     this.#wait(RETRY_PRIORITY)
   }
 

@@ -117,7 +117,9 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   collectBeliefs(): readonly ServiceBeliefRow[] {
     return [...this.#runtimes.values()].map(runtime => ({
       serviceId: runtime.id,
-      instances: runtime.machine.instanceStates().map(({ instanceId, slots, inUse }) => ({ instanceId, slots, inUse })),
+      instances: runtime.machine
+        .instanceStates()
+        .map(({ instanceId, slots, inUse, isRetired }) => ({ instanceId, slots: isRetired ? 0 : slots, inUse })),
     }))
   }
 

@@ -64,7 +64,8 @@ export class FakeExchange {
       return
     }
     this.#isForwarding = true
-    this.targets.push(target)
+    // Copied: an owner may use one target over and over.
+    this.targets.push({ ...target, onOutcome: outcome => target.onOutcome(outcome) })
   }
 
   respond(response: OwnResponse): void {

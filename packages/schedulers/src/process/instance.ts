@@ -174,7 +174,7 @@ export class Instance {
     this.#exit = exit
     this.#exited.resolve()
     if (this.#ending !== null) return // on request: the stop in progress reports it
-    this.#ending = describeExit(exit)
+    this.#ending = describeExit(exit, this.record.healthyAtMs !== null)
     this.#settle(this.#ending)
     this.#context.onFailure(this)
     this.#reap(0)
@@ -251,12 +251,17 @@ export function readStartTicks(pid: number): number | null {
   return readStat(pid)?.startTicks ?? null
 }
 
-function describeExit(exit: Exit): Ending {
+function describeExit(exit: Exit, wasHealthy: boolean): Ending {
   if (exit.signal !== null) return { state: 'failed', message: `Killed by signal ${exit.signal}`, flag: null }
   if (exit.code === null)
     return { state: 'failed', message: 'Exited; the exit code went to an earlier Waiter', flag: null }
-  // An orderly end by itself is no error (spec §6.2 "inactive, not failed"): not counted among the failed ones.
-  return { state: exit.code === 0 ? 'killed' : 'failed', message: `Exited with code ${exit.code}`, flag: null }
+  // An orderly end of what had served is no error (spec §6.2 "inactive, not failed"): not counted among the failed ones.
+  // One that never served is: whoever waits for it must learn that its command ends instead of listening.
+  return {
+    state: exit.code === 0 && wasHealthy ? 'killed' : 'failed',
+    message: `Exited with code ${exit.code}`,
+    flag: null,
+  }
 }
 
 function isSameHealth(a: InstanceRecord, b: InstanceRecord): boolean {

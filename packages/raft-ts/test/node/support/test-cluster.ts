@@ -14,7 +14,7 @@ import { MemoryNetwork } from './memory-network.ts'
 
 const TICK_MS = 100
 /** More turns than any single exchange takes. */
-const QUIET_TURNS = 6
+const QUIET_TURNS = 4
 /** A cluster that is not quiet by then never will be. */
 const TURNS_MAX = 20_000
 const TICKS_MAX = 400

@@ -1,0 +1,477 @@
+import { createPrng } from '@waiter/base'
+import type { InstanceLease, ServiceSummary } from '@waiter/control'
+import { type Outcome, renderHeader } from '@waiter/proxy'
+import { createExampleDefinition } from '@waiter/schedulers/contract'
+import type { Descriptor } from '@waiter/services'
+import { DEFAULT_EJECTION } from '@waiter/slots'
+import t from 'tap'
+import type { RequestError } from '../src/errors/error-response.ts'
+import { ProxiedRequest, type RequestEnvironment } from '../src/request/proxied-request.ts'
+import type { ServiceRuntime } from '../src/services/service-runtime.ts'
+import { ServiceTable } from '../src/services/service-table.ts'
+import { FakeExchange } from './support/fake-exchange.ts'
+
+const ID = 'waiter-service-hello'
+const summary: ServiceSummary = {
+  status: 'Running',
+  healthy: 1,
+  unhealthy: 0,
+  requested: 1,
+  scalingState: 'stable',
+  problem: null,
+  sourceTokens: [],
+  outstanding: 0,
+  total: 0,
+  lastRequestMs: 0,
+}
+
+/** A service of one router, with requests, instances and time in the test's hands. */
+class World {
+  nowMs = 1_000
+  readonly needs: string[] = []
+  readonly errors: { request: ProxiedRequest; error: RequestError }[] = []
+  readonly table = new ServiceTable({
+    ejection: DEFAULT_EJECTION,
+    random: createPrng(1),
+    nowMs: () => this.nowMs,
+    onInstanceRetired: () => undefined,
+  })
+  readonly runtime: ServiceRuntime
+  readonly #environment: RequestEnvironment
+  readonly #descriptor: Descriptor
+
+  constructor(changes: Parameters<typeof createExampleDefinition>[2] = {}) {
+    const definition = createExampleDefinition(ID, 'serve', changes)
+    this.runtime = this.table.open(definition)
+    this.#descriptor = {
+      definition,
+      serviceId: ID,
+      tokens: [{ token: 'hello', version: 'E-1' }],
+    } as unknown as Descriptor
+    this.table.connect({
+      noteLoadChange: () => undefined,
+      noteReducedUse: () => undefined,
+      needService: ({ id }) => void this.needs.push(id),
+    })
+    this.#environment = {
+      nowMs: () => this.nowMs,
+      renderHeader,
+      connectTimeoutMs: 5_000,
+      routerId: 'router-1',
+      principal: 'alice',
+      responseLines: 'via: 1.1 router-1\r\n',
+      requestLinesOf: () => 'authorization: Basic x\r\n',
+      needService: (runtime, descriptor) => this.table.need(runtime, descriptor.tokens),
+      answerError: (request, error) => {
+        this.errors.push({ request, error })
+        request.parts.exchange.respond({ status: error.status, headers: [] })
+      },
+    }
+  }
+
+  /** The leader assigns instances `a`, `b` …, each with so many slots. */
+  assign(slots: Readonly<Record<string, number>>, changes: Partial<ServiceSummary> = {}): void {
+    const leases = Object.entries(slots).map(
+      ([name, count], index): InstanceLease => ({
+        instanceId: `${ID}.${name}`,
+        host: '127.0.0.1',
+        port: 10_000 + index,
+        extraPorts: [],
+        slots: count,
+        startedAtMs: index,
+        expired: false,
+        logDirectory: '/data/日本',
+      }),
+    )
+    this.table.applyAssignment({
+      isFull: false,
+      upserts: [{ definition: this.runtime.definition, leases, summary: { ...summary, ...changes } }],
+      removals: [],
+    })
+  }
+
+  request(options: { isDebug?: boolean; queueTimeoutMs?: number; isClientCid?: boolean } = {}): FakeExchange {
+    const fake = new FakeExchange({ arrivedAtMs: this.nowMs })
+    new ProxiedRequest(
+      {
+        exchange: fake.exchange,
+        runtime: this.runtime,
+        descriptor: this.#descriptor,
+        timeouts: {
+          queueTimeoutMs: options.queueTimeoutMs ?? 300_000,
+          socketTimeoutMs: 900_000,
+          streamingTimeoutMs: 20_000,
+          asyncRequestTimeoutMs: 60_000,
+          asyncCheckIntervalMs: 3_000,
+          warnings: [],
+        },
+        cid: 'cid-1',
+        isClientCid: options.isClientCid ?? false,
+        isDebug: options.isDebug ?? false,
+      },
+      this.#environment,
+    ).start()
+    return fake
+  }
+
+  /** Time passes; the runtime's timer is made to look. */
+  pass(ms: number): void {
+    this.nowMs += ms
+    this.runtime.machine.expire(this.nowMs)
+  }
+
+  get counts(): ServiceRuntime['counts'] {
+    return this.runtime.counts
+  }
+}
+
+const completed = (status: number): Outcome => ({ kind: 'completed', status, requestBytes: 1, responseBytes: 1 })
+const notSent = (reason: 'refused' | 'stale' = 'refused'): Outcome => ({
+  kind: 'not-sent',
+  reason,
+  code: 'ECONNREFUSED',
+})
+const unanswered = (retryable: boolean): Outcome => ({
+  kind: 'failed-before-response',
+  reason: 'reset',
+  detail: 'ECONNRESET',
+  retryable,
+})
+
+function world(
+  t: { teardown(callback: () => void): void },
+  changes: Parameters<typeof createExampleDefinition>[2] = {},
+): World {
+  const made = new World(changes)
+  t.teardown(() => made.table.dispose())
+  return made
+}
+
+t.test('with a free slot a request is forwarded before start returns', async t => {
+  const w = world(t)
+  w.assign({ a: 1 })
+  const fake = w.request()
+  t.match(fake.targets, [
+    {
+      host: '127.0.0.1',
+      port: 10_000,
+      extraRequestHead: 'authorization: Basic x\r\nx-cid: cid-1\r\n',
+      extraResponseHead: 'via: 1.1 router-1\r\nx-cid: cid-1\r\n',
+      connectTimeoutMs: 5_000,
+      responseTimeoutMs: 900_000,
+      streamIdleTimeoutMs: 20_000,
+    },
+  ])
+  t.match(w.counts, { total: 1, outstanding: 1 })
+  t.same(w.needs, [])
+  fake.end(completed(200))
+  t.match(w.counts, { total: 1, outstanding: 0, successful: 1 })
+  t.equal(w.runtime.machine.slotsInUse, 0)
+})
+
+t.test("the client's own correlation id is not sent twice", async t => {
+  const w = world(t)
+  w.assign({ a: 1 })
+  t.equal(w.request({ isClientCid: true }).targets[0]?.extraRequestHead, 'authorization: Basic x\r\n')
+})
+
+t.test('debug headers, whatever characters a path has', async t => {
+  const w = world(t)
+  w.assign({ a: 1 })
+  const fake = w.request({ isDebug: true })
+  const [target] = fake.targets
+  t.match(target?.extraResponseHead, 'x-waiter-backend-directory: /data/%E6%97%A5%E6%9C%AC\r\n')
+  const names = [...(target?.extraResponseHead ?? '').matchAll(/^(x-waiter-[a-z-]+): \S/gm)].map(([, name]) => name)
+  const late = target?.lateResponseHead?.() ?? ''
+  t.match(late, /^x-waiter-backend-response-ns: \d+\r\n$/)
+  t.same(
+    names.sort(),
+    [
+      ...['auth-method', 'auth-principal', 'auth-user', 'backend-directory', 'backend-host', 'backend-id'],
+      ...['backend-log-url', 'backend-port', 'backend-proto', 'client-protocol', 'get-available-instance-ns'],
+      ...['internal-protocol', 'queue-timeout-ms', 'request-date', 'request-id', 'router-id', 'service-id'],
+      ...['socket-timeout-ms', 'streaming-timeout-ms'],
+    ].map(name => `x-waiter-${name}`),
+  )
+})
+
+t.test('without a slot a request waits; the leader is asked when nothing is assigned', async t => {
+  const w = world(t)
+  const [first, second] = [w.request(), w.request()]
+  t.same(w.needs, [ID], 'once: the second adds nothing that the leader could not know')
+  t.equal(first.isForwarding, false)
+  w.assign({ a: 1 })
+  t.equal(first.isForwarding, true, 'in order of arrival')
+  t.equal(second.isForwarding, false)
+  first.end(completed(200))
+  t.equal(second.isForwarding, true)
+  w.request()
+  t.same(w.needs, [ID], 'with an instance at hand the leader hears by the load')
+})
+
+t.test('the leader is asked again after a while, and at once after slots came and went', async t => {
+  const w = world(t)
+  w.request()
+  w.nowMs += 1_000
+  w.request()
+  t.equal(w.needs.length, 2)
+  w.assign({ a: 1 })
+  w.assign({})
+  t.equal(w.needs.length, 3, 'what waits is heard when the last instance goes')
+})
+
+t.test('a client that leaves while it waits', async t => {
+  const w = world(t)
+  const [first, second] = [w.request(), w.request()]
+  first.leave()
+  t.match(w.counts, { outstanding: 1, 'client-error': 1 })
+  t.equal(w.errors.length, 0, 'there is nobody to answer')
+  w.assign({ a: 1 })
+  t.equal(first.targets.length, 0)
+  t.equal(second.isForwarding, true)
+})
+
+t.test('each ending is counted, answered and released once', async t => {
+  type Row = readonly [
+    outcome: Outcome,
+    count: keyof ServiceRuntime['counts'],
+    answer: number | undefined,
+    failures: number,
+  ]
+  const rows: readonly Row[] = [
+    [completed(200), 'successful', undefined, 0],
+    [completed(404), 'successful', undefined, 0],
+    [completed(500), 'successful', undefined, 0],
+    [completed(503), 'successful', undefined, 1],
+    [completed(101), 'successful', undefined, 0],
+    [unanswered(false), 'instance-error', 502, 1],
+    [{ kind: 'response-timeout' }, 'instance-error', 504, 1],
+    [{ kind: 'failed-mid-response', status: 200, detail: 'reset' }, 'instance-error', undefined, 1],
+    [{ kind: 'client-gone', phase: 'response' }, 'client-error', undefined, 0],
+    [{ kind: 'client-stalled', phase: 'response' }, 'client-error', undefined, 0],
+    [{ kind: 'client-malformed', detail: 'bad chunk' }, 'client-error', undefined, 0],
+    [{ kind: 'aborted' }, 'generic-error', undefined, 0],
+  ]
+  for (const [outcome, count, answer, failures] of rows) {
+    const name = outcome.kind === 'completed' ? `completed with ${outcome.status}` : outcome.kind
+    const w = world(t)
+    w.assign({ a: 1 })
+    const fake = w.request()
+    fake.end(outcome)
+    const expected = {
+      total: 1,
+      outstanding: 0,
+      successful: 0,
+      'client-error': 0,
+      'generic-error': 0,
+      'instance-error': 0,
+    }
+    t.same(w.counts, { ...expected, [count]: 1 }, `${name}: counters`)
+    t.same(
+      fake.answers.map(({ status }) => status),
+      answer === undefined ? [] : [answer],
+      `${name}: answer`,
+    )
+    t.equal(w.runtime.machine.slotsInUse, 0, `${name}: the slot is free`)
+    t.equal(w.runtime.machine.instanceStates()[0]?.consecutiveFailures, failures, `${name}: failures`)
+    fake.leave()
+    t.same(w.counts, { ...expected, [count]: 1 }, `${name}: and what comes later changes nothing`)
+  }
+})
+
+t.test('a request of which nothing was sent goes to another instance', async t => {
+  const w = world(t)
+  w.assign({ a: 1, b: 1 })
+  const fake = w.request()
+  fake.end(notSent())
+  t.equal(fake.targets.length, 2)
+  t.not(fake.targets[0]?.port, fake.targets[1]?.port)
+  fake.end(completed(200))
+  t.match(w.counts, { total: 1, successful: 1, 'instance-error': 0 })
+  t.equal(w.runtime.machine.slotsInUse, 0)
+})
+
+t.test('it goes before those that came later', async t => {
+  const w = world(t)
+  w.assign({ a: 1 })
+  const [first, second] = [w.request(), w.request()]
+  first.end(notSent('stale'))
+  t.equal(first.isForwarding, true)
+  t.equal(second.isForwarding, false)
+})
+
+t.test('after ten such attempts the client is told', async t => {
+  const w = world(t)
+  w.assign({ a: 1 })
+  const fake = w.request()
+  let attempts = 0
+  while (fake.answers.length === 0 && attempts < 50) {
+    if (fake.isForwarding) {
+      attempts += 1
+      fake.end(notSent())
+    } else w.pass(2_000)
+  }
+  t.equal(attempts, 11)
+  t.match(fake.answers, [{ status: 502 }])
+  t.match(w.errors[0]?.error, {
+    message: 'Request failed to connect to service backend',
+    details: { attempts: 11, reason: 'ECONNREFUSED', 'service-id': ID },
+  })
+  t.match(w.counts, { outstanding: 0, 'instance-error': 1 })
+  t.equal(w.runtime.machine.slotsInUse, 0)
+})
+
+t.test('an idempotent request that got no answer is tried once more', async t => {
+  const w = world(t)
+  w.assign({ a: 1, b: 1 })
+  const fake = w.request()
+  fake.end(unanswered(true))
+  t.equal(fake.isForwarding, true)
+  t.equal(w.counts['instance-error'], 0)
+  fake.end(unanswered(true))
+  t.match(fake.answers, [{ status: 502 }])
+  t.match(w.counts, { outstanding: 0, 'instance-error': 1 })
+  t.equal(w.runtime.machine.slotsInUse, 0)
+})
+
+t.test('but not when its time in the queue is over: the failure is the better answer', async t => {
+  const w = world(t)
+  w.assign({ a: 1 })
+  const fake = w.request({ queueTimeoutMs: 1_000 })
+  w.nowMs += 1_000
+  fake.end(unanswered(true))
+  t.match(w.errors[0]?.error, {
+    status: 502,
+    message: 'Request to service backend failed',
+    details: { reason: 'reset' },
+  })
+})
+
+t.test('a client that leaves between two attempts', async t => {
+  const w = world(t)
+  w.assign({ a: 1 })
+  const fake = w.request()
+  fake.end(notSent())
+  t.equal(fake.isForwarding, false, 'the instance is left alone for a moment')
+  fake.leave()
+  w.pass(10_000)
+  t.match(w.counts, { outstanding: 0, 'client-error': 1, 'instance-error': 0 })
+  t.equal(fake.targets.length, 1)
+})
+
+t.test('queue time-out', async t => {
+  const w = world(t)
+  const fake = w.request({ queueTimeoutMs: 2_000 })
+  w.assign({}, { healthy: 0, unhealthy: 1 })
+  w.pass(1_999)
+  t.equal(fake.answers.length, 0)
+  w.pass(1)
+  t.match(fake.answers, [{ status: 503 }])
+  t.match(w.errors[0]?.error, {
+    errorClass: 'waiter.RequestTimeout',
+    message:
+      'After 2 seconds, no instance available to handle request. Check that your service is able to start properly!',
+  })
+  t.same(Object.keys(w.errors[0]?.error.details ?? {}), [
+    'outstanding-requests',
+    'requests-waiting-to-stream',
+    'service-id',
+    'slots-assigned',
+    'slots-available',
+    'slots-in-use',
+    'waiting-for-available-instance',
+    'work-stealing-offers-received',
+    'work-stealing-offers-sent',
+  ])
+  t.match(w.counts, { outstanding: 0, 'generic-error': 1 })
+})
+
+t.test('queue time-out of a service that runs, but is too small', async t => {
+  const w = world(t)
+  w.assign({ a: 1 })
+  w.request()
+  w.request({ queueTimeoutMs: 60_000 })
+  w.pass(60_000)
+  t.match(w.errors[0]?.error.message, /^After 60 seconds, .* Check that your service is able to scale properly!$/)
+})
+
+t.test('a full queue', async t => {
+  const w = world(t, { 'max-queue-length': 2 })
+  w.request()
+  w.request()
+  const third = w.request()
+  t.match(third.answers, [{ status: 503 }])
+  t.match(w.errors[0]?.error, {
+    message: 'Max queue length exceeded',
+    errorClass: 'waiter.QueueLength',
+    details: { 'current-queue-length': 2, 'max-queue-length': 2, 'outstanding-requests': 3, 'service-id': ID },
+  })
+  t.match(w.counts, { outstanding: 2, 'generic-error': 1 })
+})
+
+t.test('a service that cannot start: who waits and who comes is told why, until it can', async t => {
+  const w = world(t)
+  const waiting = w.request()
+  const problem = { key: 'bad-startup-command', message: 'Invalid startup command', details: { 'exit-code': 127 } }
+  w.assign({}, { problem })
+  t.match(waiting.answers, [{ status: 503 }])
+  t.match(w.errors[0]?.error, {
+    message: 'Deployment error: Invalid startup command',
+    errorClass: 'waiter.DeploymentError',
+    details: { 'deployment-error': 'bad-startup-command', 'exit-code': 127, 'service-id': ID },
+  })
+  t.match(w.request().answers, [{ status: 503 }])
+  w.assign({ a: 1 })
+  t.equal(w.request().isForwarding, true)
+})
+
+t.test('a service that the leader took away is forgotten when its last request is over, however it ends', async t => {
+  await t.test('answered', async t => {
+    const w = world(t)
+    w.assign({ a: 1 })
+    const fake = w.request()
+    w.table.applyAssignment({ isFull: false, upserts: [], removals: [ID] })
+    t.equal(w.table.size, 1)
+    fake.end(completed(200))
+    t.equal(w.table.size, 0)
+  })
+  await t.test('timed out in the queue', async t => {
+    const w = world(t)
+    const fake = w.request({ queueTimeoutMs: 1_000 })
+    w.table.applyAssignment({ isFull: true, upserts: [], removals: [] })
+    t.equal(w.table.size, 1)
+    w.pass(1_000)
+    t.match(fake.answers, [{ status: 503 }])
+    t.equal(w.table.size, 0)
+  })
+})
+
+t.test('what the leader hears of use on instances that were taken away', async t => {
+  const w = world(t, { 'concurrency-level': 2 })
+  let notes = 0
+  w.table.connect({
+    noteLoadChange: () => undefined,
+    needService: () => undefined,
+    noteReducedUse: () => {
+      notes += 1
+    },
+  })
+  w.assign({ a: 2, b: 1 })
+  const [first, second] = [w.request(), w.request()]
+  w.assign({ b: 1 })
+  t.match(w.table.collectUse([ID]), [{ instances: [{ instanceId: `${ID}.a`, inUse: 2 }] }])
+  t.same(w.table.collectBeliefs()[0]?.instances, [
+    { instanceId: `${ID}.a`, slots: 0, inUse: 2 },
+    { instanceId: `${ID}.b`, slots: 1, inUse: 0 },
+  ])
+  first.end(completed(200))
+  t.equal(notes, 1)
+  t.match(w.table.collectReducedUse(), [{ instances: [{ instanceId: `${ID}.a`, inUse: 1 }] }])
+  second.end(completed(200))
+  t.equal(notes, 2)
+  t.same(w.table.collectReducedUse(), [{ serviceId: ID, instances: [] }])
+  t.same(w.table.collectReducedUse(), [], 'and then there is nothing more to say')
+  t.equal(w.table.collectLoads(false).length, 1)
+  t.equal(w.table.collectLoads(false).length, 0, 'only what changed')
+  t.equal(w.table.collectLoads(true).length, 1)
+})

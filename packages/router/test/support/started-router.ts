@@ -1,0 +1,154 @@
+import { silentLogger } from '@waiter/base'
+import type { ClusterView, LeaderLink, ServiceView } from '@waiter/control'
+import { createProxyServer, renderHeader } from '@waiter/proxy'
+import { type Router, startRouter } from '@waiter/router'
+import { createExampleDefinition } from '@waiter/schedulers/contract'
+import { createServicesConfig, createSimpleEntitlements, type ServiceDefinition } from '@waiter/services'
+import { DEFAULT_EJECTION } from '@waiter/slots'
+import { createMemoryStore, type KeyValueStore } from '@waiter/store'
+import { request, type TestRequest, type TestResponse } from '@waiter/testkit'
+
+export const ROUTER_ID = 'node-1-0123'
+export const PASSWORD = 'the-password-of-a-service'
+
+/** A leader as the API sees it: knows what the test tells it. */
+export class FakeLink implements LeaderLink {
+  leader = { isConnected: true, leaderId: 'node-1' as string | null, term: 3 }
+  services: ServiceView[] = []
+  readonly needs: string[] = []
+  readonly deleted: string[] = []
+  failure: Error | undefined
+
+  needService(definition: ServiceDefinition): void {
+    this.needs.push(definition.id)
+  }
+
+  noteLoadChange(): void {}
+  noteReducedUse(): void {}
+
+  async viewServices(serviceId?: string): Promise<ClusterView> {
+    if (this.failure !== undefined) throw this.failure
+    return {
+      term: 3,
+      leaderId: 'node-1',
+      services: this.services.filter(({ definition }) => !serviceId || definition.id === serviceId),
+      routers: [{ routerId: ROUTER_ID, httpUrl: 'http://127.0.0.1:9091' }],
+    }
+  }
+
+  async deleteService(serviceId: string): Promise<{ readonly isDeleted: boolean }> {
+    this.deleted.push(serviceId)
+    return { isDeleted: true }
+  }
+
+  async listLogs(): Promise<readonly { name: string; type: 'file' | 'directory'; size?: number; path: string }[]> {
+    return [
+      { name: 'stdout', type: 'file', size: 5, path: 'stdout' },
+      { name: 'sub', type: 'directory', path: 'sub' },
+    ]
+  }
+
+  close(): void {}
+}
+
+export interface StartedRouter {
+  readonly router: Router
+  readonly port: number
+  readonly link: FakeLink
+  readonly store: KeyValueStore
+  /** Sends a request to the API, as `localhost`. */
+  call(wanted: Omit<TestRequest, 'port'>): Promise<TestResponse>
+  json(wanted: Omit<TestRequest, 'port'>): Promise<ReturnType<typeof JSON.parse>>
+}
+
+/** A whole router on a port of its own, without a cluster. */
+export async function startTestRouter(t: { teardown(callback: () => Promise<void>): void }): Promise<StartedRouter> {
+  const store = createMemoryStore()
+  const router = await startRouter({
+    routerId: ROUTER_ID,
+    nodeId: 'node-1',
+    services: createServicesConfig({ waiterHostnames: ['localhost', '127.0.0.1'] }),
+    entitlements: createSimpleEntitlements(['alice']),
+    principal: 'alice',
+    store,
+    createProxyServer,
+    renderHeader,
+    ejection: DEFAULT_EJECTION,
+    connectTimeoutMs: 5_000,
+    clientIdleTimeoutMs: 60_000,
+    passwordFor: () => PASSWORD,
+    supportInfo: [{ label: 'Help', link: { type: 'url', value: 'https://example.com/help' } }],
+    settings: { port: 0, 'cluster-config': { name: 'waiter' } },
+    version: '1.2.3',
+    log: silentLogger,
+  })
+  const port = await router.listen({ host: '127.0.0.1', port: 0 })
+  const link = new FakeLink()
+  router.connect(link)
+  t.teardown(() => router.stop(0))
+  const call = (wanted: Omit<TestRequest, 'port'>): Promise<TestResponse> =>
+    request({ ...wanted, port, headers: { host: `localhost:${port}`, ...wanted.headers } })
+  return { router, port, link, store, call, json: async wanted => JSON.parse((await call(wanted)).text) }
+}
+
+/** A service as the leader describes it. */
+export function exampleView(id: string): ServiceView {
+  const record = {
+    serviceId: id,
+    host: '127.0.0.8',
+    extraPorts: [],
+    flags: [],
+    exitCode: null,
+    healthCheckStatus: null,
+    message: null,
+    stderrTail: '',
+    logDirectory: '/data/x',
+    extra: { 'shell-scheduler/pid': 42 },
+    startedAtMs: 1_700_000_000_000,
+  }
+  return {
+    definition: createExampleDefinition(id, 'serve', { name: 'hello', 'run-as-user': 'alice', env: { COLOUR: 'red' } }),
+    summary: {
+      status: 'Running',
+      healthy: 1,
+      unhealthy: 1,
+      requested: 2,
+      scalingState: 'stable',
+      problem: null,
+      sourceTokens: [[{ token: 'hello', version: 'E-1' }]],
+      outstanding: 2,
+      total: 9,
+      lastRequestMs: 1_700_000_001_000,
+    },
+    instances: [
+      {
+        ...record,
+        instanceId: `${id}.1`,
+        port: 10_001,
+        state: 'healthy',
+        healthyAtMs: 1_700_000_000_500,
+        endedAtMs: null,
+      },
+      { ...record, instanceId: `${id}.2`, port: 10_002, state: 'starting', healthyAtMs: null, endedAtMs: null },
+      {
+        ...record,
+        instanceId: `${id}.3`,
+        port: 10_003,
+        state: 'failed',
+        healthyAtMs: null,
+        endedAtMs: 1_700_000_000_900,
+        exitCode: 1,
+        stderrTail: 'no',
+      },
+      {
+        ...record,
+        instanceId: `${id}.4`,
+        port: 10_004,
+        state: 'killed',
+        healthyAtMs: null,
+        endedAtMs: 1_700_000_000_950,
+      },
+    ],
+    scaling: { target: 1, reason: 'as it is' },
+  }
+}
