@@ -38,7 +38,7 @@ module.exports = {
       from: { path: src(SHELLS) },
       to: {
         path: `^packages/(${SHELLS})/`,
-        pathNot: '^packages/$1/',
+        pathNot: '^packages/$1/|^packages/store/src/port\\.ts$',
         dependencyTypesNot: ['type-only'],
       },
     },

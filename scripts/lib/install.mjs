@@ -20,12 +20,21 @@ export function ensureInstalled({ dev }) {
   console.error(`waiter: installing ${missing.length} packages into node_modules (${seconds}) …`)
   // Not `npm ci`: it refuses a lock file without the packages of other platforms, and not every registry has those.
   // `install --no-save` takes the locked versions and leaves the lock file alone.
-  const args = ['install', '--no-save', '--loglevel=error', '--no-audit', '--no-fund', dev ? '--include=dev' : '--omit=dev']
+  const args = [
+    'install',
+    '--no-save',
+    '--loglevel=error',
+    '--no-audit',
+    '--no-fund',
+    dev ? '--include=dev' : '--omit=dev',
+  ]
   const npmCli = process.env.npm_execpath
   const [command, ...head] = npmCli?.endsWith('.js') ? [process.execPath, npmCli] : ['npm']
   const result = spawnSync(command, [...head, ...args], { cwd: ROOT, stdio: ['ignore', 2, 2] })
   if (result.status !== 0) {
-    console.error('waiter: npm install failed (see above). Is the npm registry reachable? Then run the same command again.')
+    console.error(
+      'waiter: npm install failed (see above). Is the npm registry reachable? Then run the same command again.',
+    )
     process.exit(1)
   }
   console.error('waiter: installed.')

@@ -1,25 +1,16 @@
 import type { Socket } from 'node:net'
 import type { BodySink } from './body-sink.ts'
 import { ClientSocket, type SocketListener } from './client-socket.ts'
+import type { ConnectionOwner } from './connection-owner.ts'
 import type { EngineContext } from './engine-context.ts'
 import type { ExchangeSide } from './exchange-side.ts'
 import { BodyDecoder, Framing } from './h1/body-decoder.ts'
 import { type HeadScanner, Scan } from './h1/head-scanner.ts'
 import { H1RequestHead, type HeadRefusal, readRequestHead } from './h1/request-head.ts'
+import { CONTINUE, HalfCloseProbe } from './half-close-probe.ts'
 import { InputBuffer } from './input-buffer.ts'
-import { renderOwnHead } from './own-response.ts'
+import { renderRefusal } from './own-response.ts'
 import { WheelTimer } from './timer-wheel.ts'
-
-/** What becomes of the set of connections. */
-export interface ConnectionOwner {
-  readonly context: EngineContext
-  createExchange(connection: ClientConnection, head: H1RequestHead): ExchangeSide
-  startExchange(side: ExchangeSide): void
-  forget(connection: ClientConnection): void
-}
-
-const PROBE_INTERVAL_MS_MAX = 8_000
-const PROBE = 'HTTP/1.1 100 Continue\r\n\r\n'
 
 /** One client's HTTP/1.1 connection: scans heads, carries one exchange at a time, answers pipelined requests in order. */
 export class ClientConnection implements SocketListener {
@@ -40,7 +31,7 @@ export class ClientConnection implements SocketListener {
   #hasHalfClosed = false
   #discardedBytes = -1
   #windowBytes = 0
-  #probeIntervalMs = 0
+  #probe: HalfCloseProbe | null = null
   #lastWritableLength = 0
   /** The request has been read to its end. */
   isRequestComplete = true
@@ -105,9 +96,9 @@ export class ClientConnection implements SocketListener {
     this.#socket.writeBytes(bytes)
   }
 
-  /** One system call for text and bytes. */
-  writePair(text: string, bytes: Uint8Array): void {
-    this.#socket.writePair(text, bytes)
+  /** One system call for text, if there is any, and bytes; see `ClientSocket.writePair`. */
+  writePair(text: string, bytes: Uint8Array, onSent?: (error?: Error | null) => void): void {
+    this.#socket.writePair(text, bytes, onSent)
   }
 
   /** One chunk of a chunked answer. */
@@ -119,7 +110,7 @@ export class ClientConnection implements SocketListener {
   sendContinue(): void {
     if (!this.expectsContinue || this.hasSentContinue || this.hasResponseStarted) return
     this.hasSentContinue = true
-    this.writeText(PROBE)
+    this.writeText(CONTINUE)
   }
 
   /** Hands the body to `sink`, beginning with what has already arrived. */
@@ -211,14 +202,7 @@ export class ClientConnection implements SocketListener {
   refuse(status: number, message: string, head: H1RequestHead | null): void {
     this.context.refusedTotal += 1
     this.keepAlive = false
-    const page = this.context.renderError(status, message, head)
-    const body = Buffer.from(page.body, 'utf8')
-    const text = renderOwnHead(this.context, {
-      status,
-      headers: page.headers,
-      framing: `content-length: ${body.length}\r\n`,
-      connection: 'connection: close\r\n',
-    })
+    const { text, body } = renderRefusal(this.context, { status, message, head })
     if (head?.method === 'HEAD') this.writeText(text)
     else this.writePair(text, body)
     this.#leaveExchange()
@@ -248,18 +232,7 @@ export class ClientConnection implements SocketListener {
     this.#returnScanner()
   }
 
-  onOwnBytes(bytes: Buffer): void {
-    if (!this.#isReading) return
-    if (this.#isTunnel) {
-      this.#side?.onTunnelBytes(bytes)
-      return
-    }
-    this.#input.push(bytes)
-    this.#pump()
-    this.#updateFlow()
-  }
-
-  onLentBytes(bytes: Buffer, length: number): void {
+  onBytes(bytes: Buffer, length: number): void {
     if (!this.#isReading) return
     if (this.#isTunnel) {
       this.#side?.onTunnelBytes(bytes.subarray(0, length))
@@ -375,7 +348,7 @@ export class ClientConnection implements SocketListener {
     this.hasResponseStarted = false
     this.keepAlive = head.keepAlive
     this.requestBytes = this.scanner.headEnd
-    this.#probeIntervalMs = 0
+    this.#probe = null
     context.requestsTotal += 1
     context.activeExchanges += 1
     const side = this.#owner.createExchange(this, head)
@@ -453,23 +426,16 @@ export class ClientConnection implements SocketListener {
     return this.#sink !== null && this.#input.length === 0
   }
 
-  /**
-   * FIN means "gone" from most clients and "finished sending" from a few. A 100 (Continue), which every client must
-   * skip, tells them apart: a closed peer answers it with RST. HTTP/1.0 clients know no 1xx; they get the benefit of
-   * the doubt.
-   */
   #startProbing(): void {
-    if (this.#probeIntervalMs !== 0) return
-    this.#probeIntervalMs = this.context.limits.halfCloseProbeMs
-    this.#probe()
+    if (this.#probe !== null) return
+    this.#probe = new HalfCloseProbe(this.context.limits.halfCloseProbeMs)
+    this.#sendProbe()
   }
 
-  #probe(): void {
-    if (this.hasResponseStarted || this.scanner.minorVersion === 0) return
-    this.writeText(PROBE)
-    if (this.#isClosed) return
-    this.#timer.arm(this.#probeIntervalMs)
-    this.#probeIntervalMs = Math.min(this.#probeIntervalMs * 2, PROBE_INTERVAL_MS_MAX)
+  #sendProbe(): void {
+    if (this.#probe === null || this.hasResponseStarted || this.scanner.minorVersion === 0) return
+    this.writeText(CONTINUE)
+    if (!this.#isClosed) this.#timer.arm(this.#probe.nextDelayMs())
   }
 
   #onTimer(): void {
@@ -494,7 +460,7 @@ export class ClientConnection implements SocketListener {
   #onExchangeTimer(): void {
     if (this.#hasHalfClosed) {
       if (this.#sink !== null && !this.isRequestComplete && !this.#isHeld && this.#isBodyCutShort()) this.destroy()
-      else this.#probe()
+      else this.#sendProbe()
       return
     }
     const sink = this.#sink

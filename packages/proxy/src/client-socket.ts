@@ -2,10 +2,8 @@ import { Socket } from 'node:net'
 
 /** What a client's socket tells its connection. */
 export interface SocketListener {
-  /** Bytes that nobody else will change. */
-  onOwnBytes(bytes: Buffer): void
   /** The first `length` bytes of memory that the next read overwrites. */
-  onLentBytes(bytes: Buffer, length: number): void
+  onBytes(bytes: Buffer, length: number): void
   onEndOfInput(): void
   onDrain(): void
   /** Closed or broken. */
@@ -27,8 +25,6 @@ export class ClientSocket {
    */
   constructor(accepted: Socket, listener: SocketListener, readBuffer: Buffer | null) {
     const socket = readBuffer === null ? accepted : withStaticReads(accepted, readBuffer, listener)
-    // Spares each write the check of its encoding.
-    socket.setDefaultEncoding('latin1')
     this.#socket = socket
     this.remoteAddress = socket.remoteAddress ?? ''
     this.localPort = socket.localPort ?? 0
@@ -37,7 +33,7 @@ export class ClientSocket {
     socket.on('error', () => listener.onGone())
     socket.on('close', () => listener.onGone())
     if (readBuffer === null) {
-      socket.on('data', (chunk: Buffer) => listener.onOwnBytes(chunk))
+      socket.on('data', (chunk: Buffer) => listener.onBytes(chunk, chunk.length))
       socket.resume()
     }
   }
@@ -57,7 +53,7 @@ export class ClientSocket {
   }
 
   writeText(text: string): void {
-    this.#socket.write(text)
+    this.#socket.write(text, 'latin1')
   }
 
   /** `bytes` must stay untouched until sent. */
@@ -65,19 +61,24 @@ export class ClientSocket {
     this.#socket.write(bytes)
   }
 
-  writePair(text: string, bytes: Uint8Array): void {
+  /** @param onSent told, never at once, when `bytes` may be changed again; with an error when they were not sent */
+  writePair(text: string, bytes: Uint8Array, onSent?: (error?: Error | null) => void): void {
+    if (text === '') {
+      this.#socket.write(bytes, onSent)
+      return
+    }
     this.#socket.cork()
-    this.#socket.write(text)
-    this.#socket.write(bytes)
+    this.#socket.write(text, 'latin1')
+    this.#socket.write(bytes, onSent)
     this.#socket.uncork()
   }
 
   /** One chunk of a chunked answer. */
   writeChunk(bytes: Uint8Array): void {
     this.#socket.cork()
-    this.#socket.write(`${bytes.length.toString(16)}\r\n`)
+    this.#socket.write(`${bytes.length.toString(16)}\r\n`, 'latin1')
     this.#socket.write(bytes)
-    this.#socket.write('\r\n')
+    this.#socket.write('\r\n', 'latin1')
     this.#socket.uncork()
   }
 
@@ -120,7 +121,7 @@ export class ClientSocket {
 export function withStaticReads(
   accepted: Socket,
   readBuffer: Buffer,
-  listener: Pick<SocketListener, 'onLentBytes'>,
+  listener: Pick<SocketListener, 'onBytes'>,
 ): Socket {
   const donor = accepted as unknown as { _handle: object | null }
   const handle = donor._handle
@@ -129,7 +130,7 @@ export function withStaticReads(
   const onread = {
     buffer: readBuffer,
     callback: (length: number) => {
-      listener.onLentBytes(readBuffer, length)
+      listener.onBytes(readBuffer, length)
       return true
     },
   }

@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
-import { ClientConnection, type ConnectionOwner } from './client-connection.ts'
+import { ClientConnection } from './client-connection.ts'
 import { systemClock } from './clock.ts'
+import type { ConnectionOwner } from './connection-owner.ts'
 import { EngineContext } from './engine-context.ts'
 import type { ExchangeSide } from './exchange-side.ts'
 import { compilePolicy } from './h1/compiled-policy.ts'

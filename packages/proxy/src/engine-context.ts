@@ -1,4 +1,5 @@
 import type { Logger } from '@waiter/base'
+import { BulkBuffers } from './bulk-buffers.ts'
 import type { Clock } from './clock.ts'
 import type { Exchange } from './exchange.ts'
 import type { CompiledPolicy } from './h1/compiled-policy.ts'
@@ -26,6 +27,8 @@ export class EngineContext {
   pool!: UpstreamPool
   /** All sockets read into this; whoever keeps bytes past the read callback copies them. */
   readonly readBuffer: Buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
+  /** For the connections that stream long bodies. */
+  readonly bulkBuffers: BulkBuffers = new BulkBuffers()
   /** Whether client sockets can do so too: see `supportsStaticReads`. */
   hasStaticReads = false
   isDraining = false

@@ -181,14 +181,10 @@ export class Forwarding implements BodySink, UpstreamHandler {
       return
     }
     const { client } = this.#owner
-    const isBulk = upstream.isBulk(bytes)
-    const piece = isBulk ? bytes.subarray(start, end) : Buffer.from(bytes.subarray(start, end))
     const text = this.#responseText
     this.#responseText = ''
-    if (text === '') client.writeBytes(piece)
-    else client.writePair(text, piece)
-    // Nothing pending means that the kernel has copied it all; else the memory belongs to the write now.
-    if (isBulk && client.writableLength > 0) upstream.giveBulkAway()
+    if (upstream.isBulk(bytes)) this.#writeBulk(upstream, text, { memory: bytes, start, end })
+    else client.writePair(text, Buffer.from(bytes.subarray(start, end)))
   }
 
   onTunnelBytes(): void {}
@@ -328,6 +324,19 @@ export class Forwarding implements BodySink, UpstreamHandler {
     const text = this.#responseText
     this.#responseText = ''
     this.#owner.client.writeText(text)
+  }
+
+  /** Without a copy: what the kernel does not take at once keeps the memory until it does. */
+  #writeBulk(upstream: UpstreamConnection, text: string, range: { memory: Buffer; start: number; end: number }): void {
+    const { client, context } = this.#owner
+    const { memory, start, end } = range
+    let isGivenAway = false
+    client.writePair(text, memory.subarray(start, end), error => {
+      if (isGivenAway && !error) context.bulkBuffers.giveBack(memory)
+    })
+    if (client.writableLength === 0) return
+    isGivenAway = true
+    upstream.giveBulkAway()
   }
 
   #openTunnel(upstream: UpstreamConnection): void {

@@ -2,8 +2,8 @@ const NO_BYTES = Buffer.alloc(0)
 const GROWTH_BYTES_MIN = 1024
 
 /**
- * Bytes read and not yet consumed. A chunk that arrives while empty is adopted without copying; later ones are copied
- * into a doubling buffer, so that a peer that sends single bytes costs linear time.
+ * Bytes read and not yet consumed. What arrives while it is empty is looked at where it lies; what is left of it, and
+ * what arrives later, is copied into a doubling buffer, so that a peer that sends single bytes costs linear time.
  */
 export class InputBuffer {
   bytes: Buffer = NO_BYTES
@@ -14,18 +14,6 @@ export class InputBuffer {
 
   get length(): number {
     return this.end - this.start
-  }
-
-  /** Takes a chunk nobody else will change. */
-  push(chunk: Buffer): void {
-    if (this.start === this.end) {
-      this.bytes = chunk
-      this.start = 0
-      this.end = chunk.length
-      this.#isOwn = false
-      return
-    }
-    this.pushCopy(chunk, 0, chunk.length)
   }
 
   /** Takes the first bytes of memory that will be reused; `keepLent` must follow before it is. */

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import { WaiterError } from '@waiter/base'
 import type { EngineContext } from './engine-context.ts'
+import type { RequestHead } from './exchange.ts'
 import { renderHeader } from './header-lines.ts'
 
 /** Fields that frame a message: the engine renders them from what it knows. */
@@ -34,6 +35,18 @@ export function renderOwnHead(context: EngineContext, head: OwnHead): string {
     text += renderHeader(name, value)
   }
   return `${text}${head.framing}${head.connection}\r\n`
+}
+
+/** Head and body of an answer that the engine gives alone, before it closes. */
+export function renderRefusal(
+  context: EngineContext,
+  { status, message, head }: { status: number; message: string; head: RequestHead | null },
+): { readonly text: string; readonly body: Buffer } {
+  const page = context.renderError(status, message, head)
+  const body = Buffer.from(page.body, 'utf8')
+  const framing = `content-length: ${body.length}\r\n`
+  const text = renderOwnHead(context, { status, headers: page.headers, framing, connection: 'connection: close\r\n' })
+  return { text, body }
 }
 
 /** The Connection line that tells a client what becomes of its connection. */

@@ -57,7 +57,7 @@ function echo(accepted: Socket, resolve: (isSupported: boolean) => void): Socket
   const buffer = Buffer.alloc(PROBE_BUFFER_BYTES)
   let received = ''
   const socket = withStaticReads(accepted, buffer, {
-    onLentBytes: (bytes, length) => {
+    onBytes: (bytes, length) => {
       received += bytes.toString('latin1', 0, length)
       socket.write(bytes.toString('latin1', 0, length), 'latin1')
       socket.pause()

@@ -39,7 +39,6 @@ export interface UpstreamFailure {
 const State = { CONNECTING: 0, IDLE: 1, HEAD: 2, BODY: 3, TUNNEL: 4, CLOSED: 5 } as const
 /** A read at least this big means bulk: the connection gets buffers of its own, which may be written without a copy. */
 const BULK_READ_BYTES_MIN = 32 * 1024
-const BULK_BUFFER_BYTES = 128 * 1024
 
 /** One HTTP/1.1 connection to a backend: at most one request in flight. */
 export class UpstreamConnection {
@@ -66,7 +65,6 @@ export class UpstreamConnection {
   #hasSurplus = false
   #isPaused = false
   #bulkBuffer: Buffer | null = null
-  #lastReadBuffer: Buffer | null = null
 
   constructor(context: EngineContext, host: string, port: number, handler: UpstreamHandler) {
     this.#context = context
@@ -88,16 +86,13 @@ export class UpstreamConnection {
       // A half-closed tunnel must still carry the other direction; outside tunnels we destroy on 'end' ourselves.
       allowHalfOpen: true,
       onread: {
-        // Naming a buffer costs; nothing means the one of the last read.
-        buffer: () => this.#changedReadBuffer() as Buffer,
+        buffer: () => this.#bulkBuffer ?? context.readBuffer,
         callback: (length, bytes) => {
-          this.#lastReadBuffer = bytes as Buffer
           this.#onRead(bytes as Buffer, length)
           return true
         },
       },
     })
-    this.#socket.setDefaultEncoding('latin1')
     this.#listen()
   }
 
@@ -134,7 +129,7 @@ export class UpstreamConnection {
   }
 
   writeText(text: string): void {
-    this.#socket.write(text)
+    this.#socket.write(text, 'latin1')
   }
 
   /** `bytes` must stay untouched until sent. */
@@ -145,7 +140,7 @@ export class UpstreamConnection {
   /** One system call for a head and the first piece of a body. */
   writePair(text: string, bytes: Uint8Array): void {
     this.#socket.cork()
-    this.#socket.write(text)
+    this.#socket.write(text, 'latin1')
     this.#socket.write(bytes)
     this.#socket.uncork()
   }
@@ -176,9 +171,9 @@ export class UpstreamConnection {
     return bytes === this.#bulkBuffer
   }
 
-  /** The write of a bulk range stayed pending: read on into other memory. */
+  /** The write of a bulk range stayed pending: read on into other memory. Who wrote returns the old. */
   giveBulkAway(): void {
-    this.#bulkBuffer = Buffer.allocUnsafeSlow(BULK_BUFFER_BYTES)
+    this.#bulkBuffer = this.#context.bulkBuffers.take()
   }
 
   /** Everything from now on is opaque. */
@@ -199,7 +194,7 @@ export class UpstreamConnection {
     this.handler = null
     this.#state = State.IDLE
     this.isReused = true
-    this.#bulkBuffer = null
+    this.#returnBulkBuffer()
     this.resume()
     this.timer.arm(idleMs)
   }
@@ -208,11 +203,6 @@ export class UpstreamConnection {
   destroy(): void {
     this.handler = null
     this.#close()
-  }
-
-  #changedReadBuffer(): Buffer | undefined {
-    const wanted = this.#bulkBuffer ?? this.#context.readBuffer
-    return wanted === this.#lastReadBuffer ? undefined : wanted
   }
 
   #listen(): void {
@@ -240,7 +230,7 @@ export class UpstreamConnection {
     }
     this.responseBytes += length
     if (length >= BULK_READ_BYTES_MIN && this.#bulkBuffer === null) {
-      this.#bulkBuffer = Buffer.allocUnsafeSlow(BULK_BUFFER_BYTES)
+      this.#bulkBuffer = this.#context.bulkBuffers.take()
     }
     if (this.#state === State.HEAD && this.#input.length > 0) {
       this.#input.pushCopy(bytes, 0, length)
@@ -339,6 +329,14 @@ export class UpstreamConnection {
     this.timer.release()
     this.#input.clear()
     this.#socket.destroy()
+    this.#returnBulkBuffer()
     this.#context.pool.forget(this)
+  }
+
+  /** Reading has ended, or goes on in the shared memory. */
+  #returnBulkBuffer(): void {
+    if (this.#bulkBuffer === null) return
+    this.#context.bulkBuffers.giveBack(this.#bulkBuffer)
+    this.#bulkBuffer = null
   }
 }

@@ -4,13 +4,11 @@ import type { LeaderLink } from '@waiter/control'
 import type { ProxyServer } from '@waiter/proxy'
 import { createApi } from './api/create-api.ts'
 import { Pipeline } from './pipeline.ts'
+import { OWN_COOKIES, withoutOwnCookies } from './request/own-cookies.ts'
 import type { RouterOptions } from './router-options.ts'
 import { ServiceTable } from './services/service-table.ts'
 import { TokenReplica } from './tokens/token-replica.ts'
 import { TokenService } from './tokens/token-service.ts'
-
-/** Cookies of Waiter's own; backends neither see nor set them (spec §1.5). */
-const OWN_COOKIES = ['x-auth-expires-at=', 'x-waiter-auth=', 'x-waiter-oidc-challenge-']
 
 /** A router: takes clients' requests and serves them, with or without a leader. */
 export interface Router {
@@ -73,9 +71,4 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       await options.store.close()
     },
   }
-}
-
-function withoutOwnCookies(value: string): string | null {
-  const kept = value.split(';').filter(entry => !OWN_COOKIES.some(prefix => entry.trimStart().startsWith(prefix)))
-  return kept.length === 0 ? null : kept.join(';').trim()
 }

@@ -322,12 +322,12 @@ t.test('the token service', async t => {
     await post('1')
     const etag = replica.find('app')?.etag
     fake.conflicts = 1
-    await t.rejects(post('2', etag), { status: 412 })
+    await t.rejects(post('2', etag), { code: 'WTR_TOKEN_REFUSED', status: 412 })
   })
 
   await t.test('refusals of the rules', async t => {
     const { remove, post } = setUp()
-    await t.rejects(remove(false), { status: 404 })
+    await t.rejects(remove(false), { code: 'WTR_TOKEN_REFUSED', status: 404 })
     await t.rejects(post('x'.repeat(2_000)), { status: 400, code: 'WTR_TOKEN_REFUSED' })
   })
 })

@@ -11,7 +11,7 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { WaiterError } from '@waiter/base'
 
 /** Where one cluster on this machine keeps everything. */
@@ -141,4 +141,11 @@ function writeDurably(file: string, text: string, mode: number): void {
     closeSync(descriptor)
   }
   renameSync(temporary, file)
+  // The new name, too, is on disk only when its directory is.
+  const directory = openSync(dirname(file), 'r')
+  try {
+    fsyncSync(directory)
+  } finally {
+    closeSync(directory)
+  }
 }

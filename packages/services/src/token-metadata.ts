@@ -35,7 +35,7 @@ export const SYSTEM_METADATA: readonly (keyof TokenSystemMetadata | 'previous')[
 ]
 
 /** Is it a key of user metadata? */
-export function isUserMetadataKey(name: string): name is keyof TokenUserMetadata {
+function isUserMetadataKey(name: string): name is keyof TokenUserMetadata {
   return Object.hasOwn(USER_METADATA, name)
 }
 

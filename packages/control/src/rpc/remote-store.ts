@@ -1,6 +1,6 @@
 import { credentials, type ServiceError } from '@grpc/grpc-js'
 import { WaiterError } from '@waiter/base'
-import { type Change, checkKey, checkValue, type KeyValueStore, type Outcome, type Versioned } from '@waiter/store'
+import { type Change, checkKey, checkValue, type KeyValueStore, type Outcome, type Versioned } from '@waiter/store/port'
 import {
   type CompareAndSetResponse,
   type GetResponse,

@@ -27,11 +27,17 @@ export function renderRequestHead(
   for (let i = 0; i < fieldCount; i++) {
     const code = codes[i]!
     const start = fields[i * 4]!
-    const isKept =
+    let rewritten: string | null = null
+    let isKept =
       code === FieldCode.OTHER ||
       code === FieldCode.HOST ||
       code === FieldCode.EXPECT ||
       (code === FieldCode.CONTENT_LENGTH && !head.rendersLength)
+    if (code >= FieldCode.REWRITE) {
+      const value = text.slice(fields[i * 4 + 2]!, fields[i * 4 + 3]!)
+      rewritten = policy.rewriters[code - FieldCode.REWRITE]!(value)
+      isKept = rewritten === value
+    }
     if (isKept) {
       if (runStart < 0) runStart = start
       continue
@@ -40,11 +46,8 @@ export function renderRequestHead(
       out += text.slice(runStart, start)
       runStart = -1
     }
-    if (code >= FieldCode.REWRITE) {
-      const value = policy.rewriters[code - FieldCode.REWRITE]!(text.slice(fields[i * 4 + 2]!, fields[i * 4 + 3]!))
-      if (value !== null && isValidHeaderValue(value)) {
-        out += `${text.slice(start, fields[i * 4 + 1]!)}: ${value}\r\n`
-      }
+    if (rewritten !== null && isValidHeaderValue(rewritten)) {
+      out += `${text.slice(start, fields[i * 4 + 1]!)}: ${rewritten}\r\n`
     }
   }
   if (runStart >= 0) out += text.slice(runStart, scanner.headEnd - 2)

@@ -142,25 +142,25 @@ export class Inbound implements FrameHandler {
   onDataEnd(header: FrameHeader): void {
     const stream = this.#dataStream
     this.#dataStream = null
+    const isEnd = (header.flags & Flag.END_STREAM) !== 0
+    if (this.#dataBytes === 0 && !isEnd && !this.#allows('empty-data')) return
     const paddingBytes = header.length - this.#dataBytes
     if (paddingBytes > 0) {
       this.credit(paddingBytes)
       stream?.creditUnseen(paddingBytes)
     }
-    if (stream !== null && !stream.isOver && (header.flags & Flag.END_STREAM) !== 0) stream.receiveEnd(null)
+    if (isEnd && stream !== null && !stream.isOver) stream.receiveEnd(null)
   }
 
   /** Flow control counts the whole payload, padding included, at once. */
   #beginData(header: FrameHeader): boolean {
-    const { streamId, length, flags } = header
+    const { streamId, length } = header
     const stream = this.#owner.streamOf(streamId)
     this.#dataStream = null
     this.#dataBytes = 0
     if (!this.#window.take(length)) {
       return this.#refuse(ErrorCode.FLOW_CONTROL_ERROR, 'DATA beyond the window of the connection')
     }
-    const isEmpty = length === 0 || (flags & Flag.PADDED) !== 0
-    if (isEmpty && (flags & Flag.END_STREAM) === 0 && !this.#allows('empty-data')) return false
     if (stream === undefined) return this.#dataWithoutStream(streamId)
     if (stream.isRemoteEnded) {
       this.#faultOnStream(streamId, ErrorCode.STREAM_CLOSED, 'DATA behind END_STREAM')

@@ -40,7 +40,6 @@ export { DEFAULT_RAFT_NODE_LIMITS, type RaftNodeLimits, type RaftNodeOptions } f
 export type { RequestOptions } from './requests.ts'
 export { KeyValueStateMachine, type StateMachine } from './state-machine.ts'
 export { createIntervalTicker, type Ticker } from './ticker.ts'
-export type { Transport, TransportHandler } from './transport.ts'
 export {
   DEFAULT_TCP_LIMITS,
   type PeerAddress,
@@ -48,6 +47,7 @@ export {
   type TcpTransportOptions,
 } from './transport/tcp-options.ts'
 export { groupByReceiver, TcpTransport } from './transport/tcp-transport.ts'
+export type { Transport, TransportHandler } from './transport.ts'
 export type { AppendFile, FileSystem, ReadFile } from './wal/file-system.ts'
 export { nodeFileSystem } from './wal/node-file-system.ts'
 export { openWal, type WalLogStorage, type WalMetrics, type WalOptions } from './wal/wal-log-storage.ts'

@@ -67,6 +67,8 @@ export class RaftNode<R> implements AsyncDisposable {
   /** Tick in which the write that is out began; undefined: none is out. */
   #writeSinceTick: number | undefined
   #isStallTold = false
+  /** A commit index that the disk has not been told of; 0: none. */
+  #commitToNote: LogIndex = 0
   #sinceSnapshot = { entries: 0, bytes: 0 }
   #isSnapshotRunning = false
   #isSnapshotWanted = false
@@ -275,7 +277,8 @@ export class RaftNode<R> implements AsyncDisposable {
     if (ready.softState !== undefined) this.#onLeader(ready.softState.leader, ready.softState.role)
     this.#send(ready.messages)
     const writing = ready.mustSync ? this.#write(ready) : undefined
-    if (writing === undefined && ready.hardState !== undefined) this.#storage.noteCommit(ready.hardState.commit)
+    // A batch says how far the log is committed; on its own that can wait for the next tick.
+    this.#commitToNote = writing === undefined ? (ready.hardState?.commit ?? this.#commitToNote) : 0
     // What is durable here already need not wait for what is being written.
     const early = ready.snapshot === undefined ? this.#applyDurable(ready.committed) : 0
     await writing
@@ -393,6 +396,7 @@ export class RaftNode<R> implements AsyncDisposable {
     this.#requests.tick()
     this.#snapshots.tick()
     this.#reads.sweep()
+    this.#noteCommit()
     this.#transfers = this.#transfers.filter(({ request }) => !request.isSettled)
     const { electionTicks, ticker } = this.#options
     const stalledTicks = this.#metrics.ticks - (this.#writeSinceTick ?? this.#metrics.ticks)
@@ -400,6 +404,11 @@ export class RaftNode<R> implements AsyncDisposable {
     this.#isStallTold = true
     this.#metrics.storageStalls++
     this.#tell({ kind: 'storageStalled', sinceMs: stalledTicks * ticker.tickMs })
+  }
+
+  #noteCommit(): void {
+    if (this.#commitToNote > 0) this.#storage.noteCommit(this.#commitToNote)
+    this.#commitToNote = 0
   }
 
   #onTrace(event: TraceEvent): void {
@@ -520,6 +529,7 @@ export class RaftNode<R> implements AsyncDisposable {
     await this.#transport.stop().catch(() => undefined)
     // A failing task ends in `#fail`, which has nothing left to do.
     await atMost(Promise.all(this.#tasks), this.#options.limits.stopTimeoutMs)
+    if (error === undefined) this.#noteCommit()
     await atMost(this.#storage.close(), this.#options.limits.stopTimeoutMs)
     this.#role = 'follower'
     this.#leader = NONE

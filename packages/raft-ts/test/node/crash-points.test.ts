@@ -190,15 +190,18 @@ async function nodeDiesAt(t: Tap.Test, k: number, loss: Loss): Promise<void> {
 
 const LOSSES: readonly Loss[] = ['everything unsynced is lost', 'any part is lost', 'nothing is lost']
 
-t.test('D1 D2 D3 D4 D6 whatever call the power fails at, all nodes agree and no acknowledged write is lost', async t => {
-  const { calls } = await countCalls()
-  t.ok(calls > 150, `${calls} calls to disks`)
-  for (let k = 1; k <= calls; k++) {
-    const again = k % 2 === 0 ? 0 : 1 + (k % 7)
-    await powerFailsAt(t, k, k % 5 === 0 ? LOSSES[k % LOSSES.length]! : 'any part is lost', again)
-  }
-  t.pass(`${calls} places`)
-})
+t.test(
+  'D1 D2 D3 D4 D6 whatever call the power fails at, all nodes agree and no acknowledged write is lost',
+  async t => {
+    const { calls } = await countCalls()
+    t.ok(calls > 150, `${calls} calls to disks`)
+    for (let k = 1; k <= calls; k++) {
+      const again = k % 2 === 0 ? 0 : 1 + (k % 7)
+      await powerFailsAt(t, k, k % 5 === 0 ? LOSSES[k % LOSSES.length]! : 'any part is lost', again)
+    }
+    t.pass(`${calls} places`)
+  },
+)
 
 t.test('D2 D6 whatever call one node dies at, it comes back, agrees and has lost nothing', async t => {
   const { calls, atStart } = await countCalls()

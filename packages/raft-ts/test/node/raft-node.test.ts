@@ -24,7 +24,10 @@ t.test('a proposal resolves with its result, and every node applies it', async t
   const committed = await cluster.node(1).propose(put('a', '1'))
   t.match(committed, { index: 3, term: 2, result: { kind: 'written', version: 1 } })
   await cluster.until('all are equal', () => cluster.isEqual)
-  t.same([1, 2, 3].map(id => cluster.member(id).machine.get('a')?.value), ['1', '1', '1'])
+  t.same(
+    [1, 2, 3].map(id => cluster.member(id).machine.get('a')?.value),
+    ['1', '1', '1'],
+  )
   await cluster.stopAll()
 })
 
@@ -221,7 +224,11 @@ t.test('a whole group restarts from its disks with all it had', async t => {
   await cluster.startAll()
   await cluster.until('one leads', () => cluster.leader !== undefined)
   await cluster.until('all are equal', () => cluster.isEqual)
-  for (const { machine } of cluster.running) t.same(machine.map.list('').map(({ key }) => key), ['a', 'b', 'c'])
+  for (const { machine } of cluster.running)
+    t.same(
+      machine.map.list('').map(({ key }) => key),
+      ['a', 'b', 'c'],
+    )
   await cluster.stopAll()
 })
 

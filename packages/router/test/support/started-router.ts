@@ -56,6 +56,8 @@ export interface StartedRouter {
   readonly port: number
   readonly link: FakeLink
   readonly store: KeyValueStore
+  /** A deaf router's watch tells it nothing. */
+  readonly watch: { isDeaf: boolean }
   /** Sends a request to the API, as `localhost`. */
   call(wanted: Omit<TestRequest, 'port'>): Promise<TestResponse>
   json(wanted: Omit<TestRequest, 'port'>): Promise<ReturnType<typeof JSON.parse>>
@@ -63,7 +65,14 @@ export interface StartedRouter {
 
 /** A whole router on a port of its own, without a cluster. */
 export async function startTestRouter(t: { teardown(callback: () => Promise<void>): void }): Promise<StartedRouter> {
-  const store = createMemoryStore()
+  const inner = createMemoryStore()
+  const watch = { isDeaf: false }
+  const store: KeyValueStore = {
+    ...inner,
+    watch: async function* (prefix, signal) {
+      for await (const change of inner.watch(prefix, signal)) if (!watch.isDeaf) yield change
+    },
+  }
   const router = await startRouter({
     routerId: ROUTER_ID,
     nodeId: 'node-1',
@@ -88,7 +97,7 @@ export async function startTestRouter(t: { teardown(callback: () => Promise<void
   t.teardown(() => router.stop(0))
   const call = (wanted: Omit<TestRequest, 'port'>): Promise<TestResponse> =>
     request({ ...wanted, port, headers: { host: `localhost:${port}`, ...wanted.headers } })
-  return { router, port, link, store, call, json: async wanted => JSON.parse((await call(wanted)).text) }
+  return { router, port, link, store, watch, call, json: async wanted => JSON.parse((await call(wanted)).text) }
 }
 
 /** A service as the leader describes it. */

@@ -279,6 +279,6 @@ export function computeHealthyMs(record: InstanceRecord, nowMs: Millis): number 
 }
 
 /** True for states of running instances. */
-export function isRunningState(state: InstanceState): boolean {
+function isRunningState(state: InstanceState): boolean {
   return state === 'starting' || state === 'healthy' || state === 'unhealthy'
 }

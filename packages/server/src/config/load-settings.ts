@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { WaiterError } from '@waiter/base'
-import { type Document, isNode, LineCounter, parseDocument } from 'yaml'
+import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml'
 import { type Settings, settingsSchema } from './schema.ts'
 import { findServicesProblem } from './services-config.ts'
 
@@ -21,7 +21,7 @@ export function loadSettings(file: string | undefined): Settings {
     const line = syntaxError.linePos?.[0].line ?? 1
     throw configError(file, line, syntaxError.message.split('\n')[0] ?? 'not YAML')
   }
-  const result = settingsSchema.safeParse(document.toJS() ?? {})
+  const result = settingsSchema.safeParse(toPlain(file, document))
   if (result.success) {
     const problem = findServicesProblem(result.data)
     if (problem === undefined) return result.data
@@ -35,6 +35,15 @@ export function loadSettings(file: string | undefined): Settings {
   const key = [...path, ...(unknownKey === undefined ? [] : [unknownKey])]
   const problem = unknownKey === undefined ? issue.message : 'no such key: misspelt, or not supported'
   throw configError(file, lineOf(document, lines, key), `${key.join('.') || 'the document'}: ${problem}`)
+}
+
+/** @throws WaiterError when aliases lead nowhere, or to more than anybody would write */
+function toPlain(file: string, document: Document): unknown {
+  try {
+    return document.toJS() ?? {}
+  } catch (error) {
+    throw configError(file, 1, (error as Error).message)
+  }
 }
 
 function readConfig(file: string): string {
@@ -53,10 +62,17 @@ function readConfig(file: string): string {
 /** The line of a key, or of the nearest parent that exists. */
 function lineOf(document: Document, lines: LineCounter, key: readonly (string | number)[]): number {
   for (let length = key.length; length > 0; length--) {
-    const node = document.getIn(key.slice(0, length), true)
+    const node = nodeOf(document, key.slice(0, length))
     if (isNode(node) && node.range) return lines.linePos(node.range[0]).line
   }
   return 1
+}
+
+/** The key itself, whose line is the one to look at: its value may begin further down. In a list, the value. */
+function nodeOf(document: Document, path: readonly (string | number)[]): unknown {
+  const parent = path.length === 1 ? document.contents : document.getIn(path.slice(0, -1), true)
+  if (!isMap(parent)) return document.getIn(path, true)
+  return parent.items.map(pair => pair.key).find(key => isScalar(key) && String(key.value) === String(path.at(-1)))
 }
 
 function configError(file: string, line: number, problem: string): WaiterError {

@@ -72,7 +72,8 @@ export class SupervisedChild {
         if (message.kind === 'ready') resolve(message.address)
         else reject(new WaiterError(message.message, { code: message.code }))
       })
-      child.once('error', error => reject(error))
+      // For as long as the child lives: an error event that nobody hears would end this process.
+      child.on('error', error => reject(error))
       child.once('exit', (code, signal) =>
         reject(
           new WaiterError(`a process of the node ended while starting (${signal ?? code})`, { code: 'WTR_CHILD_DIED' }),

@@ -111,8 +111,8 @@ export class Rig {
   readonly recorders: Recorder[] = []
   readonly refusals: string[] = []
   readonly ends: Http2ConnectionEnd[] = []
-  /** Runs inside `onRequest`. */
-  onRequest: ((stream: Http2Stream, recorder: Recorder) => void) | null = null
+  /** Runs inside `onRequest`; may name a listener of its own. */
+  onRequest: ((stream: Http2Stream) => Recorder | undefined) | null = null
   readonly #deferred: (() => void)[] = []
 
   constructor(
@@ -127,10 +127,9 @@ export class Rig {
       scheduler: new TurnScheduler(run => void this.#deferred.push(run)),
       owner: {
         onRequest: stream => {
-          const recorder = new Recorder()
           this.requests.push(stream)
+          const recorder = this.onRequest?.(stream) ?? new Recorder()
           this.recorders.push(recorder)
-          this.onRequest?.(stream, recorder)
           return recorder
         },
         onRefused: (status, detail) => this.refusals.push(`${status} ${detail}`),

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { ByteReader, ByteWriter, type Message, type MsgSnap, type SnapshotChunk } from '../../index.ts'
 import { RaftNodeError } from '../errors.ts'
@@ -70,12 +69,19 @@ export function receiveSnapshot(
 async function sendPieces(socket: Socket, chunks: AsyncIterable<SnapshotChunk>): Promise<void> {
   for await (const chunk of chunks) {
     if (socket.destroyed) return
-    if (!writeFrame(socket, FRAME.snapshotPiece, encodePiece(chunk))) {
-      // The connection's end also ends the wait.
-      await Promise.race([once(socket, 'drain'), once(socket, 'close')])
-    }
+    if (!writeFrame(socket, FRAME.snapshotPiece, encodePiece(chunk))) await drained(socket)
   }
   writeFrame(socket, FRAME.snapshotEnd, new Uint8Array(0))
+}
+
+// Until there is room again, or the connection has ended.
+async function drained(socket: Socket): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  socket.once('drain', resolve)
+  socket.once('close', resolve)
+  await promise
+  socket.off('drain', resolve)
+  socket.off('close', resolve)
 }
 
 // What the receiver says in the end; or the connection breaks before it does.

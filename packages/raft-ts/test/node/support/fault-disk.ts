@@ -2,7 +2,12 @@ import type { Prng } from '@waiter/base'
 import type { AppendFile, FileSystem, ReadFile } from '../../../src/node/index.ts'
 
 /** What a power failure leaves of everything that was not synced. */
-export type Loss = 'everything unsynced is lost' | 'nothing is lost' | 'any part is lost'
+export type Loss =
+  | 'everything unsynced is lost'
+  | 'nothing is lost'
+  | 'any part is lost'
+  /** Only the process died: everything can be read, and what was not synced can still be lost. */
+  | 'the power stayed on'
 
 type FileChange =
   | { readonly kind: 'append'; readonly at: number; readonly bytes: Buffer }
@@ -52,6 +57,9 @@ export class FaultDisk {
 
   /** The power comes back. */
   restart(loss: Loss, random: Prng): void {
+    this.syncGate = undefined
+    this.failAt = undefined
+    if (loss === 'the power stayed on') return
     const survives = (): boolean => loss === 'nothing is lost' || (loss === 'any part is lost' && random.next() < 0.5)
     for (const change of this.#unsyncedNames) if (survives()) applyNames(this.#durableNames, change)
     if (loss === 'nothing is lost') this.#durableNames = new Map(this.#names)
@@ -63,8 +71,6 @@ export class FaultDisk {
       inode.durable = content
       inode.unsynced = []
     }
-    this.syncGate = undefined
-    this.failAt = undefined
   }
 
   names(): string[] {

@@ -137,17 +137,20 @@ export function createLogStorageContract(t: Test, name: string, create: () => St
     await again.close()
   })
 
-  t.test(`${name}: a snapshot that is being read stays readable when a newer one comes; the old name is gone`, async t => {
-    const log = await create().open()
-    await log.write({ hardState: state(1, 0, 9), snapshot: undefined, entries: entries(1, 10, 1) })
-    await log.saveSnapshot({ index: 4, term: 1, conf: CONF }, [Buffer.from('old')])
-    const source = (await log.openSnapshot({ index: 4, term: 1 }))!
-    await log.saveSnapshot({ index: 8, term: 1, conf: CONF }, [Buffer.from('new')])
-    t.equal(await read(source.chunks()), 'old')
-    await source.close()
-    t.equal(await log.openSnapshot({ index: 4, term: 1 }), undefined)
-    await log.close()
-  })
+  t.test(
+    `${name}: a snapshot that is being read stays readable when a newer one comes; the old name is gone`,
+    async t => {
+      const log = await create().open()
+      await log.write({ hardState: state(1, 0, 9), snapshot: undefined, entries: entries(1, 10, 1) })
+      await log.saveSnapshot({ index: 4, term: 1, conf: CONF }, [Buffer.from('old')])
+      const source = (await log.openSnapshot({ index: 4, term: 1 }))!
+      await log.saveSnapshot({ index: 8, term: 1, conf: CONF }, [Buffer.from('new')])
+      t.equal(await read(source.chunks()), 'old')
+      await source.close()
+      t.equal(await log.openSnapshot({ index: 4, term: 1 }), undefined)
+      await log.close()
+    },
+  )
 
   t.test(`${name}: any crash leaves a beginning of what was written, never less than what was resolved`, async t => {
     if (!create().crashesAnywhere) return t.pass('only at rest: see the tests above')

@@ -1,0 +1,93 @@
+import { connect, createServer, type Socket } from 'node:net'
+import t from 'tap'
+import { BulkBuffers } from '../src/bulk-buffers.ts'
+import { withStaticReads } from '../src/client-socket.ts'
+import { InputBuffer } from '../src/input-buffer.ts'
+import { supportsStaticReads } from '../src/static-reads.ts'
+import { createHarness, get } from './support/harness.ts'
+
+t.test('this Node lets accepted connections read into memory of ours', async t => {
+  t.equal(await supportsStaticReads(), true)
+})
+
+t.test('a socket without a handle is left alone', async t => {
+  const server = createServer()
+  const closed = { _handle: null } as unknown as Socket
+  t.equal(withStaticReads(closed, Buffer.alloc(1), { onBytes: () => undefined }), closed)
+  server.close()
+})
+
+t.test('reads arrive in the given memory, and the other side’s end with them', async t => {
+  const buffer = Buffer.alloc(4)
+  const read = await new Promise<string>((resolve, reject) => {
+    let text = ''
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, accepted => {
+      const socket = withStaticReads(accepted, buffer, {
+        onBytes: (bytes, length) => {
+          t.equal(bytes, buffer)
+          text += bytes.toString('latin1', 0, length)
+        },
+      })
+      socket.on('end', () => {
+        socket.end()
+        server.close()
+        resolve(text)
+      })
+      socket.on('error', reject)
+    })
+    server.listen({ host: '127.0.0.1', port: 0 }, () => {
+      const { port } = server.address() as { port: number }
+      connect({ host: '127.0.0.1', port }).end('0123456789')
+    })
+  })
+  t.equal(read, '0123456789')
+})
+
+t.test('an input buffer keeps what is left of lent memory, and what comes behind it', async t => {
+  const input = new InputBuffer()
+  const lent = Buffer.from('abcdef')
+  input.lend(lent, 5)
+  t.equal(input.bytes, lent, 'looked at where it lies')
+  input.consumeTo(2)
+  input.keepLent()
+  lent.fill('!')
+  input.lend(Buffer.from('fgh'), 3)
+  input.keepLent()
+  t.equal(input.bytes.toString('latin1', input.start, input.end), 'cdefgh')
+  input.consumeTo(input.end)
+  input.keepLent()
+  t.equal(input.length, 0)
+})
+
+t.test('bulk buffers go round, and only so many are kept', async t => {
+  const buffers = new BulkBuffers()
+  const first = buffers.take()
+  t.not(buffers.take(), first)
+  buffers.giveBack(first)
+  t.equal(buffers.take(), first)
+  const taken = Array.from({ length: 100 }, () => buffers.take())
+  for (const buffer of taken) buffers.giveBack(buffer)
+  const again = new Set(Array.from({ length: 100 }, () => buffers.take()))
+  t.equal(taken.filter(buffer => again.has(buffer)).length, 64)
+})
+
+t.test('long bodies arrive whole at slow and quick clients, whichever memory they went through', async t => {
+  const BODY_BYTES = 3 * 1024 * 1024
+  const harness = await createHarness(t)
+  const bodies = ['a', 'b', 'c', 'd'].map(letter => letter.repeat(BODY_BYTES))
+  // Twice, so that the second time the buffers have been used before.
+  for (let round = 0; round < 2; round++) {
+    const streams: Awaited<ReturnType<typeof harness.forwarded>>[] = []
+    for (const body of bodies) streams.push(await harness.forwarded(get(`/${body[0]}`)))
+    const answers = streams.map(async ({ client, upstream, outcome }, index) => {
+      const body = bodies[index]!
+      if (index % 2 === 0) client.socket.pause()
+      upstream.write(`HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ${BODY_BYTES}\r\n\r\n${body}`)
+      setImmediate(() => client.socket.resume())
+      const text = await client.until(received => received.length >= BODY_BYTES && received.endsWith(body))
+      t.match(await outcome, { kind: 'completed', status: 200 })
+      return text.slice(text.indexOf('\r\n\r\n') + 4) === body
+    })
+    t.same(await Promise.all(answers), [true, true, true, true])
+  }
+})
