@@ -5,7 +5,7 @@
  *
  * Both servers run as processes of their own and are loaded in turn, round by round, by h2load when it is installed,
  * else by a `node:http2` client in a third process. CPU per request is the server's user and system time divided by the
- * requests; only ratios within a round count. Takes about 15 seconds.
+ * requests; only ratios within a round count. Takes about 20 seconds.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -28,7 +28,7 @@ import { cpuUsOf } from '../proxy/cpu.ts'
 const BODY = Buffer.alloc(100, 'x')
 const CONNECTIONS = 4
 const STREAMS = 25
-const REQUESTS_PER_ROUND = 60_000
+const REQUESTS_PER_ROUND = 120_000
 /** Like a gRPC client's. */
 const REQUEST_FIELDS = {
   'content-type': 'application/grpc',
@@ -157,7 +157,7 @@ async function measure(
   server: { child: ChildProcess; port: number },
   byH2load: boolean,
 ): Promise<Sample> {
-  const requests = byH2load ? REQUESTS_PER_ROUND : REQUESTS_PER_ROUND / 4
+  const requests = byH2load ? REQUESTS_PER_ROUND : REQUESTS_PER_ROUND / 8
   const cpuBefore = cpuUsOf([server.child.pid!])
   const startedAtMs = performance.now()
   await load(server.port, requests, byH2load)

@@ -166,7 +166,10 @@ export class GrpcTransport implements Transport {
     const refuse = (details: string): void => {
       call.emit('error', { code: status.FAILED_PRECONDITION, details })
     }
-    if (!this.#isWelcome(call.metadata)) return refuse('another group or node lives here')
+    if (!this.#isWelcome(call.metadata)) {
+      refuse('another group or node lives here')
+      return
+    }
     call.on('data', (bytes: Buffer) => {
       if (this.#isStopped) return
       try {
@@ -181,7 +184,10 @@ export class GrpcTransport implements Transport {
 
   #receiveSnapshot(call: ServerReadableStream<Buffer, Buffer>, answer: sendUnaryData<Buffer>): void {
     const refuse = (details: string): void => answer({ code: status.FAILED_PRECONDITION, details })
-    if (!this.#isWelcome(call.metadata)) return refuse('another group or node lives here')
+    if (!this.#isWelcome(call.metadata)) {
+      refuse('another group or node lives here')
+      return
+    }
     const pieces = call[Symbol.asyncIterator]() as AsyncIterator<Buffer>
     const take = async (): Promise<void> => {
       const head = await pieces.next()

@@ -23,22 +23,31 @@ const KEYS = 1000
 /** Not measured: connections are made, code is compiled. */
 const WARM_UP_SECONDS = 0.5
 
-/** Closed loop: each proposer sends its next write when the one before is acknowledged. */
-export async function writeFor(cluster: Cluster, { proposers, seconds, valueBytes }: Load): Promise<Round> {
+/** Writes to a cluster's leader through etcd's gRPC API: the same client for everybody. */
+export async function writeFor(cluster: Cluster, load: Load): Promise<Round> {
   const address = await cluster.leaderAddress()
-  const connections = Math.ceil(proposers / PROPOSERS_PER_CONNECTION)
+  const connections = Math.ceil(load.proposers / PROPOSERS_PER_CONNECTION)
   const clients = Array.from({ length: connections }, () => new PutClient(address))
+  const round = await driveLoad(load, (key, value, proposer) => clients[proposer % connections]!.put(key, value))
+  for (const client of clients) client.close()
+  return round
+}
+
+/** Closed loop: each proposer sends its next write when the one before is acknowledged. */
+export async function driveLoad(
+  { proposers, seconds, valueBytes }: Load,
+  put: (key: string, value: string, proposer: number) => Promise<unknown>,
+): Promise<Round> {
   const value = 'v'.repeat(valueBytes)
   const latenciesMs: number[] = []
   let errors = 0
   const startMs = performance.now() + WARM_UP_SECONDS * 1000
   const endMs = startMs + seconds * 1000
   const propose = async (proposer: number): Promise<void> => {
-    const client = clients[proposer % connections]!
     for (let turn = 0; performance.now() < endMs; turn++) {
       const sentMs = performance.now()
       try {
-        await client.put(`key-${(proposer * 7919 + turn) % KEYS}`, value)
+        await put(`key-${(proposer * 7919 + turn) % KEYS}`, value, proposer)
         if (sentMs >= startMs && performance.now() <= endMs) latenciesMs.push(performance.now() - sentMs)
       } catch {
         errors++
@@ -48,6 +57,5 @@ export async function writeFor(cluster: Cluster, { proposers, seconds, valueByte
     }
   }
   await Promise.all(Array.from({ length: proposers }, (_, proposer) => propose(proposer)))
-  for (const client of clients) client.close()
   return { writes: latenciesMs.length, errors, seconds, latenciesMs }
 }

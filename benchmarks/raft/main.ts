@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util'
 import type { Cluster } from './cluster.ts'
 import { measureFailovers } from './election.ts'
 import { EtcdCluster, etcdVersion } from './etcd-cluster.ts'
-import { type Round, writeFor } from './load.ts'
+import { type Load, type Round, writeFor } from './load.ts'
 import { RaftTsCluster } from './raft-ts-cluster.ts'
 import { measureRecovery } from './recovery.ts'
 
@@ -21,13 +21,14 @@ const PROPOSERS = [1, 16, 256] as const
 const VALUE_BYTES = 200
 const RECOVERY_LOG_BYTES = 100 * 1000 * 1000
 /** Heartbeat every tick; election after 10 to 20. */
-const TICK_MS = 40
+const TICK_MS = 30
 const ELECTION_TICKS = 10
 const GOAL_RATIO = 1
+const NAME_WIDTH = 24
 const GOAL_ELECTION_P99_MS = 1000
 
 interface Row {
-  readonly cluster: string
+  readonly name: string
   readonly proposers: number
   readonly writesPerSecond: number
   readonly p50Ms: number
@@ -70,9 +71,15 @@ async function main(): Promise<void> {
   const etcd = version === undefined ? undefined : await EtcdCluster.start(directory)
   if (etcd !== undefined) clusters.push(etcd)
   else console.log('etcd is not there: no comparison (Debian: apt-get install etcd-server)')
-  const rows = await measureWrites(ours, etcd)
+  const client: Contestant = { name: ours.name, write: load => writeFor(ours, load) }
+  const inside: Contestant = { name: `${ours.name}, inside`, write: load => ours.writeInside(load) }
+  const theirs: Contestant[] = etcd === undefined ? [] : [{ name: etcd.name, write: load => writeFor(etcd, load) }]
+  const rows = await measureWrites([client, ...theirs, inside])
   await etcd?.stop()
-  const ratios = etcd === undefined ? undefined : ratiosOf(rows, ours.name)
+  const ratios = etcd && {
+    sameClient: ratiosOf(rows, client.name, etcd.name),
+    inside: ratiosOf(rows, inside.name, etcd.name),
+  }
   const election = await measureElection(ours)
   await ours.stop()
   const recovery = await measureRecovery(join(directory, 'recovery'), RECOVERY_LOG_BYTES, VALUE_BYTES)
@@ -83,35 +90,43 @@ async function main(): Promise<void> {
   if (values.json) console.log(JSON.stringify({ machine, transport, rows, ratios, election, recovery }))
 }
 
-async function measureWrites(ours: Cluster, etcd: Cluster | undefined): Promise<Row[]> {
+/** One way to write. */
+interface Contestant {
+  readonly name: string
+  readonly write: (load: Load) => Promise<Round>
+}
+
+async function measureWrites(contestants: readonly Contestant[]): Promise<Row[]> {
   const rows: Row[] = []
   for (const proposers of PROPOSERS) {
-    const results = new Map<Cluster, Round[]>()
+    const results = new Map<Contestant, Round[]>(contestants.map(contestant => [contestant, []]))
     for (let round = 0; round < rounds; round++) {
-      const order = etcd === undefined ? [ours] : round % 2 === 0 ? [ours, etcd] : [etcd, ours]
-      for (const cluster of order) {
-        const result = await writeFor(cluster, { proposers, seconds, valueBytes: VALUE_BYTES })
-        results.set(cluster, [...(results.get(cluster) ?? []), result])
+      // In turns and in changing order: what else the machine does meets everybody alike.
+      const order = round % 2 === 0 ? contestants : contestants.toReversed()
+      for (const contestant of order) {
+        results.get(contestant)?.push(await contestant.write({ proposers, seconds, valueBytes: VALUE_BYTES }))
       }
     }
-    for (const [cluster, all] of results) {
-      const row = summarize(cluster.name, proposers, all)
-      rows.push(row)
-      const errors = row.errors === 0 ? '' : `, ${row.errors} errors`
-      const rate = `${row.writesPerSecond} writes/s`
-      console.log(
-        `${String(proposers).padStart(3)} proposers  ${row.cluster.padEnd(16)} ${rate.padStart(14)}  p50 ${row.p50Ms.toFixed(2)} ms  p99 ${row.p99Ms.toFixed(2)} ms${errors}`,
-      )
-    }
+    for (const [{ name }, all] of results) rows.push(tell(summarize(name, proposers, all)))
   }
   return rows
 }
 
-function summarize(cluster: string, proposers: number, all: readonly Round[]): Row {
+function tell(row: Row): Row {
+  const rate = `${row.writesPerSecond} writes/s`.padStart(14)
+  const latency = `p50 ${row.p50Ms.toFixed(2)} ms  p99 ${row.p99Ms.toFixed(2)} ms`
+  const errors = row.errors === 0 ? '' : `, ${row.errors} errors`
+  console.log(
+    `${String(row.proposers).padStart(3)} proposers  ${row.name.padEnd(NAME_WIDTH)} ${rate}  ${latency}${errors}`,
+  )
+  return row
+}
+
+function summarize(name: string, proposers: number, all: readonly Round[]): Row {
   const latencies = all.flatMap(({ latenciesMs }) => latenciesMs).sort((a, b) => a - b)
   const rates = all.map(({ writes, seconds: length }) => writes / length).sort((a, b) => a - b)
   return {
-    cluster,
+    name,
     proposers,
     writesPerSecond: Math.round(rates[rates.length >> 1] ?? 0),
     p50Ms: percentile(latencies, 0.5),
@@ -120,17 +135,17 @@ function summarize(cluster: string, proposers: number, all: readonly Round[]): R
   }
 }
 
-function ratiosOf(rows: readonly Row[], ours: string): Record<string, number> {
-  const ratios: Record<string, number> = {}
-  for (const proposers of PROPOSERS) {
-    const [mine, theirs] = [true, false].map(isOurs =>
-      rows.find(row => row.proposers === proposers && (row.cluster === ours) === isOurs),
-    )
-    ratios[proposers] = Number(((mine?.writesPerSecond ?? 0) / (theirs?.writesPerSecond ?? 1)).toFixed(2))
-  }
-  const verdict = (ratios[256] ?? 0) >= GOAL_RATIO ? 'met' : 'missed'
-  console.log(`writes/s, raft-ts over etcd: ${JSON.stringify(ratios)} (goal at 256: ${GOAL_RATIO}, ${verdict})`)
-  return ratios
+function ratiosOf(rows: readonly Row[], name: string, to: string): Record<string, number> {
+  const rate = (proposers: number, whose: string): number =>
+    rows.find(row => row.proposers === proposers && row.name === whose)?.writesPerSecond ?? Number.NaN
+  const ratios = PROPOSERS.map(proposers => [
+    proposers,
+    Number((rate(proposers, name) / rate(proposers, to)).toFixed(2)),
+  ])
+  const found = Object.fromEntries(ratios) as Record<string, number>
+  const verdict = (found[256] ?? 0) >= GOAL_RATIO ? 'met' : 'missed'
+  console.log(`writes/s, ${name} over ${to}: ${JSON.stringify(found)} (goal at 256: ${GOAL_RATIO}, ${verdict})`)
+  return found
 }
 
 async function measureElection(ours: RaftTsCluster) {

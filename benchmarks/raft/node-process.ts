@@ -1,5 +1,4 @@
 /** One member as a process of its own. Started by `raft-ts-cluster.ts`; talks to it over the IPC channel. */
-import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js'
 import { encodeCommand, type KeyValueResult } from '../../packages/raft-ts/src/index.ts'
 import {
   createIntervalTicker,
@@ -7,11 +6,11 @@ import {
   openWal,
   type PeerAddress,
   RaftNode,
-  RaftNodeError,
   TcpTransport,
 } from '../../packages/raft-ts/src/node/index.ts'
-import { decodePut } from './etcd-protocol.ts'
 import { GrpcTransport } from './grpc-transport.ts'
+import { driveLoad, type Load, type Round } from './load.ts'
+import { servePut } from './put-server.ts'
 
 /** What the process is told as its only argument, in JSON. */
 export interface NodeProcessOptions {
@@ -28,6 +27,7 @@ export interface NodeProcessOptions {
 export type NodeProcessReport =
   | { readonly kind: 'started'; readonly atMs: number }
   | { readonly kind: 'leader'; readonly leader: number; readonly atMs: number }
+  | { readonly kind: 'load'; readonly round: Round }
   | { readonly kind: 'ended'; readonly why: string }
 
 const HOST = '127.0.0.1'
@@ -54,42 +54,20 @@ const node: RaftNode<KeyValueResult> = await RaftNode.start({
   },
 })
 
-const asIs = (bytes: Buffer): Buffer => bytes
-const EMPTY = Buffer.alloc(0)
-const server = new Server()
-// The part of etcd's API that the load needs, so that both are driven by the very same client.
-server.addService(
-  {
-    put: {
-      path: '/etcdserverpb.KV/Put',
-      requestStream: false,
-      responseStream: false,
-      requestSerialize: asIs,
-      requestDeserialize: asIs,
-      responseSerialize: asIs,
-      responseDeserialize: asIs,
-    },
-  },
-  { put: (call: ServerUnaryCall<Buffer, Buffer>, answer: sendUnaryData<Buffer>) => put(call.request, answer) },
-)
-
-function put(request: Buffer, answer: sendUnaryData<Buffer>): void {
-  const { key, value } = decodePut(request)
+const put = (key: string, value: string): Promise<unknown> => {
   const write = { kind: 'write', session: 0, sequence: 0, firstPending: 0, key, expected: undefined, value } as const
-  node.propose(encodeCommand(write)).then(
-    () => answer(null, EMPTY),
-    error => answer({ code: status.UNAVAILABLE, details: error instanceof RaftNodeError ? error.code : String(error) }),
-  )
+  return node.propose(encodeCommand(write))
 }
-
-await new Promise<void>((resolve, reject) =>
-  server.bindAsync(`${HOST}:${options.clientPort}`, ServerCredentials.createInsecure(), error =>
-    error === null ? resolve() : reject(error),
-  ),
-)
+const server = await servePut(options.clientPort, put)
+process.on('message', (load: Load) => {
+  driveLoad(load, put).then(
+    round => report({ kind: 'load', round }),
+    error => report({ kind: 'ended', why: String(error) }),
+  )
+})
 report({ kind: 'started', atMs: nowMs() })
 const stop = async (): Promise<void> => {
-  server.forceShutdown()
+  server.close()
   await node.stop()
   process.exit(0)
 }

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Cluster } from './cluster.ts'
+import type { Load, Round } from './load.ts'
 import type { NodeProcessOptions, NodeProcessReport } from './node-process.ts'
 import { freePorts } from './ports.ts'
 
@@ -21,6 +22,7 @@ interface Member {
   readonly options: NodeProcessOptions
   process: ChildProcess
   leader: number
+  onRound: (round: Round) => void
 }
 
 /** Three processes of raft-ts. */
@@ -37,11 +39,12 @@ export class RaftTsCluster implements Cluster {
     const cluster = new RaftTsCluster(options)
     const ports = await freePorts(2 * IDS.length)
     const raftPorts = Object.fromEntries(IDS.map((id, at) => [id, ports[at]!]))
-    for (const [at, id] of IDS.entries()) {
+    const started = IDS.map((id, at) => {
       const clientPort = ports[IDS.length + at]!
       const directory = join(options.directory, `raft-ts-${id}`)
-      cluster.#spawn({ ...options, id, directory, clientPort, ports: raftPorts })
-    }
+      return cluster.#spawn({ ...options, id, directory, clientPort, ports: raftPorts })
+    })
+    await Promise.all(started)
     await cluster.leaderAddress()
     return cluster
   }
@@ -49,6 +52,15 @@ export class RaftTsCluster implements Cluster {
   async leaderAddress(): Promise<string> {
     const id = await this.#leader()
     return `127.0.0.1:${this.#members.get(id)!.options.clientPort}`
+  }
+
+  /** The same load, proposed inside of the leader's process: how a library is used. */
+  async writeInside(load: Load): Promise<Round> {
+    const member = this.#members.get(await this.#leader())!
+    const { promise, resolve } = Promise.withResolvers<Round>()
+    member.onRound = resolve
+    member.process.send(load)
+    return promise
   }
 
   /** SIGKILL for the leader. Returns it, and when, in milliseconds since the epoch. */
@@ -64,8 +76,7 @@ export class RaftTsCluster implements Cluster {
   }
 
   async restart(id: number): Promise<void> {
-    const started = this.#spawn(this.#members.get(id)!.options)
-    await started
+    await this.#spawn(this.#members.get(id)!.options)
     await this.#until('everybody follows', () => this.#agreed() !== 0)
   }
 
@@ -110,12 +121,13 @@ export class RaftTsCluster implements Cluster {
   async #spawn(options: NodeProcessOptions): Promise<void> {
     const path = new URL('node-process.ts', import.meta.url)
     const process = fork(path, [JSON.stringify(options)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
-    const member: Member = { options, process, leader: 0 }
+    const member: Member = { options, process, leader: 0, onRound: () => undefined }
     this.#members.set(options.id, member)
     const { promise, resolve } = Promise.withResolvers<void>()
     process.on('message', (report: NodeProcessReport) => {
       if (report.kind === 'leader') member.leader = report.leader
       else if (report.kind === 'started') resolve()
+      else if (report.kind === 'load') member.onRound(report.round)
       else if (report.why !== 'stopped') globalThis.process.stderr.write(`raft-ts node ${options.id}: ${report.why}\n`)
       this.#onReport()
     })

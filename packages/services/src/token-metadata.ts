@@ -34,11 +34,6 @@ export const SYSTEM_METADATA: readonly (keyof TokenSystemMetadata | 'previous')[
   'root',
 ]
 
-/** Is it a key of user metadata? */
-function isUserMetadataKey(name: string): name is keyof TokenUserMetadata {
-  return Object.hasOwn(USER_METADATA, name)
-}
-
 /** Sentences about everything that is wrong with the user metadata in a token body. */
 export function findMetadataProblems(body: JsonObject): readonly string[] {
   const lines: string[] = []

@@ -13,6 +13,7 @@ import { DEFAULT_HTTP2_LIMITS, type Http2Limits } from './limits.ts'
 import { Outbound } from './outbound.ts'
 import { Http2RequestHead } from './request-head.ts'
 import { Http2Stream, type Http2StreamHandler, type StreamHost, type StreamReset } from './stream.ts'
+import { StreamTable } from './stream-table.ts'
 import type { TurnScheduler } from './turn-scheduler.ts'
 
 /** How a connection ended. `code` is NO_ERROR for an orderly end. */
@@ -75,7 +76,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
   readonly #inbound: Inbound
   readonly #guard: FloodGuard
   readonly #timer: ConnectionTimer
-  readonly #streams = new Map<number, Http2Stream>()
+  readonly #streams = new StreamTable()
   readonly #allowsConnectProtocol: boolean
   #lastPeerStreamId = 0
   /** The highest that may have had an effect: GOAWAY's last stream. */
@@ -115,8 +116,9 @@ export class Http2Connection implements InboundOwner, StreamHost {
     return this.#streams.size
   }
 
-  get streams(): Iterable<Http2Stream> {
-    return this.#streams.values()
+  /** The open streams of this moment. */
+  get streams(): readonly Http2Stream[] {
+    return this.#streams.snapshot()
   }
 
   get streamWindowBytes(): number {
@@ -208,7 +210,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
     stream.isHeadRequest = fields.some(field => field.name === ':method' && field.value === 'HEAD')
     stream.sendHead(fields, isEnd)
     this.#nextStreamId += 2
-    this.#streams.set(stream.id, stream)
+    this.#streams.add(stream)
     this.#timer.onStreamsChanged(this.#streams.size)
     return stream
   }
@@ -259,7 +261,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
       this.destroy('the peer takes no bytes')
       return
     }
-    for (const stream of this.#streams.values()) {
+    for (const stream of this.#streams.snapshot()) {
       const { sending } = stream
       const isStalled = sending.bytes > 0 && sending.watchedBytes === sending.sentBytes
       sending.watchedBytes = sending.bytes > 0 ? sending.sentBytes : -1
@@ -377,7 +379,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
     this.#hasPeerGoaway = true
     const detail = `the peer goes away: ${errorCodeName(code)} ${debug}`.trimEnd()
     if (this.role === 'client') {
-      for (const stream of [...this.#streams.values()]) {
+      for (const stream of this.#streams.snapshot()) {
         if (stream.id > lastStreamId) stream.abort({ cause: 'peer', code, detail, isUnprocessed: true })
       }
     }
@@ -476,7 +478,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
     const stream = new Http2Stream(this, streamId, head, NO_HANDLER)
     // Known at once, so that an answer from within `onRequest` ends the stream instead of resetting it.
     stream.isRemoteEnded = isEnd
-    this.#streams.set(streamId, stream)
+    this.#streams.add(stream)
     this.#timer.onStreamsChanged(this.#streams.size)
     return stream
   }
@@ -507,7 +509,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
   }
 
   #changeWindows(change: number): boolean {
-    for (const { sending } of [...this.#streams.values()]) {
+    for (const { sending } of this.#streams.snapshot()) {
       if (this.outbound.widenStream(sending, change)) continue
       this.fail(ErrorCode.FLOW_CONTROL_ERROR, 'SETTINGS_INITIAL_WINDOW_SIZE makes a window overflow')
       return false
@@ -550,7 +552,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
     this.#reader.stop()
     this.outbound.close()
     const reset: StreamReset = { cause: 'connection', code: end.code, detail: end.detail, isUnprocessed: false }
-    for (const stream of [...this.#streams.values()]) stream.abort(reset)
+    for (const stream of this.#streams.snapshot()) stream.abort(reset)
     this.#owner.onClosed(end)
   }
 }

@@ -27,7 +27,8 @@ export class SendSide {
   /** Octets ever sent, and how many when the stall watch last looked; -1 while nothing waits. */
   sentBytes = 0
   watchedBytes = -1
-  #chunks: Buffer[] = []
+  /** Most streams never wait, so the list is made when one does. */
+  #chunks: Buffer[] | null = null
   #firstOffset = 0
 
   constructor(owner: SendSideOwner, streamId: number, window: number) {
@@ -38,19 +39,21 @@ export class SendSide {
 
   /** Copies: the range is its giver's. */
   push(bytes: Buffer, start: number, end: number): void {
+    if (this.#chunks === null) this.#chunks = []
     this.#chunks.push(Buffer.from(bytes.subarray(start, end)))
     this.bytes += end - start
   }
 
   /** Hands at most `limit` octets of the first chunk to `write`; returns how many. */
   shift(limit: number, write: (bytes: Buffer, start: number, end: number) => void): number {
-    const chunk = this.#chunks[0]!
+    const chunks = this.#chunks!
+    const chunk = chunks[0]!
     const start = this.#firstOffset
     const end = Math.min(chunk.length, start + limit)
     write(chunk, start, end)
     this.bytes -= end - start
     if (end === chunk.length) {
-      this.#chunks.shift()
+      chunks.shift()
       this.#firstOffset = 0
     } else {
       this.#firstOffset = end
@@ -61,7 +64,7 @@ export class SendSide {
   /** Drops what waits; nothing is sent any more. */
   close(): void {
     this.isOver = true
-    this.#chunks = []
+    this.#chunks = null
     this.bytes = 0
     this.trailers = null
   }

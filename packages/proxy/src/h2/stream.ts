@@ -66,7 +66,8 @@ export class Http2Stream implements SendSideOwner {
   #expectedBytes = -1
   #receivedBytes = 0
   #isPaused = false
-  #held: Buffer[] = []
+  /** Made when something has to wait. */
+  #held: Buffer[] | null = null
   #heldBytes = 0
   #heldTrailers: readonly HeaderField[] | null = null
   #owesEnd = false
@@ -173,8 +174,8 @@ export class Http2Stream implements SendSideOwner {
   resume(): void {
     if (!this.#isPaused) return
     this.#isPaused = false
-    while (this.#held.length > 0 && !this.#isPaused) {
-      const bytes = this.#held.shift()!
+    while (this.#heldBytes > 0 && !this.#isPaused) {
+      const bytes = this.#held!.shift()!
       this.#heldBytes -= bytes.length
       this.#host.noteHeld(-bytes.length)
       this.#creditStream(bytes.length)
@@ -211,7 +212,8 @@ export class Http2Stream implements SendSideOwner {
       this.#malformed(this.isBodyless ? 'body where none may be' : 'more DATA than content-length')
       return
     }
-    if (this.#isPaused || this.#held.length > 0) {
+    if (this.#isPaused || this.#heldBytes > 0) {
+      if (this.#held === null) this.#held = []
       this.#held.push(Buffer.from(bytes.subarray(start, end)))
       this.#heldBytes += length
       this.#host.noteHeld(length)
@@ -231,7 +233,7 @@ export class Http2Stream implements SendSideOwner {
     this.isRemoteEnded = true
     this.#heldTrailers = trailers
     this.#owesEnd = true
-    const isHeldBack = this.#isPaused || this.#held.length > 0
+    const isHeldBack = this.#isPaused || this.#heldBytes > 0
     if (this.sending.isOver) this.#leaveTable()
     if (!isHeldBack) this.#deliverEnd()
   }
@@ -293,7 +295,7 @@ export class Http2Stream implements SendSideOwner {
   #finish(isResetByUs: boolean): void {
     this.isOver = true
     this.sending.close()
-    this.#held = []
+    this.#held = null
     this.#host.noteHeld(-this.#heldBytes)
     this.#heldBytes = 0
     this.#owesEnd = false

@@ -1,13 +1,4 @@
-import type {
-  ConfChange,
-  ConfState,
-  Entry,
-  LogIndex,
-  ProposedEntry,
-  ProposeOutcome,
-  RawNode,
-  StepOutcome,
-} from '../index.ts'
+import type { Entry, LogIndex, ProposedEntry, ProposeOutcome, RawNode, StepOutcome } from '../index.ts'
 import { RaftNodeError } from './errors.ts'
 import type { Request } from './requests.ts'
 
@@ -134,14 +125,6 @@ export class ProposalQueue<R> {
       else waiting.push({ term: outcome.term, request })
     }
   }
-}
-
-/** What waits for a membership change. */
-export type ConfCommitted = Committed<ConfState>
-
-/** A proposal of a membership change. */
-export function confChangeEntry(change: ConfChange): ProposedEntry {
-  return { kind: 'confChange', change }
 }
 
 function dataBytes(entry: ProposedEntry): number {

@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import type { Logger, Millis } from '@waiter/base'
 import type { ServiceDefinition } from '@waiter/services'
-import type { InstanceFlag, InstanceRecord, InstanceState } from '../scheduler.ts'
+import type { InstanceFlag, InstanceRecord } from '../scheduler.ts'
 import { HealthMonitor, type HealthReport } from './health-monitor.ts'
 import { readStderrTail } from './log-files.ts'
 import type { PortPool } from './port-pool.ts'
@@ -276,9 +276,4 @@ function isSameHealth(a: InstanceRecord, b: InstanceRecord): boolean {
 /** For how long an instance was healthy, until it ended or now. */
 export function computeHealthyMs(record: InstanceRecord, nowMs: Millis): number {
   return record.healthyAtMs === null ? 0 : (record.endedAtMs ?? nowMs) - record.healthyAtMs
-}
-
-/** True for states of running instances. */
-function isRunningState(state: InstanceState): boolean {
-  return state === 'starting' || state === 'healthy' || state === 'unhealthy'
 }
