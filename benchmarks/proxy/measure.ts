@@ -38,17 +38,17 @@ export async function measure(
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     const sample = await runOnce(contestant, wanted, options)
     options.tally.runs += 1
-    if (sample.foreignShare <= FOREIGN_SHARE_MAX) return sample
+    if (sample !== undefined && sample.foreignShare <= FOREIGN_SHARE_MAX) return sample
     options.tally.noisyRuns += 1
   }
   return undefined
 }
 
 async function runOnce(
-  { name, port, pids, dataPlanePids = pids }: Contestant,
+  { port, pids, dataPlanePids = pids }: Contestant,
   wanted: BenchCase,
   { seconds, tally }: { readonly seconds: number; readonly tally: Tally },
-): Promise<Sample> {
+): Promise<Sample | undefined> {
   const startedAtMs = performance.now()
   const before = { all: cpuUsOf(pids), data: cpuUsOf(dataPlanePids), busy: busyUsOf(PROXY_CPU) }
   const load = await generate(port, wanted, seconds)
@@ -56,8 +56,9 @@ async function runOnce(
   const dataPlaneUs = cpuUsOf(dataPlanePids) - before.data
   const foreignUs = busyUsOf(PROXY_CPU) - before.busy - allUs
   const wallUs = (performance.now() - startedAtMs) * 1000
-  if (load.requests === 0) throw new Error(`${name} answered nothing in "${wanted.name}"`)
   tally.errors += load.errors
+  // On a machine that others keep busy, a second may be too short for hundreds of long bodies.
+  if (load.requests === 0) return undefined
   return {
     cpuUsPerRequest: allUs / load.requests,
     dataPlaneUsPerRequest: dataPlaneUs / load.requests,

@@ -181,7 +181,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
   receive(bytes: Buffer, start: number, end: number): void {
     if (this.#isOver) return
     this.#reader.push(bytes, start, end)
-    if (this.outbound.unsentControlFrames > this.limits.unsentControlFramesMax) {
+    if (this.outbound.unsentControlFrames.count > this.limits.unsentControlFramesMax) {
       this.fail(ErrorCode.ENHANCE_YOUR_CALM, 'the peer does not read our answers')
     }
   }
@@ -301,7 +301,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
     }
     this.#lastProcessedId = streamId
     const { concurrentStreamsMax, targetBytesMax } = this.limits
-    if (this.#streams.size >= concurrentStreamsMax || this.outbound.unsentEnds > 4 * concurrentStreamsMax) {
+    if (this.#streams.size >= concurrentStreamsMax || this.outbound.unsentEnds.count > 4 * concurrentStreamsMax) {
       this.#refuseStream(streamId, ErrorCode.REFUSED_STREAM, 'too many streams')
       return
     }
@@ -519,7 +519,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
 
   #noteControlFrame(): void {
     this.outbound.schedule()
-    this.outbound.unsentControlFrames += 1
+    this.outbound.unsentControlFrames.add()
   }
 
   #drainFinally(): void {

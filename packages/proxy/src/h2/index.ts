@@ -14,15 +14,13 @@ export {
   Http2Connection,
   type Http2ConnectionEnd,
   type Http2ConnectionOptions,
-  type Http2ConnectionOwner,
 } from './connection.ts'
 export { ErrorCode, errorCodeName } from './error-code.ts'
-export { FieldKind } from './field-name.ts'
 export type { Http2ResponseHead } from './head-rules.ts'
 export { HeaderField } from './header-field.ts'
-export type { Http2Clock, Http2Io, Http2Timer } from './io.ts'
+export type { Http2Io } from './io.ts'
 export { DEFAULT_HTTP2_LIMITS, type Http2Limits } from './limits.ts'
-export { guessPreface, type PrefaceGuess } from './preface.ts'
+export { guessPreface } from './preface.ts'
 export { Http2RequestHead } from './request-head.ts'
 export { attachSocket, SocketIo } from './socket-io.ts'
 export { Http2Stream, type Http2StreamHandler, type StreamReset } from './stream.ts'

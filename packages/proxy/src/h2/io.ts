@@ -2,9 +2,10 @@
 export interface Http2Io {
   /**
    * Sends `chunks` in order, in one system call where possible. True when the kernel has taken all of it, so that the
-   * memory may be used again; else it belongs to the write for good.
+   * memory may be used again at once. Else it belongs to the write, until `onTaken` is called or, if the transport
+   * cannot tell, for good.
    */
-  write(chunks: readonly Buffer[]): boolean
+  write(chunks: readonly Buffer[], onTaken: () => void): boolean
   /** Octets given to `write` and not yet taken by the kernel. */
   readonly writableLength: number
   /** FIN behind what was written. */

@@ -7,6 +7,7 @@ import type { Http2Io } from './io.ts'
 import type { Http2Limits } from './limits.ts'
 import type { SendSide } from './send-side.ts'
 import type { Flushable, TurnScheduler } from './turn-scheduler.ts'
+import { UnsentAnswers } from './unsent-answers.ts'
 
 /** What the sending half of a connection works with. */
 export interface OutboundOptions {
@@ -39,10 +40,10 @@ export class Outbound implements Flushable {
   #givenBytes = 0
   #watchedTakenBytes = 0
   window: number = INITIAL_WINDOW_BYTES
-  /** Answers to control frames since the socket was last empty. */
-  unsentControlFrames = 0
-  /** Streams we ended since then: the peer cannot know of them. */
-  unsentEnds = 0
+  /** Acknowledgements and resets that have not left. */
+  readonly unsentControlFrames: UnsentAnswers = new UnsentAnswers()
+  /** Streams that ended here and, for all the peer can know, are still open. */
+  readonly unsentEnds: UnsentAnswers = new UnsentAnswers()
 
   constructor(options: OutboundOptions) {
     this.#io = options.io
@@ -71,8 +72,10 @@ export class Outbound implements Flushable {
     const chunks = this.output.take()
     if (chunks.length > 0) {
       this.#givenBytes += this.output.length
-      const isCopied = this.#io.write(chunks)
-      this.output.settle(isCopied)
+      const slabs = this.output.slabs
+      const isCopied = this.#io.write(chunks, () => this.#scheduler.giveSlabs(slabs))
+      this.output.clear()
+      if (isCopied) this.#scheduler.giveSlabs(slabs)
       this.#noteSocket(isCopied ? 0 : this.#io.writableLength)
     }
     if (this.#ready.length > 0 && !this.#isCongested()) this.pump()
@@ -203,7 +206,7 @@ export class Outbound implements Flushable {
   #finish(side: SendSide): void {
     const { trailers } = side
     side.close()
-    this.unsentEnds += 1
+    this.unsentEnds.add()
     if (trailers !== null) this.sendHeaders(side.streamId, trailers, true)
     else this.output.writeEndStream(side.streamId)
     this.schedule()
@@ -238,9 +241,9 @@ export class Outbound implements Flushable {
 
   #noteSocket(bytes: number): void {
     this.#socketBytes = bytes
-    if (bytes > 0) return
-    this.unsentControlFrames = 0
-    this.unsentEnds = 0
+    const takenBytes = this.#givenBytes - bytes
+    this.unsentControlFrames.settle(takenBytes, this.#givenBytes)
+    this.unsentEnds.settle(takenBytes, this.#givenBytes)
   }
 
   #sendLongBlock(streamId: number, block: Buffer, endFlag: number): void {

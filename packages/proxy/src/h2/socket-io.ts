@@ -5,26 +5,28 @@ import type { Http2Io } from './io.ts'
 /** An `Http2Io` over a socket, plain or TLS. */
 export class SocketIo implements Http2Io {
   readonly #socket: Socket
+  /** TLS never takes bytes at once; elsewhere that is the rule, and a callback per write would cost for nothing. */
+  readonly #tellsLater: boolean
 
   constructor(socket: Socket) {
     this.#socket = socket
+    this.#tellsLater = 'encrypted' in socket
   }
 
   get writableLength(): number {
     return this.#socket.writableLength
   }
 
-  write(chunks: readonly Buffer[]): boolean {
+  write(chunks: readonly Buffer[], onTaken: () => void): boolean {
     const socket = this.#socket
     if (socket.destroyed || socket.writableEnded) return false
-    if (chunks.length === 1) {
-      socket.write(chunks[0]!)
-    } else {
-      socket.cork()
-      for (const chunk of chunks) socket.write(chunk)
-      socket.uncork()
-    }
-    return socket.writableLength === 0
+    const last = chunks.length - 1
+    if (last > 0) socket.cork()
+    for (let i = 0; i < last; i++) socket.write(chunks[i]!)
+    if (this.#tellsLater) socket.write(chunks[last]!, onTaken)
+    else socket.write(chunks[last]!)
+    if (last > 0) socket.uncork()
+    return !this.#tellsLater && socket.writableLength === 0
   }
 
   endWriting(): void {

@@ -125,7 +125,7 @@ export class Http2Stream implements SendSideOwner {
     const isWhole = isEnd || (this.#host.role === 'server' && this.#hasBodylessAnswer(fields))
     this.#host.outbound.sendHeaders(this.id, fields, isWhole)
     if (!isWhole) return
-    this.#host.outbound.unsentEnds += 1
+    this.#host.outbound.unsentEnds.add()
     this.sending.close()
     this.onSendEnded()
   }

@@ -36,8 +36,8 @@ export class TurnScheduler {
   }
 
   /** For slabs that nobody reads any more. */
-  giveSlab(slab: Buffer): void {
-    if (this.#spareSlabs.length < SPARE_SLABS_MAX) this.#spareSlabs.push(slab)
+  giveSlabs(slabs: readonly Buffer[]): void {
+    for (const slab of slabs) if (this.#spareSlabs.length < SPARE_SLABS_MAX) this.#spareSlabs.push(slab)
   }
 
   readonly #run = (): void => {

@@ -108,6 +108,20 @@ t.test('requests that are answered by the engine', async t => {
   }
 })
 
+t.test('one value larger than the list limit is refused, not cut', async t => {
+  const rig = readyRig('server')
+  const flat = [...GET, 'x-large', 'v'.repeat(70_000)]
+  const bytes = headers(1, flat).subarray(9)
+  const pieces: Buffer[] = []
+  for (let at = 0; at < bytes.length; at += 16_384) {
+    const isLast = at + 16_384 >= bytes.length
+    const flags = (at === 0 ? Flag.END_STREAM : 0) | (isLast ? Flag.END_HEADERS : 0)
+    pieces.push(frame(at === 0 ? FrameType.HEADERS : FrameType.CONTINUATION, flags, 1, bytes.subarray(at, at + 16_384)))
+  }
+  rig.push(...pieces)
+  t.same(rig.refusals, ['431 the head is too large'])
+})
+
 t.test('an answer of the engine ends an upload', async t => {
   const rig = readyRig('server')
   rig.push(headers(1, [':method', 'POST', ...S, ':path', `/${'x'.repeat(8192)}`, ...A], 0))

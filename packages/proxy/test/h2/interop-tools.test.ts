@@ -28,7 +28,7 @@ t.teardown(async () => {
 
 // A machine without a tool checks what it has: the same paths are covered against node:http2.
 if (/HTTP2/.test(versionOf('curl'))) {
-  // One transfer per connection: curl 7.88 cannot use a prior-knowledge connection again, node:http2's neither.
+  // One transfer per connection: curl 7.88 failed to use a prior-knowledge connection a second time.
   const curl = (...args: string[]): Promise<{ stdout: Buffer }> =>
     run('curl', ['-sS', '--max-time', '20', '--http2-prior-knowledge', ...args], { encoding: 'buffer', maxBuffer: 1e8 })
 

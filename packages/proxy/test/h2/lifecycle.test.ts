@@ -1,5 +1,5 @@
 import t from 'tap'
-import { ErrorCode, guessPreface, TurnScheduler } from '../../src/h2/index.ts'
+import { ErrorCode, errorCodeName, guessPreface, TurnScheduler } from '../../src/h2/index.ts'
 import { Recorder, readyRig } from './support/rig.ts'
 import {
   data,
@@ -13,6 +13,7 @@ import {
   POST,
   PREFACE,
   pairsOf,
+  settings,
   uint32,
 } from './support/wire.ts'
 
@@ -114,6 +115,16 @@ t.test('a head longer than a frame is continued', async t => {
   t.equal(newDecoder().decode(all, 0, all.length)![1]!.value.length, 40_000)
 })
 
+t.test('a peer that takes large frames gets a long head in one', async t => {
+  const rig = readyRig('server')
+  rig.push(settings([5, 1_000_000]), headers(1, GET))
+  rig.frames()
+  rig.requests[0]!.sendHead(fieldsOf(':status', '200', 'x-a', 'v'.repeat(90_000)), true)
+  const [head, ...rest] = rig.frames()
+  t.ok(head!.payload.length > 90_000)
+  t.same(rest, [])
+})
+
 t.test('an answer before the request has ended stops the upload without an error', async t => {
   const rig = readyRig('server')
   rig.push(headers(1, POST, 0), data(1, 'begin'))
@@ -199,6 +210,37 @@ t.test('GOAWAY from a server', async t => {
   rig.push(headers(1, [':status', '204']))
   t.same(recorders[0]!.events, ['head 204', 'end'])
   t.same(rig.ends, [{ by: 'peer', code: ErrorCode.NO_ERROR, detail: 'drained' }])
+})
+
+t.test('a client drains: no new requests, and it closes behind the last', async t => {
+  const rig = readyRig('client')
+  rig.push(settings([8, 1], [1, 0]))
+  t.equal(rig.connection.peerAllowsConnectProtocol, true)
+  rig.connection.request(fieldsOf(...GET), true, new Recorder())
+  t.equal(rig.connection.isClosing, false)
+  t.equal(rig.connection.streams.length, 1)
+  rig.connection.shutdown()
+  t.equal(rig.connection.isClosing, true)
+  t.equal(rig.connection.request(fieldsOf(...GET), true, new Recorder()), null)
+  t.equal(rig.frames().at(-1)?.type, FrameType.GOAWAY)
+  rig.push(headers(1, [':status', '204']))
+  t.equal(rig.ends[0]?.detail, 'drained')
+  t.equal(rig.io.hasEnded, true)
+})
+
+t.test('a connection that is cut says nothing and tells every stream', async t => {
+  const rig = readyRig('server')
+  rig.push(headers(1, POST, 0))
+  rig.connection.destroy('worker stops')
+  t.same(rig.frames(), [])
+  t.equal(rig.io.isDestroyed, true)
+  t.match(rig.recorders[0]!.lastReset, { cause: 'connection', detail: 'worker stops' })
+  t.match(rig.ends, [{ by: 'us', detail: 'worker stops' }])
+})
+
+t.test('error codes have their names', async t => {
+  t.equal(errorCodeName(11), 'ENHANCE_YOUR_CALM')
+  t.equal(errorCodeName(0xabc), '0xabc')
 })
 
 t.test('a lost transport is told to every stream', async t => {

@@ -148,6 +148,24 @@ t.test('answers that nobody reads do not pile up', async t => {
   t.equal(rig.requests.length, 18)
 })
 
+t.test('an honest peer is served on a transport that is never quite empty', async t => {
+  const rig = readyRig('server', { limits: { concurrentStreamsMax: 4, unsentControlFramesMax: 20 } })
+  rig.onRequest = stream => {
+    stream.sendHead(fieldsOf(':status', '204'), true)
+    return undefined
+  }
+  rig.io.isStuck = true
+  for (let i = 0; i < 500; i++) {
+    rig.push(headers(i * 2 + 1, GET), frame(FrameType.PING, 0, 0, Buffer.alloc(8)))
+    // What was written before leaves, without word of it; the newest answer is still there.
+    rig.io.unstick()
+    rig.io.isStuck = true
+    rig.turn()
+  }
+  t.equal(rig.requests.length, 500)
+  t.equal(rig.connection.isOver, false)
+})
+
 t.test('a client obeys the limit of the server', async t => {
   const rig = readyRig('client')
   rig.push(settings([3, 2]))

@@ -7,8 +7,6 @@ export type RaftNodeErrorCode =
   | 'RAFT_LOG_CORRUPT'
   /** The disk refused a call. What it holds is unknown until the log is opened again. */
   | 'RAFT_LOG_FAILED'
-  /** Another process has the directory. */
-  | 'RAFT_LOG_LOCKED'
   /** This node does not lead; nothing happened. */
   | 'RAFT_NOT_LEADER'
   /** Nothing happened: a limit is reached, leadership is being handed over, or a membership change must wait. */

@@ -31,7 +31,7 @@ export class FrameOutput {
     return this.#fullBytes + this.#at
   }
 
-  /** Memory for at least `bytes` octets at `offset` of `memory`; `commit` tells how many were used. */
+  /** Sees to it that `memory` has room for `bytes` octets at `offset`. */
   reserve(bytes: number): void {
     if (this.#slab !== null && this.#at + bytes <= this.#slab.length) return
     this.#closeSlab()
@@ -49,10 +49,6 @@ export class FrameOutput {
 
   get offset(): number {
     return this.#at
-  }
-
-  commit(end: number): void {
-    this.#at = end
   }
 
   /** A frame header at the present offset; `reserve` first. */
@@ -148,20 +144,19 @@ export class FrameOutput {
     this.#at = at
   }
 
-  /** Everything written so far, in order; `settle` must follow. */
+  /** Everything written so far, in order; `clear` must follow. */
   take(): readonly Buffer[] {
     if (this.#full.length === 0) return this.#at === 0 ? [] : [this.#slab!.subarray(0, this.#at)]
     this.#closeSlab()
     return this.#full
   }
 
-  /** What `take` gave has been written. @param isCopied the memory may be used again */
-  settle(isCopied: boolean): void {
-    if (isCopied) for (const slab of this.#slabs) this.#scheduler.giveSlab(slab)
-    this.clear()
+  /** The pooled memory that holds it, for whoever learns when it is free again. */
+  get slabs(): readonly Buffer[] {
+    return this.#slabs
   }
 
-  /** Forgets everything. */
+  /** Begins anew in other memory. */
   clear(): void {
     this.#full = []
     this.#slabs = []

@@ -46,11 +46,6 @@ export class FrameReader {
     this.#remaining = options.expectsPreface ? PREFACE.length : 0
   }
 
-  /** True between frames. */
-  get isAtBoundary(): boolean {
-    return this.#state === State.HEADER && this.#stashed === 0
-  }
-
   /** Reads nothing more. */
   stop(): void {
     this.#state = State.STOPPED

@@ -112,7 +112,6 @@ export class HpackDecoder {
 
   /** Leaves its end in `#integers.end`. */
   #readString(bytes: Buffer, start: number, end: number): string | null {
-    const { tableBytes, listBytesMax } = this.#options
     if (start >= end) return this.#failString('truncated string')
     const isHuffman = bytes[start]! >= 0x80
     const length = this.#integers.read(bytes, start, end, 7)
@@ -121,7 +120,7 @@ export class HpackDecoder {
     const to = from + length
     if (to > end) return this.#failString('truncated string')
     this.#integers.end = to
-    if (!isHuffman) return length > tableBytes + listBytesMax ? '' : bytes.toString('latin1', from, to)
+    if (!isHuffman) return bytes.toString('latin1', from, to)
     const room = huffmanDecodedMax(length)
     if (scratch.length < room) scratch = Buffer.allocUnsafeSlow(room)
     const decoded = huffmanDecode(bytes, from, to, scratch)

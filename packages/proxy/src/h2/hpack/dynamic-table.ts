@@ -20,10 +20,6 @@ export class DynamicTable {
     this.#onEvict = onEvict
   }
 
-  get count(): number {
-    return this.#count
-  }
-
   get bytes(): number {
     return this.#bytes
   }

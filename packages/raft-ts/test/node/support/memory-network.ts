@@ -69,20 +69,23 @@ export class MemoryNetwork {
   async #deliverSnapshot(from: NodeId, message: MsgSnap, chunks: AsyncIterable<SnapshotChunk>): Promise<void> {
     this.inFlight++
     this.snapshotsSent++
+    const transfer = { isOver: false }
     try {
       await new Promise<void>(resolve => setImmediate(resolve))
       const receiver = this.#handlers.get(message.to)
       if (receiver === undefined || this.#cut.has(`${from}>${message.to}`)) throw new Error('unreachable')
       const taken = receiver.onSnapshot(decodeMessages(encodeMessages([message]))[0] as MsgSnap, chunks)
       // A receiver that dies meanwhile answers nothing.
-      await Promise.race([taken, this.#gone(message.to, receiver)])
+      await Promise.race([taken, this.#gone(message.to, receiver, transfer)])
     } finally {
+      transfer.isOver = true
       this.inFlight--
     }
   }
 
-  async #gone(id: NodeId, handler: TransportHandler): Promise<void> {
-    while (this.#handlers.get(id) === handler) await new Promise<void>(resolve => setImmediate(resolve))
+  async #gone(id: NodeId, handler: TransportHandler, transfer: { readonly isOver: boolean }): Promise<void> {
+    while (this.#handlers.get(id) === handler && !transfer.isOver)
+      await new Promise<void>(resolve => setImmediate(resolve))
     throw new Error('the receiver is gone')
   }
 }
