@@ -23,10 +23,10 @@ for (const name of readdirSync('packages').sort()) {
 console.log(`${rules} rules, ${untested} untested`)
 process.exit(untested === 0 ? 0 : 1)
 
-/** Ids at the beginning of titles: one, or several in a row (`'F1 F2 a failure answers everybody'`). */
+/** Ids at the beginning of titles: one, several in a row (`'F1 F2 a failure …'`), or alone in a table's row (`['F1', …`). */
 function testedIds(tests: string): Set<string> {
-  const LEADING_IDS = /(?:['"`]|^# )((?:[A-Z]{1,4}\d{1,3}[a-z]?[\s,]+)+)/gm
-  const ids = [...tests.matchAll(LEADING_IDS)].flatMap(match => (match[1] as string).split(/[\s,]+/))
+  const LEADING_IDS = /(?:['"`]|^# )((?:[A-Z]{1,4}\d{1,3}[a-z]?['"`]?[\s,]+)+)/gm
+  const ids = [...tests.matchAll(LEADING_IDS)].flatMap(match => (match[1] as string).split(/[\s,'"`]+/))
   return new Set(ids.filter(id => id !== ''))
 }
 

@@ -4,7 +4,7 @@ import { busyUsOf, cpuUsOf } from './cpu.ts'
 import { type BenchCase, generate } from './generator.ts'
 
 /** Share of a CPU's time that others may take during a run. */
-const FOREIGN_SHARE_MAX = 0.1
+const FOREIGN_SHARE_MAX = 0.25
 /** A noisy run is repeated this often; then the round has no value for it. */
 const ATTEMPTS_MAX = 3
 

@@ -1,6 +1,12 @@
 import { WaiterError } from '@waiter/base'
 import type { Exchange, OwnResponse } from '@waiter/proxy'
-import { computeRequestTimeouts, type Descriptor, type RequestTimeouts, type WaiterHeaders } from '@waiter/services'
+import {
+  computeRequestTimeouts,
+  type Descriptor,
+  isCacheableSelection,
+  type RequestTimeouts,
+  type WaiterHeaders,
+} from '@waiter/services'
 import { type ErrorContext, type RequestError, renderRequestError } from './errors/error-response.ts'
 import { classifyRequest } from './request/classify.ts'
 import { toHeaderValue } from './request/debug-headers.ts'
@@ -61,9 +67,14 @@ export class Pipeline {
       void this.#api.serve(exchange, contextOf(exchange))
       return
     }
-    const refusal = this.#refuseForeignOrigin(exchange, waiterHeaders)
-    if (refusal !== undefined) {
+    const refusal = this.#refuseForeignPage(exchange, waiterHeaders)
+    // A name that nobody knows may be a token that was written through another router a moment ago: asks for it below.
+    if (refusal !== undefined && refusal !== FOREIGN_HOST) {
       this.answerError(exchange, contextOf(exchange), refusal)
+      return
+    }
+    if (refusal !== undefined) {
+      void this.#resolveAgain(exchange, waiterHeaders)
       return
     }
     const resolution = this.resolve(exchange, waiterHeaders)
@@ -143,6 +154,11 @@ export class Pipeline {
   }
 
   async #resolveAgain(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<void> {
+    const refusal = await this.refuseForeignStart(exchange, headers)
+    if (refusal !== undefined) {
+      if (!exchange.isFinished) this.answerError(exchange, contextOf(exchange), refusal)
+      return
+    }
     const resolution = await this.resolveAfresh(exchange, headers)
     if (exchange.isFinished) return
     const token = headers?.get('token') ?? exchange.head.host
@@ -199,13 +215,36 @@ export class Pipeline {
 
   /**
    * A web page of another origin must not start commands here: requests with description headers are taken from
-   * Waiter's own pages and from programs (which send no `origin`) only.
+   * Waiter's own pages and from programs (which send no `origin`) only. A page whose own name its owner let point to
+   * this machine (DNS rebinding) sends no `origin` with a GET, but the name as `host`: a description is therefore
+   * taken on Waiter's own names, on addresses and on tokens only.
    */
-  #refuseForeignOrigin(exchange: Exchange, headers: WaiterHeaders | undefined): RequestError | undefined {
+  #refuseForeignPage(exchange: Exchange, headers: WaiterHeaders | undefined): RequestError | undefined {
     if (headers === undefined) return undefined
-    const origin = exchange.head.get('origin')
-    if (origin === undefined) return undefined
-    return isOwnOrigin(origin, this.#isWaiterHost) ? undefined : FOREIGN_ORIGIN
+    const { head } = exchange
+    const origin = head.get('origin')
+    if (origin !== undefined && !isOwnOrigin(origin, head.authority, this.#isWaiterHost)) return FOREIGN_ORIGIN
+    if (origin === undefined && FOREIGN_SITES.has(head.get('sec-fetch-site') ?? '')) return FOREIGN_ORIGIN
+    const { host } = head
+    if (host === '' || ADDRESS.test(host) || this.#isWaiterHost(host)) return undefined
+    if (isCacheableSelection(headers, this.#options.services.unsupportedHeaders)) return undefined
+    return this.#findHostToken(exchange) ? undefined : FOREIGN_HOST
+  }
+
+  /** The same; but a host that this router does not know may be a token written through another a moment ago. */
+  async refuseForeignStart(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<RequestError | undefined> {
+    const refusal = this.#refuseForeignPage(exchange, headers)
+    if (refusal !== FOREIGN_HOST) return refusal
+    await this.#learnTokens(exchange.head.host).catch(cause =>
+      this.#options.log.warn({ err: cause, token: exchange.head.host }, 'could not ask the store for a token'),
+    )
+    return this.#refuseForeignPage(exchange, headers)
+  }
+
+  /** Is the host a token, as it was written or in lower case? */
+  #findHostToken({ head }: Exchange): boolean {
+    const written = head.authority.replace(/:\d*$/, '')
+    return this.#tokens.find(written) !== undefined || this.#tokens.find(head.host) !== undefined
   }
 
   #answerProxied(request: ProxiedRequest, error: RequestError): void {
@@ -233,10 +272,30 @@ export const FOREIGN_ORIGIN: RequestError = {
   errorClass: 'waiter.CorsRequestForbidden',
 }
 
-/** Does a browser's `origin` belong to Waiter itself? */
-export function isOwnOrigin(origin: string, isWaiterHost: (host: string) => boolean): boolean {
-  const host = /^https?:\/\/(\[[0-9a-f:.]+\]|[^/:]+)(?::\d+)?$/i.exec(origin)?.[1]
-  return host !== undefined && isWaiterHost(host.toLowerCase())
+/** A description in headers came on a host name that is neither Waiter's nor a token. */
+export const FOREIGN_HOST: RequestError = {
+  status: 403,
+  message:
+    "Descriptions in x-waiter- headers are taken on Waiter's own host names only: add this name to `hostname` in Waiter's configuration, or use an address",
+  errorClass: 'waiter.CorsRequestForbidden',
+}
+
+/** Values of `sec-fetch-site` that only a browser on somebody else's page sends. */
+const FOREIGN_SITES: ReadonlySet<string> = new Set(['cross-site', 'same-site'])
+/** IPv4 and IPv6 as hosts: no name that somebody could let point here. */
+const ADDRESS = /^(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\])$/i
+/** Names of the machine itself: pages of any program on it, told apart only by their ports. */
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/i
+
+/**
+ * Does a browser's `origin` belong to Waiter itself?
+ *
+ * @param authority what the request itself was sent to; a page of this machine must be of exactly that host and port
+ */
+export function isOwnOrigin(origin: string, authority: string, isWaiterHost: (host: string) => boolean): boolean {
+  const [, originAuthority, host] = /^https?:\/\/((\[[0-9a-f:.]+\]|[^/:]+)(?::\d+)?)$/i.exec(origin) ?? []
+  if (originAuthority === undefined || host === undefined || !isWaiterHost(host.toLowerCase())) return false
+  return !LOOPBACK.test(host) || originAuthority.toLowerCase() === authority.toLowerCase()
 }
 
 /** What a user is told when no service was found. */

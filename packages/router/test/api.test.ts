@@ -89,7 +89,7 @@ t.test('what is not there, and what may not be done', async t => {
 })
 
 t.test('pages of other origins', async t => {
-  const { call, link } = await startTestRouter(t)
+  const { call, link, port } = await startTestRouter(t)
   link.services = [exampleView(ID)]
   const evil = { origin: 'https://evil.example.com', accept: 'application/json' }
   for (const [method, path] of [
@@ -112,11 +112,33 @@ t.test('pages of other origins', async t => {
     'x-waiter-version': '1',
   }
   t.equal((await call({ path: '/', headers: description })).status, 403, 'headers that start a command')
+  const ping = { ...description, 'x-waiter-timeout': '1' }
+  t.equal((await call({ path: '/waiter-ping', headers: ping })).status, 403, 'a ping starts a command as well')
+  const { origin: _, ...sameOrigin } = description
+  for (const path of ['/', '/waiter-ping']) {
+    const rebound = { ...sameOrigin, host: `evil.example.com:${port}` }
+    const response = await call({ path, headers: rebound })
+    t.equal(response.status, 403, `${path}: the page's own name was made to point here, so that no origin is sent`)
+    t.match(response.text, 'host names only')
+    const embedded = { ...sameOrigin, 'sec-fetch-site': 'cross-site' }
+    t.equal((await call({ path, headers: embedded })).status, 403, `${path}: a browser says that the page is foreign`)
+  }
   t.same(link.needs, [])
-  for (const origin of ['null', 'https://localhost.evil.com', 'https://evil.com/localhost', 'file://localhost'])
+  for (const origin of [
+    'null',
+    'https://localhost.evil.com',
+    'https://evil.com/localhost',
+    'file://localhost',
+    'http://localhost:3000',
+    `http://127.0.0.1:${port}`,
+  ])
     t.equal((await call({ method: 'POST', path: '/token?token=hello', headers: { origin } })).status, 403, origin)
-  for (const origin of ['http://localhost:9091', 'http://127.0.0.1', 'https://LOCALHOST']) {
-    const headers = { ...json, origin }
+  for (const [host, origin] of [
+    [`localhost:${port}`, `http://localhost:${port}`],
+    ['127.0.0.1', 'http://127.0.0.1'],
+    ['localhost', 'https://LOCALHOST'],
+  ] as const) {
+    const headers = { ...json, host, origin }
     const response = await call({ method: 'POST', path: '/token?token=hello', headers, body: JSON.stringify(TOKEN) })
     t.equal(response.status, 200, origin)
   }

@@ -69,6 +69,12 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     reject: fc.boolean(),
   }),
   fc.record({
+    type: fc.constantFrom('MsgVoteResp' as const, 'MsgPreVoteResp' as const),
+    ...envelope,
+    reject: fc.boolean(),
+    knownCommit: fc.record({ index: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), term: number }),
+  }),
+  fc.record({
     type: of('MsgSnap'),
     ...envelope,
     snapshot: fc.record({ index: number, term: number, conf, data: fc.constant(NO_DATA) }),

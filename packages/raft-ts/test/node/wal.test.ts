@@ -50,7 +50,7 @@ t.test('D2 a last record that is cut off anywhere is repaired, with a line in th
   }
 })
 
-t.test('D2 a byte that went bad in what was durable stops the node, naming file and byte, whichever it is', async t => {
+t.test('D10 a byte that went bad in what was durable stops the node, naming file and byte, whichever it is', async t => {
   const disk = new FaultDisk()
   const wal = await open(disk)
   for (let index = 1; index <= 4; index++) await append(wal, index, index, index - 1)

@@ -30,7 +30,7 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
     const { head } = exchange
     const origin = head.get('origin')
     const isChange = head.method !== 'GET' && head.method !== 'HEAD'
-    if (isChange && origin !== undefined && !isOwnOrigin(origin, isWaiterHost)) {
+    if (isChange && origin !== undefined && !isOwnOrigin(origin, head.authority, isWaiterHost)) {
       parts.pipeline().answerError(exchange, context, FOREIGN_ORIGIN)
       return undefined
     }
@@ -45,6 +45,14 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
       const lower = name.toLowerCase()
       if (lower.startsWith('x-waiter-')) waiterHeaders.set(lower.slice('x-waiter-'.length), value)
     })
+    // Asking for a ping starts the service that the headers describe, whatever the method.
+    const refusal = STARTING_PATHS.has(head.path)
+      ? await parts.pipeline().refuseForeignStart(exchange, waiterHeaders)
+      : undefined
+    if (refusal !== undefined) {
+      parts.pipeline().answerError(exchange, context, refusal)
+      return undefined
+    }
     const query = head.query === null ? '' : `?${head.query}`
     const method = head.method === 'HEAD' ? 'GET' : head.method
     const request = new Request(`http://waiter.invalid${head.path}${query}`, { method, headers })
@@ -72,6 +80,8 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
   }
 }
 
+/** API calls that start commands when their headers describe one. */
+const STARTING_PATHS: ReadonlySet<string> = new Set(['/waiter-ping'])
 const NOT_FOUND = { status: 404, message: 'Not found' }
 const WRONG_METHOD = { status: 405, message: 'Invalid request method' }
 /** What a `Request` can be made of; other methods (TRACE, CONNECT) no route takes anyway. */

@@ -89,7 +89,11 @@ function writeBody(writer: ByteWriter, message: WireMessage): void {
       return
     case 'MsgVoteResp':
     case 'MsgPreVoteResp':
-      writer.varint(message.reject ? 1 : 0)
+      // Entries count from 1: an index of 0 says that the voter tells nothing (rule E9).
+      writer
+        .varint(message.reject ? 1 : 0)
+        .varint(message.knownCommit?.index ?? 0)
+        .varint(message.knownCommit?.term ?? 0)
       return
     case 'MsgSnap':
       // The content travels on its own stream.
@@ -139,8 +143,11 @@ function readBody(reader: ByteReader, type: WireType, envelope: Envelope): Messa
     case 'MsgPreVote':
       return { type, ...envelope, index: reader.varint(), logTerm: reader.varint(), isTransfer: flag() }
     case 'MsgVoteResp':
-    case 'MsgPreVoteResp':
-      return { type, ...envelope, reject: flag() }
+    case 'MsgPreVoteResp': {
+      const reject = flag()
+      const knownCommit = { index: reader.varint(), term: reader.varint() }
+      return { type, ...envelope, reject, ...(knownCommit.index === 0 ? {} : { knownCommit }) }
+    }
     case 'MsgSnap': {
       const id = { index: reader.varint(), term: reader.varint() }
       return { type, ...envelope, snapshot: { ...id, conf: readConf(reader), data: NO_DATA } }
