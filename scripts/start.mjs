@@ -6,7 +6,8 @@ import { ensureInstalled, pinnedNode, ROOT } from './lib/install.mjs'
 
 ensureInstalled({ dev: false })
 
-// The IPC channel tells the child when this process dies, however it dies: it then stops what it started.
+// The IPC channel tells the child when this process dies, however it dies: it then ends as well, and the next start
+// adopts its instances.
 const child = spawn(pinnedNode(), [join(ROOT, 'packages/server/src/main.ts'), ...process.argv.slice(2)], {
   stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
 })

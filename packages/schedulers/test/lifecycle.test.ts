@@ -277,12 +277,19 @@ t.test('a port that somebody else holds is skipped; none left is said and tried 
     while (scheduler.startProblem('s') === null) await new Promise(resolve => setImmediate(resolve))
   })()
   t.match(scheduler.startProblem('s'), `Only 0 of 1 ports are free in ${taken}-${taken}`)
-  t.match(logs[0], 'Trying again in 1000 ms')
+  t.match(logs[0], 'Trying again every 1000 ms')
+  t.equal(logs.length, 1, 'said once, not at every try')
   squatter.close()
   const [instance] = await view.untilHealthy('s', 1)
   clearInterval(poll)
   t.equal(instance?.port, taken)
   t.equal(scheduler.startProblem('s'), null)
+})
+
+t.test('a port of an instance that never was healthy needs no rest', async t => {
+  const { scheduler, view } = await openScheduler(t, { portRange: { first: 18_390, last: 18_390 } })
+  await scheduler.create(createExampleDefinition('s', 'exit 1'), 1, FENCE)
+  await view.until('the only port is used again at once', () => view.inState('s', 'failed').length >= 2)
 })
 
 t.test('a machine that cannot start a process says so and tries again', async t => {

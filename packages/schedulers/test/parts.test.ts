@@ -127,12 +127,24 @@ t.test('ports: never two holders, a rest after use, and a clear failure when non
   t.equal(new Set(held.flat()).size, 10)
   await t.rejects(pool.reserve(1), { code: 'WTR_NO_FREE_PORT', retryable: true, message: /Only 0 of 1 ports/ })
   pool.release(held[0])
-  await t.rejects(pool.reserve(1), { code: 'WTR_NO_FREE_PORT' }, 'they rest')
   clock.nowMs = 120_000
   await t.rejects(pool.reserve(5), { code: 'WTR_NO_FREE_PORT' }, 'more than there are')
   t.same([...(await pool.reserve(4))].sort(), [...held[0]].sort(), 'what the failed try held is free again')
   pool.releaseUnused(held[1])
   t.equal((await pool.reserve(3)).length, 3, 'unused ports need no rest')
+})
+
+t.test('ports: one rests while there are others, and is given before nothing is, the longest rested first', async t => {
+  const { pool, clock } = createPool(18_410, 18_413)
+  const [a, b, c, d] = (await pool.reserve(4)) as [number, number, number, number]
+  pool.release([b])
+  clock.nowMs = 10
+  pool.release([a])
+  pool.releaseUnused([d])
+  t.same(await pool.reserve(1), [d], 'a free one before those that rest')
+  t.same(await pool.reserve(1), [b])
+  t.same(await pool.reserve(1), [a])
+  await t.rejects(pool.reserve(1), { code: 'WTR_NO_FREE_PORT' }, `${c} is still in use`)
 })
 
 for (const host of ['127.0.0.1', '127.0.0.9', '0.0.0.0', '::1', '::']) {

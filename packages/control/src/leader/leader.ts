@@ -309,6 +309,7 @@ export class Leader implements SessionSource {
     this.#due.delete(service)
     for (const session of this.#sessions.values()) session.forget(service.id)
     service.resolveGone()
+    this.#archive.remove(service.id)
     if (service.isWantedAgain) this.#revive(service)
   }
 

@@ -7,7 +7,7 @@ import type { ManagedService } from './managed-service.ts'
 /** Where service definitions live in the store. */
 export const SERVICE_PREFIX = 'services/'
 
-/** What is kept of a service beyond its life: how to start it again, and which tokens led to it. */
+/** What is kept of a service beside what the scheduler has: which tokens led to it. */
 interface ArchivedService {
   readonly core: ServiceDescription
   readonly 'source-tokens': readonly (readonly SourceToken[])[]
@@ -20,6 +20,8 @@ interface ArchivedService {
 export class ServiceArchive {
   readonly #store: KeyValueStore
   readonly #log: Logger
+  /** Writes one after the other, so that a service that comes back is not forgotten by its own deletion. */
+  #writes: Promise<void> = Promise.resolve()
 
   constructor(store: KeyValueStore, log: Logger) {
     this.#store = store
@@ -28,9 +30,18 @@ export class ServiceArchive {
 
   save(service: ManagedService): void {
     const value: ArchivedService = { core: service.definition.core, 'source-tokens': service.sourceTokens }
-    this.#write(SERVICE_PREFIX + service.id, JSON.stringify(value)).catch(error =>
-      this.#log.warn({ err: error, serviceId: service.id }, 'could not record a service definition'),
-    )
+    this.#enqueue(service.id, JSON.stringify(value))
+  }
+
+  /** The service is gone: descriptions come in endless variety, and the store holds only what lives. */
+  remove(serviceId: ServiceId): void {
+    this.#enqueue(serviceId, undefined)
+  }
+
+  #enqueue(serviceId: ServiceId, value: string | undefined): void {
+    this.#writes = this.#writes
+      .then(() => this.#write(SERVICE_PREFIX + serviceId, value))
+      .catch(error => this.#log.warn({ err: error, serviceId }, 'could not record a service definition'))
   }
 
   /** Gives running services back the tokens that led to them. */
@@ -51,7 +62,7 @@ export class ServiceArchive {
     }
   }
 
-  async #write(key: string, value: string): Promise<void> {
+  async #write(key: string, value: string | undefined): Promise<void> {
     const ATTEMPTS_MAX = 5
     let current = await this.#store.get(key)
     for (let attempt = 0; attempt < ATTEMPTS_MAX && current?.value !== value; attempt++) {

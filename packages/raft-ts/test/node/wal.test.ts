@@ -50,25 +50,28 @@ t.test('D2 a last record that is cut off anywhere is repaired, with a line in th
   }
 })
 
-t.test('D10 a byte that went bad in what was durable stops the node, naming file and byte, whichever it is', async t => {
-  const disk = new FaultDisk()
-  const wal = await open(disk)
-  for (let index = 1; index <= 4; index++) await append(wal, index, index, index - 1)
-  const durable = disk.bytesOf(lastSegment(disk)).length
-  await append(wal, 5, 5, 4)
-  await wal.close()
-  const whole = Buffer.from(disk.bytesOf(lastSegment(disk)))
-  for (let at = 0; at < durable; at++) {
-    const damaged = Buffer.from(whole)
-    damaged[at] = damaged[at]! ^ 0x40
-    disk.setBytes(lastSegment(disk), damaged)
-    const error = await failure(open(disk))
-    t.match(error, { code: 'RAFT_LOG_CORRUPT', message: /0000000000000001\.wal is damaged at byte \d+/ })
-    t.match(error.message, /join again with an empty directory and a new id/)
-    t.ok((error.details.offset as number) <= at, `byte ${at}: ${error.details.offset}`)
-    t.same(disk.bytesOf(lastSegment(disk)), damaged, 'nothing is changed')
-  }
-})
+t.test(
+  'D10 a byte that went bad in what was durable stops the node, naming file and byte, whichever it is',
+  async t => {
+    const disk = new FaultDisk()
+    const wal = await open(disk)
+    for (let index = 1; index <= 4; index++) await append(wal, index, index, index - 1)
+    const durable = disk.bytesOf(lastSegment(disk)).length
+    await append(wal, 5, 5, 4)
+    await wal.close()
+    const whole = Buffer.from(disk.bytesOf(lastSegment(disk)))
+    for (let at = 0; at < durable; at++) {
+      const damaged = Buffer.from(whole)
+      damaged[at] = damaged[at]! ^ 0x40
+      disk.setBytes(lastSegment(disk), damaged)
+      const error = await failure(open(disk))
+      t.match(error, { code: 'RAFT_LOG_CORRUPT', message: /0000000000000001\.wal is damaged at byte \d+/ })
+      t.match(error.message, /join again with an empty directory and a new id/)
+      t.ok((error.details.offset as number) <= at, `byte ${at}: ${error.details.offset}`)
+      t.same(disk.bytesOf(lastSegment(disk)), damaged, 'nothing is changed')
+    }
+  },
+)
 
 t.test('damage in an earlier file, a missing file and a missing snapshot stop the node', async t => {
   const make = async (): Promise<FaultDisk> => {

@@ -61,7 +61,7 @@ function adoptInstance(context: InstanceContext, service: ServiceState, stored: 
 }
 
 function recordEnded(context: InstanceContext, service: ServiceState, record: InstanceRecord): void {
-  context.ports.release([record.port, ...record.extraPorts], record.endedAtMs ?? 0)
+  if (record.healthyAtMs !== null) context.ports.release([record.port, ...record.extraPorts], record.endedAtMs ?? 0)
   for (const dropped of applyEnded(service, record)) {
     context.files.removeInstance(dropped.serviceId, dropped.instanceId)
   }

@@ -205,7 +205,10 @@ export class Instance {
 
   #finish(): void {
     if (this.record.endedAtMs === null && this.#ending !== null) this.#settle(this.#ending)
-    this.#context.ports.release([this.record.port, ...this.record.extraPorts])
+    const ports = [this.record.port, ...this.record.extraPorts]
+    // Nobody was ever sent to an instance that never was healthy: its ports need no rest.
+    if (this.record.healthyAtMs === null) this.#context.ports.releaseUnused(ports)
+    else this.#context.ports.release(ports)
     this.#context.onFinish(this)
     this.#finished.resolve()
   }

@@ -43,10 +43,13 @@ export class PortPool {
     const reserved: number[] = []
     for (let tried = 0; tried < this.#size() && reserved.length < count; tried++) {
       const port = this.#takeCandidate()
-      if (port === null) continue
-      this.#used.add(port) // before the wait, so that nobody else tries the same port
-      if (await canBind(port)) reserved.push(port)
-      else this.#used.delete(port)
+      if (port !== null && (await this.#tryPort(port))) reserved.push(port)
+    }
+    // A rest is a precaution; starting nothing for two minutes would be the greater harm. Longest rested first.
+    for (const port of reserved.length < count ? [...this.#restsUntilMs.keys()] : []) {
+      if (reserved.length === count) break
+      if (!this.#restsUntilMs.delete(port)) continue // somebody else took it meanwhile
+      if (await this.#tryPort(port)) reserved.push(port)
     }
     if (reserved.length === count) return reserved
     for (const port of reserved) this.#used.delete(port)
@@ -58,6 +61,13 @@ export class PortPool {
     )
   }
 
+  async #tryPort(port: number): Promise<boolean> {
+    this.#used.add(port) // before the wait, so that nobody else tries the same port
+    if (await canBind(port)) return true
+    this.#used.delete(port)
+    return false
+  }
+
   /** Marks ports of an instance that runs already. */
   adopt(ports: readonly number[]): void {
     for (const port of ports) this.#used.add(port)
@@ -67,6 +77,7 @@ export class PortPool {
   release(ports: readonly number[], sinceMs: number = this.#options.nowMs()): void {
     for (const port of ports) {
       this.#used.delete(port)
+      this.#restsUntilMs.delete(port) // kept in the order of release
       this.#restsUntilMs.set(port, sinceMs + this.#options.quarantineMs)
     }
   }

@@ -371,12 +371,15 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
 
   #onLaunchFailed(service: ServiceState, cause: unknown): void {
     const error = cause instanceof WaiterError ? cause : schedulerError('WTR_START_FAILED', String(cause), cause)
+    const isNews = service.problem === null
     service.problem = error.message
     if (this.#isClosed) return
-    this.#log.warn(
-      { serviceId: service.definition.id, code: error.code, cause: String(error.cause ?? '') },
-      `${error.message} Trying again in ${LAUNCH_RETRY_MS} ms.`,
-    )
+    // Once per service and trouble: a thousand services without a port would fill the log every second.
+    if (isNews)
+      this.#log.warn(
+        { serviceId: service.definition.id, code: error.code, cause: String(error.cause ?? '') },
+        `${error.message} Trying again every ${LAUNCH_RETRY_MS} ms.`,
+      )
     service.startsFromMs = Math.max(service.startsFromMs, this.#options.timers.nowMs() + LAUNCH_RETRY_MS)
     this.#reconcile(service)
   }

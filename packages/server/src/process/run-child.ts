@@ -22,9 +22,9 @@ export function runChild<Start extends StartMessage>(
   kind: Start['kind'],
   start: (message: Start, log: Logger) => Promise<ChildRole>,
 ): void {
-  // Ctrl-C reaches the whole terminal group; the parent decides what follows.
-  process.on('SIGINT', () => undefined)
-  process.on('SIGTERM', () => undefined)
+  // Ctrl-C reaches the whole terminal group, and so does SIGHUP when its window is closed; the parent decides what
+  // follows.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
   process.on('disconnect', () => process.exit(EXIT_FAILED))
   let log: Logger | undefined
   const crash = (error: unknown): void => {
