@@ -225,10 +225,8 @@ export class Pipeline {
     const origin = head.get('origin')
     if (origin !== undefined && !isOwnOrigin(origin, head.authority, this.#isWaiterHost)) return FOREIGN_ORIGIN
     if (origin === undefined && FOREIGN_SITES.has(head.get('sec-fetch-site') ?? '')) return FOREIGN_ORIGIN
-    const { host } = head
-    if (host === '' || ADDRESS.test(host) || this.#isWaiterHost(host)) return undefined
     if (isCacheableSelection(headers, this.#options.services.unsupportedHeaders)) return undefined
-    return this.#findHostToken(exchange) ? undefined : FOREIGN_HOST
+    return this.isForeignHost(exchange) ? FOREIGN_HOST : undefined
   }
 
   /** The same; but a host that this router does not know may be a token written through another a moment ago. */
@@ -239,6 +237,15 @@ export class Pipeline {
       this.#options.log.warn({ err: cause, token: exchange.head.host }, 'could not ask the store for a token'),
     )
     return this.#refuseForeignPage(exchange, headers)
+  }
+
+  /**
+   * A page whose name was made to point here could read tokens as if it were ours: whoever names one that is not the
+   * host itself must have come by one of Waiter's own names, by an address, or by a token.
+   */
+  isForeignHost(exchange: Exchange): boolean {
+    const { host } = exchange.head
+    return host !== '' && !ADDRESS.test(host) && !this.#isWaiterHost(host) && !this.#findHostToken(exchange)
   }
 
   /** Is the host a token, as it was written or in lower case? */
@@ -272,11 +279,11 @@ export const FOREIGN_ORIGIN: RequestError = {
   errorClass: 'waiter.CorsRequestForbidden',
 }
 
-/** A description in headers came on a host name that is neither Waiter's nor a token. */
+/** Something that a foreign page must not do came on a host name that is neither Waiter's nor a token. */
 export const FOREIGN_HOST: RequestError = {
   status: 403,
   message:
-    "Descriptions in x-waiter- headers are taken on Waiter's own host names only: add this name to `hostname` in Waiter's configuration, or use an address",
+    "This is answered on Waiter's own host names only (descriptions in x-waiter- headers, tokens by name): add the name to `hostname` in Waiter's configuration, or use an address",
   errorClass: 'waiter.CorsRequestForbidden',
 }
 

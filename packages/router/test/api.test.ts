@@ -123,6 +123,8 @@ t.test('pages of other origins', async t => {
     const embedded = { ...sameOrigin, 'sec-fetch-site': 'cross-site' }
     t.equal((await call({ path, headers: embedded })).status, 403, `${path}: a browser says that the page is foreign`)
   }
+  const readByName = { path: '/token?token=hello', headers: { host: `evil.example.com:${port}` } }
+  t.equal((await call(readByName)).status, 403, 'nor may it read a token by name')
   t.same(link.needs, [])
   for (const origin of [
     'null',

@@ -11,6 +11,7 @@ import {
   type TokenRecord,
 } from '@waiter/services'
 import type { Hono } from 'hono'
+import { FOREIGN_HOST } from '../pipeline.ts'
 import { tokenFailure } from '../tokens/token-service.ts'
 import { type ApiCall, type ApiEnvironment, type ApiParts, includesOf, queryOf } from './api-context.ts'
 
@@ -18,7 +19,8 @@ import { type ApiCall, type ApiEnvironment, type ApiParts, includesOf, queryOf }
 const BYTES_PER_CHARACTER_MAX = 4
 
 /** `/token` and `/tokens` (spec §3). */
-export function addTokenRoutes(app: Hono<ApiEnvironment>, { options, tokens, tokenService }: ApiParts): void {
+export function addTokenRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void {
+  const { options, tokens, tokenService } = parts
   const { services: config, entitlements } = options
   const nameSources = (call: ApiCall) => ({
     queryToken: call.req.query('token'),
@@ -34,6 +36,9 @@ export function addTokenRoutes(app: Hono<ApiEnvironment>, { options, tokens, tok
 
   app.get('/token', async call => {
     const name = requireName(call)
+    const { queryToken, headerToken } = nameSources(call)
+    if ((queryToken ?? headerToken) !== undefined && parts.pipeline().isForeignHost(call.env.exchange))
+      throw new WaiterError(FOREIGN_HOST.message, { code: 'WTR_FOREIGN_HOST', status: FOREIGN_HOST.status })
     const include = includesOf(call)
     const { record } = await tokenService.read(name)
     const found = readToken(name, record, { metadata: include.has('metadata'), deleted: include.has('deleted') })
