@@ -141,6 +141,8 @@ t.test('a service without requests is collected at the exact time', async t => {
   t.equal(w.view(shortLived.id), undefined)
   await w.quiesce()
   t.equal(router.services.size, 0, 'routers forget it')
+  await w.quiesce()
+  t.equal(await w.store.get(`services/${shortLived.id}`), undefined, 'the store holds only what lives')
 })
 
 t.test('a request that comes in time keeps the service; routers get their slots back', async t => {
