@@ -35,7 +35,6 @@ export { computeEffectiveDescription, inferMetricGroup, type ServiceOverrides } 
 export { computeHealthCheckTarget, type HealthCheckTarget } from './health-check-target.ts'
 export {
   computeInstanceEnvironment,
-  computeServicePassword,
   type InstanceEnvironmentInput,
 } from './instance-environment.ts'
 export { formatIsoTime, parseIsoTime } from './iso-time.ts'

@@ -1,11 +1,11 @@
-import { assert, md5 } from '@waiter/base'
+import { assert } from '@waiter/base'
 import type { ServiceDefinition } from './description.ts'
 import { CONFIG_TOKEN_VARIABLE } from './resolve-descriptor.ts'
 
 export interface InstanceEnvironmentInput {
   readonly definition: ServiceDefinition
   readonly clusterName: string
-  /** See {@link computeServicePassword}. */
+  /** By which instances of this service know Waiter; whoever composes the process derives it. */
   readonly password: string
   readonly home: string
   /** The instance's ports, `$PORT0` first; at least as many as the description asks for. */
@@ -41,12 +41,4 @@ export function computeInstanceEnvironment(input: InstanceEnvironmentInput): Rec
   }
   for (const [index, port] of ports.entries()) environment[`PORT${index}`] = String(port)
   return environment
-}
-
-/**
- * The password with which Waiter authenticates to instances of a service (spec §1.5): md5 of id and cluster secret.
- * Kept in this form because backends and tools know it.
- */
-export function computeServicePassword(serviceId: string, clusterSecret: string): string {
-  return md5(serviceId + clusterSecret)
 }
