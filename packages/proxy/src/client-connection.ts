@@ -46,15 +46,15 @@ export class ClientConnection implements SocketListener {
   /** Bytes of the present request, head included. */
   requestBytes = 0
 
-  /** @param socket paused, with half-open allowed */
-  constructor(owner: ConnectionOwner, socket: Socket) {
+  /** @param socket with half-open allowed; paused when it reads statically */
+  constructor(owner: ConnectionOwner, socket: Socket, readsStatically: boolean) {
     this.#owner = owner
     this.context = owner.context
-    const { limits, wheel, hasStaticReads, readBuffer } = this.context
+    const { limits, wheel, readBuffer } = this.context
     this.#decoder = new BodyDecoder(limits.trailerBytesMax, limits.headFieldsMax)
     this.#timer = new WheelTimer(wheel, () => this.#onTimer())
     this.#timer.arm(limits.clientIdleTimeoutMs)
-    this.#socket = new ClientSocket(socket, this, hasStaticReads ? readBuffer : null)
+    this.#socket = new ClientSocket(socket, this, readsStatically ? readBuffer : null)
   }
 
   get remoteAddress(): string {

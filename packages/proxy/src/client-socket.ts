@@ -17,6 +17,8 @@ export class ClientSocket {
   readonly remoteAddress: string
   readonly localPort: number
   readonly #socket: Socket
+  /** Who listens; another one after `handOver`. */
+  #listener: SocketListener
   #isPaused = false
 
   /**
@@ -24,18 +26,27 @@ export class ClientSocket {
    * @param readBuffer shared memory to read into; null for ordinary reads
    */
   constructor(accepted: Socket, listener: SocketListener, readBuffer: Buffer | null) {
-    const socket = readBuffer === null ? accepted : withStaticReads(accepted, readBuffer, listener)
+    this.#listener = listener
+    const socket =
+      readBuffer === null
+        ? accepted
+        : withStaticReads(accepted, readBuffer, { onBytes: (bytes, length) => this.#listener.onBytes(bytes, length) })
     this.#socket = socket
     this.remoteAddress = socket.remoteAddress ?? ''
     this.localPort = socket.localPort ?? 0
-    socket.on('end', () => listener.onEndOfInput())
-    socket.on('drain', () => listener.onDrain())
-    socket.on('error', () => listener.onGone())
-    socket.on('close', () => listener.onGone())
+    socket.on('end', () => this.#listener.onEndOfInput())
+    socket.on('drain', () => this.#listener.onDrain())
+    socket.on('error', () => this.#listener.onGone())
+    socket.on('close', () => this.#listener.onGone())
     if (readBuffer === null) {
-      socket.on('data', (chunk: Buffer) => listener.onBytes(chunk, chunk.length))
+      socket.on('data', (chunk: Buffer) => this.#listener.onBytes(chunk, chunk.length))
       socket.resume()
     }
+  }
+
+  /** Everything from now on is told to another: the first bytes were of another protocol. */
+  handOver(listener: SocketListener): void {
+    this.#listener = listener
   }
 
   /** Bytes that the kernel has not taken yet. */

@@ -1,4 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net'
+import type { AdoptedClient } from './adopted-client.ts'
 import { ClientConnection } from './client-connection.ts'
 import { systemClock } from './clock.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
@@ -51,7 +52,7 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     context.hasStaticReads = await supportsStaticReads()
     if (!context.hasStaticReads) context.log.warn({}, 'client sockets read the slower way: this Node has no other')
     const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, socket =>
-      this.#accept(socket),
+      this.adoptClient(socket, { protocol: 'plain', readsStatically: context.hasStaticReads }),
     )
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     server.once('error', reject)
@@ -133,13 +134,14 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     if (this.#connections.size === 0) this.#onEmpty?.()
   }
 
-  #accept(socket: Socket): void {
+  /** The one way in for accepted connections, whichever listener they come from. */
+  adoptClient(socket: Socket, { readsStatically }: AdoptedClient): void {
     if (this.context.isDraining || this.#connections.size >= this.context.limits.clientConnectionsMax) {
       this.context.droppedConnectionsTotal += 1
       socket.on('error', () => undefined)
       socket.destroy()
       return
     }
-    this.#connections.add(new ClientConnection(this, socket))
+    this.#connections.add(new ClientConnection(this, socket, readsStatically))
   }
 }

@@ -62,7 +62,7 @@ function transcribe(pieces: readonly Buffer[]): string {
     forget: () => undefined,
   }
   const socket = new PaperSocket()
-  new ClientConnection(owner, socket as unknown as Socket)
+  new ClientConnection(owner, socket as unknown as Socket, false)
   for (const piece of pieces) {
     if (socket.isOver) break
     // The memory of a read is used again for the next: nothing may be kept of it.
