@@ -3,3 +3,4 @@
  * `process/`; configuration in `config/`. Everything concrete is constructed here and nowhere else.
  */
 export { type Settings, settingsSchema } from './config/schema.ts'
+export { SETTINGS_SHAPE, type SettingShape } from './config/settings-shape.ts'

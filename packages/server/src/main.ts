@@ -17,7 +17,7 @@ async function main(): Promise<void> {
     process.stdout.write(USAGE)
     return
   }
-  const settings = loadSettings(options.configFile)
+  const settings = loadSettings(options.configFile, process.env)
   const data = openDataDirectory(options.dataDirectory)
   process.on('exit', () => data.release())
   const logTarget: LogTarget = options.isJson

@@ -1,40 +1,66 @@
 import { readFileSync } from 'node:fs'
 import { WaiterError } from '@waiter/base'
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml'
+import { applyOverrides, type Override, readOverrides } from './environment.ts'
 import { type Settings, settingsSchema } from './schema.ts'
 import { findServicesProblem } from './services-config.ts'
 
 /** A configuration is written by people; a larger file is a mistake. */
 const CONFIG_BYTES_MAX = 1024 * 1024
 
+/** Where each key was written. */
+interface Source {
+  /** What the file says, as plain data. */
+  readonly plain: unknown
+  readonly overrides: readonly Override[]
+  /** `waiter.yaml:7` */
+  placeOf(key: readonly (string | number)[]): string
+}
+
 /**
- * Reads and checks the YAML configuration; without a file, the defaults.
+ * Reads and checks the configuration: defaults, then the YAML file, then environment variables.
  *
- * @throws WaiterError WTR_CONFIG naming file, line, key and what would be right
+ * @throws WaiterError WTR_CONFIG naming file and line or the variable, the key, and what would be right
  */
-export function loadSettings(file: string | undefined): Settings {
-  if (file === undefined) return settingsSchema.parse({})
+export function loadSettings(
+  file: string | undefined,
+  environment: Readonly<Record<string, string | undefined>> = {},
+): Settings {
+  const overrides = readOverrides(environment)
+  const source = file === undefined ? noFile(overrides) : readSource(file, overrides)
+  const result = settingsSchema.safeParse(applyOverrides(source.plain, overrides))
+  if (result.success) {
+    const problem = findServicesProblem(result.data)
+    if (problem === undefined) return result.data
+    throw configError(source, problem.key, problem.message)
+  }
+  const issue = result.error.issues[0]
+  if (issue === undefined) throw configError(source, [], 'not a configuration')
+  const path = issue.path.map(part => (typeof part === 'symbol' ? String(part) : part))
+  const unknownKey = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined
+  const key = [...path, ...(unknownKey === undefined ? [] : [unknownKey])]
+  const problem = unknownKey === undefined ? issue.message : 'no such key: misspelt, or not supported'
+  throw configError(source, key, problem)
+}
+
+function noFile(overrides: readonly Override[]): Source {
+  return { plain: {}, overrides, placeOf: () => 'the configuration' }
+}
+
+function readSource(file: string, overrides: readonly Override[]): Source {
   const lines = new LineCounter()
   const document = parseDocument(readConfig(file), { lineCounter: lines, uniqueKeys: true })
   const syntaxError = document.errors[0]
   if (syntaxError !== undefined) {
     const line = syntaxError.linePos?.[0].line ?? 1
-    throw configError(file, line, syntaxError.message.split('\n')[0] ?? 'not YAML')
+    const message = syntaxError.message.split('\n')[0] ?? 'not YAML'
+    throw new WaiterError(`${file}:${line}: ${message}`, { code: 'WTR_CONFIG' })
   }
-  const result = settingsSchema.safeParse(toPlain(file, document))
-  if (result.success) {
-    const problem = findServicesProblem(result.data)
-    if (problem === undefined) return result.data
-    const place = problem.key.join('.') || 'the document'
-    throw configError(file, lineOf(document, lines, problem.key), `${place}: ${problem.message}`)
+  return {
+    plain: toPlain(file, document),
+    overrides,
+    placeOf: key => `${file}:${lineOf(document, lines, key)}`,
   }
-  const issue = result.error.issues[0]
-  if (issue === undefined) throw configError(file, 1, 'not a configuration')
-  const path = issue.path.map(part => (typeof part === 'symbol' ? String(part) : part))
-  const unknownKey = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined
-  const key = [...path, ...(unknownKey === undefined ? [] : [unknownKey])]
-  const problem = unknownKey === undefined ? issue.message : 'no such key: misspelt, or not supported'
-  throw configError(file, lineOf(document, lines, key), `${key.join('.') || 'the document'}: ${problem}`)
 }
 
 /** @throws WaiterError when aliases lead nowhere, or to more than anybody would write */
@@ -42,7 +68,7 @@ function toPlain(file: string, document: Document): unknown {
   try {
     return document.toJS() ?? {}
   } catch (error) {
-    throw configError(file, 1, (error as Error).message)
+    throw new WaiterError(`${file}:1: ${(error as Error).message}`, { code: 'WTR_CONFIG' })
   }
 }
 
@@ -75,6 +101,9 @@ function nodeOf(document: Document, path: readonly (string | number)[]): unknown
   return parent.items.map(pair => pair.key).find(key => isScalar(key) && String(key.value) === String(path.at(-1)))
 }
 
-function configError(file: string, line: number, problem: string): WaiterError {
-  return new WaiterError(`${file}:${line}: ${problem}`, { code: 'WTR_CONFIG' })
+/** A variable's name is the place of what it set; everything else is in the file. */
+function configError({ overrides, placeOf }: Source, key: readonly (string | number)[], problem: string): WaiterError {
+  const override = overrides.find(({ path }) => path.every((part, index) => String(key[index]) === part))
+  const place = override === undefined ? placeOf(key) : `environment variable ${override.variable}`
+  return new WaiterError(`${place}: ${key.join('.') || 'the document'}: ${problem}`, { code: 'WTR_CONFIG' })
 }

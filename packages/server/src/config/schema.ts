@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
-const ms = (fallback: number) => z.int().min(0).default(fallback)
-const positive = (fallback: number) => z.int().min(1).default(fallback)
+const ms = (fallback: number, meaning: string) => z.int().min(0).default(fallback).describe(meaning)
+const positive = (fallback: number, meaning: string) => z.int().min(1).default(fallback).describe(meaning)
 const userName = z.string().min(1).max(256)
 
 /** A pair `[from, to]` of ports, both included. */
@@ -9,99 +9,135 @@ const portRange = z
   .tuple([z.int().min(1024).max(65_535), z.int().min(1024).max(65_535)])
   .refine(([from, to]) => from <= to, 'the first port must not be above the last')
 
+/** A map of keys: all of them may be left out. */
+const section = <Shape extends z.core.$ZodShape>(meaning: string, shape: Shape) =>
+  z
+    .strictObject(shape)
+    .prefault({} as never)
+    .describe(meaning)
+
+const cluster = section('Which cluster this is.', {
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,64}$/, 'letters, digits, dot, dash and underscore, at most 64')
+    .default('waiter')
+    .describe('Name of the cluster: `root` of tokens created here, `WAITER_CLUSTER` of instances.'),
+  'service-prefix': z
+    .string()
+    .regex(/^[a-z0-9-]{1,64}$/, 'lower-case letters, digits and dashes')
+    .default('waiter-service-')
+    .describe('What every service id begins with.'),
+})
+
+const authenticator = section('Who a request comes from.', {
+  kind: z.literal('one-user').default('one-user').describe('How users are told apart.'),
+  'one-user': section('Everybody is the same user.', {
+    'run-as-user': userName.optional().describe('That user. Default: the one who started Waiter.'),
+  }),
+})
+
+const requests = section('How requests are served. A token may set its own time-outs.', {
+  'client-connection-idle-timeout-ms': positive(60_000, 'A client connection without a request is closed after this.'),
+  'connection-timeout-ms': positive(5_000, 'Longest wait for a connection to an instance.'),
+  'initial-socket-timeout-ms': positive(900_000, 'Longest wait for the first byte of an answer.'),
+  'queue-timeout-ms': positive(300_000, 'Longest wait for an instance with a free slot.'),
+  'streaming-timeout-ms': positive(20_000, 'Longest silence while a body is sent, either way.'),
+  'unsupported-headers': z
+    .array(z.string())
+    .default(['x-waiter-maintenance'])
+    .describe('Requests with one of these headers are answered 400.'),
+})
+
+const scaling = section('When and how far services are scaled.', {
+  'decision-floor-ms': positive(100, 'How soon after a change the next decision for the same service may come.'),
+  'autoscaler-interval-ms': positive(1_000, 'How often a service is looked at while its target still moves.'),
+  'quanta-constraints': section('How much may be started at once, as a sum over instances not yet running.', {
+    cpus: positive(64, 'CPUs.'),
+    mem: positive(524_288, 'MiB of memory.'),
+  }),
+  'router-dead-after-ms': positive(10_000, 'After this long without a word a router no longer holds back removals.'),
+  'drain-timeout-ms': positive(3_600_000, 'How long a removed instance may finish its requests before it is stopped.'),
+})
+
+const scheduler = section('What runs the instances.', {
+  kind: z.literal('process').default('process').describe('Processes of this machine.'),
+  process: section('Instances as processes of this machine.', {
+    'port-range': portRange.default([10_000, 10_999]).describe('First and last port that instances may get.'),
+    'port-grace-period-ms': ms(120_000, 'How long a port rests after its instance before another gets it.'),
+    'memory-check-interval-ms': positive(1_000, 'How often the memory of instances is looked at.'),
+    'log-bytes-max': positive(16 * 1024 * 1024, 'What is kept of an instance’s stdout, and of its stderr.'),
+  }),
+})
+
 /**
- * The configuration file (spec §12), under the original's names where the meaning is the same. Unknown keys are
- * refused, so that a misspelt one cannot be silently without effect.
+ * The configuration (spec §12), under the original's names where the meaning is the same. Unknown keys are refused, so
+ * that a misspelt one cannot be silently without effect. Every key has a description: `npm run gen:docs` makes
+ * docs/configuration.md of them. `.meta({ secret: true })` hides a value in `/settings`.
  */
 export const settingsSchema = z.strictObject({
-  'cluster-config': z
-    .strictObject({
-      name: z
-        .string()
-        .regex(/^[A-Za-z0-9._-]{1,64}$/, 'letters, digits, dot, dash and underscore, at most 64')
-        .default('waiter'),
-      'service-prefix': z
-        .string()
-        .regex(/^[a-z0-9-]{1,64}$/, 'lower-case letters, digits and dashes')
-        .default('waiter-service-'),
-    })
-    .prefault({}),
-  /** Address to listen on. Loopback unless said otherwise: whoever reaches a router may start commands on it. */
-  host: z.string().min(1).default('127.0.0.1'),
-  /** Names under which the API itself is reached; every other Host is looked up as a token. */
-  hostname: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).default('localhost'),
-  port: z.int().min(0).max(65_535).default(9091),
-  'router-id-prefix': z.string().max(64).default(''),
-  'authenticator-config': z
-    .strictObject({
-      kind: z.literal('one-user').default('one-user'),
-      'one-user': z.strictObject({ 'run-as-user': userName.optional() }).prefault({}),
-    })
-    .prefault({}),
-  'instance-request-properties': z
-    .strictObject({
-      'client-connection-idle-timeout-ms': positive(60_000),
-      'connection-timeout-ms': positive(5_000),
-      'initial-socket-timeout-ms': positive(900_000),
-      'queue-timeout-ms': positive(300_000),
-      'streaming-timeout-ms': positive(20_000),
-      'unsupported-headers': z.array(z.string()).default(['x-waiter-maintenance']),
-    })
-    .prefault({}),
-  'deployment-error-config': z
-    .strictObject({ 'min-failed-instances': positive(2), 'min-hosts': positive(1) })
-    .prefault({}),
-  'ejection-config': z
-    .strictObject({
-      'eject-backoff-base-time-ms': positive(10_000),
-      'expiry-threshold': positive(5),
-      'max-eject-time-ms': positive(300_000),
-    })
-    .prefault({}),
-  scaling: z
-    .strictObject({
-      /** How soon after a change the next decision for the same service may come. */
-      'decision-floor-ms': positive(100),
-      /** How often a service is looked at while its target still moves. */
-      'autoscaler-interval-ms': positive(1_000),
-      'quanta-constraints': z.strictObject({ cpus: positive(64), mem: positive(524_288) }).prefault({}),
-      /** After this long without a word from a router it no longer holds back removals. */
-      'router-dead-after-ms': positive(10_000),
-      /** How long a removed instance may finish its requests before it is stopped all the same. */
-      'drain-timeout-ms': positive(3_600_000),
-    })
-    .prefault({}),
-  'scheduler-config': z
-    .strictObject({
-      kind: z.literal('process').default('process'),
-      process: z
-        .strictObject({
-          'port-range': portRange.default([10_000, 10_999]),
-          'port-grace-period-ms': ms(120_000),
-          'memory-check-interval-ms': positive(1_000),
-          'log-bytes-max': positive(16 * 1024 * 1024),
-        })
-        .prefault({}),
-    })
-    .prefault({}),
+  host: z
+    .string()
+    .min(1)
+    .default('127.0.0.1')
+    .describe('Address to listen on; `0.0.0.0` lets others in: whoever reaches a router may start commands on it.'),
+  hostname: z
+    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+    .default('localhost')
+    .describe('Names under which the API itself is reached; every other `Host` is looked up as a token.'),
+  port: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(9091)
+    .describe('Port of the first router; further routers of this machine take the next ones. 0: any that is free.'),
+  'cluster-config': cluster,
+  'router-id-prefix': z.string().max(64).default('').describe('What ids of routers begin with.'),
+  'authenticator-config': authenticator,
+  'instance-request-properties': requests,
+  'deployment-error-config': section('When a service counts as unable to start.', {
+    'min-failed-instances': positive(2, 'So many instances must have failed without one becoming healthy.'),
+    'min-hosts': positive(1, 'On so many hosts.'),
+  }),
+  'ejection-config': section('How long an instance that fails gets no requests.', {
+    'eject-backoff-base-time-ms': positive(10_000, 'After the first failure; doubled with each further one in a row.'),
+    'expiry-threshold': positive(5, 'After so many failures in a row an instance is to be replaced.'),
+    'max-eject-time-ms': positive(300_000, 'Longest ejection.'),
+  }),
+  scaling,
+  'scheduler-config': scheduler,
   'service-description-constraints': z
     .record(z.string(), z.strictObject({ max: z.number().positive() }))
-    .default({ cmd: { max: 1200 }, cpus: { max: 32 }, mem: { max: 131_072 } }),
-  'service-description-defaults': z.record(z.string(), z.unknown()).default({}),
-  'profile-config': z.record(z.string(), z.strictObject({ defaults: z.record(z.string(), z.unknown()) })).default({}),
-  'metric-group-mappings': z.array(z.tuple([z.string(), z.string()])).default([]),
-  'token-config': z.strictObject({ 'history-length': positive(5), 'limit-per-owner': positive(1_000) }).prefault({}),
+    .default({ cmd: { max: 1200 }, cpus: { max: 32 }, mem: { max: 131_072 } })
+    .describe('Upper limits per service parameter: of a number its value, of a text its length.'),
+  'service-description-defaults': z
+    .record(z.string(), z.unknown())
+    .default({})
+    .describe(
+      'Service parameters that apply when neither token nor profile says otherwise; others keep their default.',
+    ),
+  'profile-config': z
+    .record(z.string(), z.strictObject({ defaults: z.record(z.string(), z.unknown()) }))
+    .default({})
+    .describe('Named sets of defaults, chosen with the service parameter `profile`.'),
+  'metric-group-mappings': z
+    .array(z.tuple([z.string(), z.string()]))
+    .default([])
+    .describe(
+      'Pairs of a pattern and a group: the first pattern that matches a service’s whole name gives its metric group.',
+    ),
+  'token-config': section('Tokens.', {
+    'history-length': positive(5, 'How many former versions a token keeps.'),
+    'limit-per-owner': positive(1_000, 'How many tokens one owner may have.'),
+  }),
   'support-info': z
     .array(z.strictObject({ label: z.string(), link: z.strictObject({ type: z.string(), value: z.string() }) }))
-    .default([]),
-  log: z
-    .strictObject({
-      level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-      'file-bytes-max': positive(32 * 1024 * 1024),
-    })
-    .prefault({}),
-  /** From the first Ctrl-C until what still runs is cut. */
-  'shutdown-grace-ms': positive(5_000),
+    .default([])
+    .describe('Links at the foot of error pages: `{label, link: {type, value}}`.'),
+  log: section('Waiter’s own log.', {
+    level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('What is worth a line.'),
+    'file-bytes-max': positive(32 * 1024 * 1024, 'A log file is put aside at this size; one older file is kept.'),
+  }),
+  'shutdown-grace-ms': positive(5_000, 'From the first Ctrl-C until what still runs is cut.'),
 })
 
 /** The effective configuration: every key present. */

@@ -6,6 +6,7 @@ import { createProxyServer, renderHeader } from '@waiter/proxy'
 import { startRouter } from '@waiter/router'
 import { createSimpleEntitlements } from '@waiter/services'
 import { DEFAULT_EJECTION } from '@waiter/slots'
+import { redactSettings } from '../config/redact-settings.ts'
 import { oneUserOf, toServicesConfig } from '../config/services-config.ts'
 import { createPasswordFor } from '../service-password.ts'
 import { VERSION } from '../version.ts'
@@ -39,7 +40,7 @@ runChild<RouterStart>('start-router', async (message, log) => {
     clientIdleTimeoutMs: settings['instance-request-properties']['client-connection-idle-timeout-ms'],
     passwordFor: createPasswordFor(clusterSecret),
     supportInfo: settings['support-info'],
-    settings,
+    settings: redactSettings(settings) as Record<string, unknown>,
     version: VERSION,
     log,
   })
