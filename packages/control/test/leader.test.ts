@@ -543,3 +543,22 @@ t.test('logs of an instance that the service does not have', async t => {
   await w.quiesce()
   t.match(await w.leader.logs(hello.id, `${hello.id}.1`, ''), [{ name: 'stdout' }])
 })
+
+t.test('overrides apply to a service that runs, and end with it being as described', async t => {
+  const w = await world(t)
+  const router = w.router('a')
+  router.request(hello)
+  await w.quiesce()
+  await w.store.compareAndSet(
+    `overrides/${hello.id}`,
+    0,
+    JSON.stringify({ overrides: { 'min-instances': 4 }, 'last-updated-by': 'alice', time: 1 }),
+  )
+  await w.pass(2_000)
+  t.equal(w.view(hello.id)?.definition.effective['min-instances'], 4)
+  t.equal(w.view(hello.id)?.summary.requested, 4)
+  const stored = await w.store.get(`overrides/${hello.id}`)
+  await w.store.compareAndSet(`overrides/${hello.id}`, stored?.version ?? 0, undefined)
+  await w.pass(200)
+  t.equal(w.view(hello.id)?.definition.effective['min-instances'], 1)
+})

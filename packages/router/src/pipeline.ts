@@ -4,9 +4,11 @@ import {
   computeRequestTimeouts,
   type Descriptor,
   isCacheableSelection,
+  type OverridesRecord,
   type RequestTimeouts,
   type WaiterHeaders,
 } from '@waiter/services'
+import type { StoreMirror } from '@waiter/store/port'
 import { type ErrorContext, type RequestError, renderRequestError } from './errors/error-response.ts'
 import { classifyRequest } from './request/classify.ts'
 import { toHeaderValue } from './request/debug-headers.ts'
@@ -24,6 +26,13 @@ export interface ApiServer {
   serve(exchange: Exchange, context: RequestContext): Promise<void>
 }
 
+export interface PipelineParts {
+  readonly table: ServiceTable
+  readonly tokens: TokenReplica
+  readonly overrides: StoreMirror<OverridesRecord>
+  readonly api: ApiServer
+}
+
 /**
  * What happens to every request: Waiter's own API, or find the service and hand the request to it. The path to a
  * service whose selection is remembered and which has a free slot is synchronous.
@@ -39,12 +48,17 @@ export class Pipeline {
   /** Timeouts of requests that bring none of their own, by descriptor. */
   readonly #timeouts = new WeakMap<Descriptor, RequestTimeouts>()
 
-  constructor(options: RouterOptions, parts: { table: ServiceTable; tokens: TokenReplica; api: ApiServer }) {
+  constructor(options: RouterOptions, parts: PipelineParts) {
     this.#options = options
     this.#table = parts.table
     this.#tokens = parts.tokens
     this.#api = parts.api
-    this.#descriptors = new DescriptorCache({ ...options, config: options.services, tokens: parts.tokens })
+    this.#descriptors = new DescriptorCache({
+      ...options,
+      config: options.services,
+      tokens: parts.tokens,
+      findOverrides: serviceId => parts.overrides.find(serviceId)?.overrides,
+    })
     const hostnames = new Set(options.services.waiterHostnames)
     this.#isWaiterHost = host => hostnames.has(host)
     this.#environment = {
@@ -58,6 +72,11 @@ export class Pipeline {
       needService: (runtime, descriptor) => this.#table.need(runtime, descriptor.tokens),
       answerError: (request, error) => this.#answerProxied(request, error),
     }
+  }
+
+  /** Overrides changed: descriptors are computed anew. */
+  forgetDescriptors(): void {
+    this.#descriptors.forget()
   }
 
   /** Takes one request. */

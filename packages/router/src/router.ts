@@ -2,7 +2,10 @@ import { randomInt } from 'node:crypto'
 import { createPrng } from '@waiter/base'
 import type { LeaderLink } from '@waiter/control'
 import type { ProxyServer } from '@waiter/proxy'
+import { type OverridesRecord, STORE_PREFIXES } from '@waiter/services'
+import { StoreMirror } from '@waiter/store/port'
 import { createApi } from './api/create-api.ts'
+import { OverrideService } from './overrides/override-service.ts'
 import { Pipeline } from './pipeline.ts'
 import { OWN_COOKIES, withoutOwnCookies } from './request/own-cookies.ts'
 import type { RouterOptions } from './router-options.ts'
@@ -24,7 +27,14 @@ export interface Router {
 /** Builds a router; it listens when told to. */
 export async function startRouter(options: RouterOptions): Promise<Router> {
   const tokens = new TokenReplica(options.store, options.log)
-  const following = tokens.run()
+  const overrides = new StoreMirror<OverridesRecord>({
+    store: options.store,
+    prefix: STORE_PREFIXES.overrides,
+    parse: text => JSON.parse(text) as OverridesRecord,
+    onChange: () => pipeline.forgetDescriptors(),
+    log: options.log,
+  })
+  const mirrors = [tokens, overrides]
   let proxy: ProxyServer | undefined
   let link: LeaderLink | undefined
   const table = new ServiceTable({
@@ -38,10 +48,11 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     table,
     tokens,
     tokenService: new TokenService({ ...options, replica: tokens }),
+    overrides: new OverrideService({ ...options, mirror: overrides }),
     leader: () => link,
     pipeline: () => pipeline,
   })
-  const pipeline = new Pipeline(options, { table, tokens, api })
+  const pipeline = new Pipeline(options, { table, tokens, overrides, api })
   proxy = options.createProxyServer({
     limits: { clientIdleTimeoutMs: options.clientIdleTimeoutMs },
     headerPolicy: {
@@ -54,7 +65,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     log: options.log,
   })
   const server = proxy
-  await tokens.ready
+  const following = mirrors.map(mirror => mirror.run())
+  await Promise.all(mirrors.map(mirror => mirror.ready))
   return {
     table,
     listen: async listenOptions => (await server.listen(listenOptions)).port,
@@ -65,8 +77,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     stop: async graceMs => {
       await server.close(graceMs)
       link?.close()
-      tokens.stop()
-      await following
+      for (const mirror of mirrors) mirror.stop()
+      await Promise.all(following)
       table.dispose()
       await options.store.close()
     },

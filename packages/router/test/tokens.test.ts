@@ -167,7 +167,7 @@ t.test('a replica', async t => {
     for (const change of [put('fine', 2), synced(2)]) first.push(change)
     await within(replica.ready, 'readiness')
     t.ok(replica.find('fine'))
-    t.match(await log.records.waitFor(({ level }) => level === 'error'), { fields: { token: 'broken' } })
+    t.match(await log.records.waitFor(({ level }) => level === 'error'), { fields: { key: 'tokens/broken' } })
   })
 
   await t.test('counts generations: with every change, and only then', async t => {
@@ -188,7 +188,7 @@ t.test('a replica', async t => {
 t.test('the descriptor cache', async t => {
   const setUp = () => {
     const replica = new TokenReplica(createMemoryStore(), silentLogger)
-    const cache = new DescriptorCache({ config, tokens: replica, entitlements })
+    const cache = new DescriptorCache({ config, tokens: replica, entitlements, findOverrides: () => undefined })
     const find = (name: string, requester = 'alice') =>
       cache.resolve(headOf({ headers: { host: 'localhost' } }), new Map([['token', name]]), requester)
     return { replica, cache, find }

@@ -39,7 +39,7 @@ export {
 } from './instance-environment.ts'
 export { formatIsoTime, parseIsoTime } from './iso-time.ts'
 export type { JsonLimits, JsonObject } from './json.ts'
-export { type OverridesInput, validateOverrides } from './overrides.ts'
+export { type OverridesInput, type OverridesRecord, validateOverrides } from './overrides.ts'
 export { findParameter, PARAMETERS, type ParameterName, type ParameterRule } from './parameters.ts'
 export { compilePattern, type Pattern } from './pattern.ts'
 export {
@@ -52,6 +52,7 @@ export {
 } from './request-timeouts.ts'
 export { isExclusive, type ResolveInput, resolveDescriptor, resolveDiscovery } from './resolve-descriptor.ts'
 export { computeServiceId } from './service-id.ts'
+export { STORE_PREFIXES } from './store-keys.ts'
 export {
   type CorsRule,
   createSimpleEntitlements,

@@ -1,4 +1,4 @@
-import { err, ok, type Result } from '@waiter/base'
+import { err, type Millis, ok, type Result } from '@waiter/base'
 import type { ServicesConfig } from './config.ts'
 import type { ServiceDescription } from './description.ts'
 import type { ServiceOverrides } from './effective-description.ts'
@@ -6,6 +6,13 @@ import { isJsonObject, type JsonObject } from './json.ts'
 import { listed } from './map-checks.ts'
 import { findParameter } from './parameters.ts'
 import { validateDescription } from './validate-description.ts'
+
+/** Overrides of one service as they are stored and shown (spec §4.4). */
+export interface OverridesRecord {
+  readonly overrides: ServiceOverrides
+  readonly 'last-updated-by': string
+  readonly time: Millis
+}
 
 export interface OverridesInput {
   readonly core: ServiceDescription

@@ -25,7 +25,7 @@ export class InstancePool {
   readonly #ejected: Set<InstanceEntry> = new Set()
   readonly #suspects: Set<InstanceEntry> = new Set()
   readonly #ejection: EjectionConfig
-  readonly #concurrencyLevel: number
+  #concurrencyLevel: number
   readonly #prng: Prng
   #loadBalancing: LoadBalancing
   #picker: Picker
@@ -65,6 +65,11 @@ export class InstancePool {
     this.#loadBalancing = loadBalancing
     this.#picker = createPicker(loadBalancing, this.#prng)
     this.#rebuild()
+  }
+
+  /** Holds for the next assignment: until then instances keep the slots that they have. */
+  setConcurrencyLevel(concurrencyLevel: number): void {
+    this.#concurrencyLevel = concurrencyLevel
   }
 
   /** Takes a new assignment; answers the instances that are newly gone from it and idle already. */

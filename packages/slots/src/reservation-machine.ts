@@ -175,8 +175,14 @@ export class ReservationMachine {
     this.#serve()
   }
 
-  /** Takes changed settings; running requests and waiters keep what they have. */
-  configure(settings: { readonly loadBalancing?: LoadBalancing; readonly maxQueueLength?: number }): void {
+  /**
+   * Takes changed settings; running requests and waiters keep what they have, and a new concurrency level holds from the
+   * next assignment on.
+   */
+  configure(
+    settings: Partial<Pick<ReservationMachineOptions, 'loadBalancing' | 'maxQueueLength' | 'concurrencyLevel'>>,
+  ): void {
+    if (settings.concurrencyLevel !== undefined) this.#pool.setConcurrencyLevel(settings.concurrencyLevel)
     if (settings.loadBalancing !== undefined) this.#pool.setLoadBalancing(settings.loadBalancing)
     if (settings.maxQueueLength !== undefined) this.#maxQueueLength = settings.maxQueueLength
   }

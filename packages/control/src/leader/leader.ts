@@ -1,8 +1,14 @@
 import { type InstanceId, type Logger, type RouterId, type ServiceId, type Term, WaiterError } from '@waiter/base'
 import type { ScalingPolicy } from '@waiter/scaling'
 import type { Fence, InstanceRecord, LogEntry, Scheduler, SchedulerEvent, ServiceRecord } from '@waiter/schedulers'
-import type { ServiceDefinition } from '@waiter/services'
-import type { KeyValueStore } from '@waiter/store'
+import {
+  computeEffectiveDescription,
+  type OverridesRecord,
+  type ServiceDefinition,
+  type ServicesConfig,
+  STORE_PREFIXES,
+} from '@waiter/services'
+import { type KeyValueStore, StoreMirror } from '@waiter/store/port'
 import type {
   ClusterView,
   ServiceBeliefRow,
@@ -28,6 +34,7 @@ export interface LeaderOptions {
   readonly term: Term
   readonly scheduler: Scheduler
   readonly store: KeyValueStore
+  readonly services: ServicesConfig
   readonly policy: ScalingPolicy
   readonly settings: LeaderSettings
   readonly clock: LeaderClock
@@ -61,6 +68,7 @@ export class Leader implements SessionSource {
   readonly #touched = new Set<ManagedService>()
   readonly #due = new DueQueue<ManagedService>()
   readonly #archive: ServiceArchive
+  readonly #overrides: StoreMirror<OverridesRecord>
   readonly #reviewer: ServiceReviewer
   readonly #stopped = new AbortController()
   #cancelWake: () => void = () => undefined
@@ -77,6 +85,13 @@ export class Leader implements SessionSource {
     this.#options = options
     this.#fence = { term: options.term }
     this.#archive = new ServiceArchive(options.store, options.log)
+    this.#overrides = new StoreMirror({
+      store: options.store,
+      prefix: STORE_PREFIXES.overrides,
+      parse: text => JSON.parse(text) as OverridesRecord,
+      onChange: serviceId => this.#redefine(serviceId),
+      log: options.log,
+    })
     this.#reviewer = new ServiceReviewer({
       ...options,
       fence: this.#fence,
@@ -93,6 +108,7 @@ export class Leader implements SessionSource {
   /** Follows the scheduler until `stop`. */
   async run(): Promise<void> {
     const { scheduler, log, clock } = this.#options
+    const following = this.#overrides.run()
     while (!this.#stopped.signal.aborted) {
       try {
         for await (const event of scheduler.watch(this.#stopped.signal)) this.#onSchedulerEvent(event)
@@ -101,10 +117,12 @@ export class Leader implements SessionSource {
       }
       if (!this.#stopped.signal.aborted) await new Promise<void>(resolve => clock.schedule(WATCH_RETRY_MS, resolve))
     }
+    await following
   }
 
   stop(): void {
     this.#stopped.abort()
+    this.#overrides.stop()
     this.#cancelWake()
     for (const { cancel } of this.#missing.values()) cancel()
     for (const session of this.#sessions.values()) session.close()
@@ -292,8 +310,20 @@ export class Leader implements SessionSource {
   #adopt(definition: ServiceDefinition): ManagedService {
     const service = new ManagedService(definition, this.#options.clock.nowMs())
     this.#services.set(service.id, service)
+    if (this.#overrides.find(service.id) !== undefined) this.#redefine(service.id)
     for (const routerId of this.#sessions.keys()) service.ledger.routerJoined(routerId)
     return service
+  }
+
+  /** Overrides apply to what runs: neither the id nor any instance changes. */
+  #redefine(serviceId: ServiceId): void {
+    const service = this.#services.get(serviceId)
+    if (service === undefined) return
+    const overrides = this.#overrides.find(serviceId)?.overrides
+    const { core } = service.definition
+    if (!service.redefine(computeEffectiveDescription(core, this.#options.services, overrides))) return
+    for (const session of this.#sessions.values()) session.markDirty(serviceId)
+    this.#touch(service)
   }
 
   /** Routers that are missing may use it from before; of a service that is only about to start nobody can. */

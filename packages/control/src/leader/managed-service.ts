@@ -9,7 +9,7 @@ import {
   type VictimCandidate,
 } from '@waiter/scaling'
 import type { InstanceRecord } from '@waiter/schedulers'
-import type { ServiceDefinition } from '@waiter/services'
+import type { EffectiveDescription, ServiceDefinition } from '@waiter/services'
 import { type LedgerInstance, type RouterAssignment, SlotLedger } from '@waiter/slots'
 import type {
   InstanceLease,
@@ -54,7 +54,7 @@ export interface Usage {
  */
 export class ManagedService {
   readonly id: ServiceId
-  readonly definition: ServiceDefinition
+  #definition: ServiceDefinition
   readonly ledger: SlotLedger = new SlotLedger()
   readonly instances: Map<InstanceId, InstanceRecord> = new Map()
   readonly removals: Map<InstanceId, Removal> = new Map()
@@ -87,12 +87,23 @@ export class ManagedService {
 
   constructor(definition: ServiceDefinition, nowMs: Millis) {
     this.id = definition.id
-    this.definition = definition
+    this.#definition = definition
     this.lastModifiedMs = nowMs
     this.#hadHealthyAtMs = 0
     this.gone = new Promise(resolve => {
       this.#resolveGone = resolve
     })
+  }
+
+  get definition(): ServiceDefinition {
+    return this.#definition
+  }
+
+  /** Takes changed overrides. @returns false when nothing follows from them */
+  redefine(effective: EffectiveDescription): boolean {
+    if (JSON.stringify(effective) === JSON.stringify(this.#definition.effective)) return false
+    this.#definition = { ...this.#definition, effective }
+    return true
   }
 
   resolveGone(): void {

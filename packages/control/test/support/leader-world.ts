@@ -2,7 +2,7 @@ import { type ServiceId, silentLogger } from '@waiter/base'
 import { Leader, type LeaderSettings } from '@waiter/control'
 import { DEFAULT_SCALE_LIMITS, type ScalingPolicy, waiterPolicy } from '@waiter/scaling'
 import { createExampleDefinition } from '@waiter/schedulers/contract'
-import type { ServiceDefinition, ServiceDescription } from '@waiter/services'
+import { createServicesConfig, type ServiceDefinition, type ServiceDescription } from '@waiter/services'
 import { createMemoryStore } from '@waiter/store'
 import { FakeClock } from './fake-clock.ts'
 import { FakeScheduler } from './fake-scheduler.ts'
@@ -38,6 +38,7 @@ export class LeaderWorld {
       term: ++this.#term,
       scheduler: this.scheduler,
       store: this.store,
+      services: createServicesConfig(),
       policy: waiterPolicy as ScalingPolicy,
       settings: { ...SETTINGS, ...settings },
       clock: this.clock,

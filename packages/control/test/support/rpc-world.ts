@@ -17,6 +17,7 @@ import {
 } from '@waiter/control'
 import { type ScalingPolicy, waiterPolicy } from '@waiter/scaling'
 import type { ServiceDefinition } from '@waiter/services'
+import { createServicesConfig } from '@waiter/services'
 import { createMemoryStore, type KeyValueStore } from '@waiter/store'
 import { createRecorder, type Recorder } from '@waiter/testkit'
 import { FakeScheduler } from './fake-scheduler.ts'
@@ -48,6 +49,7 @@ export async function startLeader(options: {
     term: options.term,
     scheduler,
     store,
+    services: createServicesConfig(),
     policy: waiterPolicy as ScalingPolicy,
     settings: { ...SETTINGS, settleMs: 0 },
     clock: systemClock,

@@ -1,6 +1,7 @@
 import type { LeaderLink } from '@waiter/control'
 import type { Exchange } from '@waiter/proxy'
 import type { Context } from 'hono'
+import type { OverrideService } from '../overrides/override-service.ts'
 import type { Pipeline } from '../pipeline.ts'
 import type { RequestContext } from '../request/request-context.ts'
 import type { RouterOptions } from '../router-options.ts'
@@ -14,6 +15,7 @@ export interface ApiParts {
   readonly table: ServiceTable
   readonly tokens: TokenReplica
   readonly tokenService: TokenService
+  readonly overrides: OverrideService
   /** Undefined until the router is connected. */
   readonly leader: () => LeaderLink | undefined
   readonly pipeline: () => Pipeline

@@ -8,6 +8,7 @@ import {
   type Entitlements,
   isCacheableSelection,
   resolveDiscovery,
+  type ServiceOverrides,
   type ServicesConfig,
   type WaiterHeaders,
 } from '@waiter/services'
@@ -21,6 +22,7 @@ export interface DescriptorCacheOptions {
   readonly config: ServicesConfig
   readonly tokens: TokenReplica
   readonly entitlements: Entitlements
+  readonly findOverrides: (serviceId: string) => ServiceOverrides | undefined
 }
 
 /** A request's outcome of finding its service. */
@@ -65,6 +67,11 @@ export class DescriptorCache {
     return resolution
   }
 
+  /** Something that descriptors depend on beside tokens has changed. */
+  forget(): void {
+    this.#generation = -1
+  }
+
   #rememberedOf(requester: string): Remembered {
     const { generation } = this.#options.tokens
     if (this.#generation !== generation || this.#entryCount >= ENTRIES_MAX) {
@@ -81,7 +88,7 @@ export class DescriptorCache {
   }
 
   #resolve(head: RequestHead, headers: WaiterHeaders, requester: string): Resolution {
-    const { config, tokens, entitlements } = this.#options
+    const { config, tokens, entitlements, findOverrides } = this.#options
     const input = {
       headers,
       host: head.authority,
@@ -89,6 +96,7 @@ export class DescriptorCache {
       config,
       requester,
       isOneUser: true,
+      findOverrides,
     }
     const discovery = discoverService(input)
     if (!discovery.ok) return discovery

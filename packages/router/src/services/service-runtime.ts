@@ -100,6 +100,11 @@ export class ServiceRuntime {
   apply(definition: ServiceDefinition, leases: readonly InstanceLease[], summary: ServiceSummary | undefined): void {
     this.definition = definition
     this.summary = summary
+    this.machine.configure({
+      loadBalancing: definition.effective['load-balancing'],
+      concurrencyLevel: definition.effective['concurrency-level'],
+      maxQueueLength: definition.effective['max-queue-length'],
+    })
     this.leases.clear()
     for (const lease of leases) this.leases.set(lease.instanceId, lease)
     this.machine.update(leases, this.#nowMs())

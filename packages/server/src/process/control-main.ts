@@ -15,6 +15,7 @@ import { createProcessScheduler } from '@waiter/schedulers'
 import { computeInstanceEnvironment } from '@waiter/services'
 import { openJournalStore } from '@waiter/store'
 import type { Settings } from '../config/schema.ts'
+import { toServicesConfig } from '../config/services-config.ts'
 import { takeNextTerm } from '../data-directory.ts'
 import { createPasswordFor } from '../service-password.ts'
 import type { ControlStart } from './messages.ts'
@@ -54,6 +55,7 @@ runChild<ControlStart>('start-control', async (message, log) => {
     term: takeNextTerm(message.termFile),
     scheduler,
     store,
+    services: toServicesConfig(settings),
     policy: waiterPolicy as ScalingPolicy,
     settings: toLeaderSettings(settings),
     clock: systemClock,
