@@ -1,7 +1,7 @@
 /**
  * Waiter's own share of a cold start, and the whole of it, beside the same command started directly.
  *
- *     node benchmarks/cold-start/main.ts [--runs 50] [--json]
+ *     node benchmarks/cold-start/main.ts [--runs 50] [--workers 1] [--json]
  *
  * Method and what the figures mean: README.md. Ends with exit code 0 whether the goals hold or not; it says which do.
  */
@@ -48,14 +48,16 @@ interface Summary {
   readonly firstWholeMs: number
 }
 
-const { values } = parseArgs({ options: { runs: { type: 'string' }, json: { type: 'boolean' } } })
+const { values } = parseArgs({
+  options: { runs: { type: 'string' }, workers: { type: 'string' }, json: { type: 'boolean' } },
+})
 const runs = Number(values.runs ?? 50)
 if (!Number.isInteger(runs) || runs < 1 || runs > RUNS_MAX) {
   process.stderr.write(`--runs takes a whole number from 1 to ${RUNS_MAX}, not ${values.runs}\n`)
   process.exit(2)
 }
 const directory = mkdtempSync(join(tmpdir(), 'waiter-cold-start-'))
-const waiter = await startMeasuredWaiter(join(directory, 'data'))
+const waiter = await startMeasuredWaiter(join(directory, 'data'), values.workers ?? '1')
 // Ctrl-C must not leave a cluster behind.
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => void cleanUp().then(() => process.exit(1)))

@@ -42,10 +42,10 @@ export interface MeasuredWaiter {
 }
 
 /** Starts Waiter as `npm start` does; its log is in `<dataDir>/waiter-log`. */
-export async function startMeasuredWaiter(dataDir: string): Promise<MeasuredWaiter> {
+export async function startMeasuredWaiter(dataDir: string, workers: string): Promise<MeasuredWaiter> {
   mkdirSync(dataDir, { recursive: true })
   const log = openSync(join(dataDir, 'waiter-log'), 'a')
-  const child = spawn(process.execPath, [START, '--json', '--port', '0', '--data-dir', dataDir], {
+  const child = spawn(process.execPath, [START, '--json', '--port', '0', '--data-dir', dataDir, '--workers', workers], {
     stdio: ['ignore', 'pipe', log],
   }) as ChildProcessByStdio<null, Readable, null>
   closeSync(log)

@@ -562,3 +562,17 @@ t.test('overrides apply to a service that runs, and end with it being as describ
   await w.pass(200)
   t.equal(w.view(hello.id)?.definition.effective['min-instances'], 1)
 })
+
+t.test('workers of one node are routers of their own; a new one replaces only the one in its seat', async t => {
+  const w = await world(t)
+  const one = w.router('one')
+  const two = w.router('two')
+  one.attach('node', 1)
+  two.attach('node', 2)
+  t.same(new Set(w.leader.view().routers.map(({ routerId }) => routerId)), new Set(['one', 'two']))
+  const next = w.router('next')
+  next.attach('node', 2)
+  t.same(new Set(w.leader.view().routers.map(({ routerId }) => routerId)), new Set(['one', 'next']))
+  two.disconnect()
+  t.equal(w.leader.view().routers.length, 2, 'the dead stream of the one replaced changes nothing')
+})

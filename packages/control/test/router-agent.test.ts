@@ -14,7 +14,16 @@ import { auth, FakeHost, portOf, type RunningLeader, startLeader } from './suppo
 const hello = service('hello')
 
 function attach(t: Test, address: string, host: FakeHost, routerId = 'router-1', log = silentLogger): RouterAgent {
-  const agent = new RouterAgent({ address, auth, routerId, nodeId: routerId, httpUrl: 'http://r', host, log })
+  const agent = new RouterAgent({
+    address,
+    auth,
+    routerId,
+    nodeId: routerId,
+    worker: 1,
+    httpUrl: 'http://r',
+    host,
+    log,
+  })
   t.teardown(() => agent.close())
   return agent
 }
@@ -167,7 +176,9 @@ t.test('a router that talks nonsense loses its stream, and the leader goes on', 
   const stream = openStream(t, server.address)
   stream.on('data', () => undefined)
   const ended = new Promise(resolve => stream.once('end', resolve))
-  stream.write({ message: { $case: 'hello', value: { routerId: 'x', nodeId: 'x', httpUrl: '', beliefs: [] } } })
+  stream.write({
+    message: { $case: 'hello', value: { routerId: 'x', nodeId: 'x', worker: 1, httpUrl: '', beliefs: [] } },
+  })
   stream.write({ message: { $case: 'needed', value: { serviceId: 'x', definitionJson: '{', sourceTokensJson: '[]' } } })
   await ended
   await log.records.waitFor(({ message }) => message.startsWith('a message of a router could not be read'))

@@ -9,7 +9,14 @@ export function announceReady(
 ): void {
   const routers = cluster.nodes.map(node => node.http)
   if (options.isJson) {
-    const nodes = cluster.nodes.map(({ id, pid, roles, http, grpc }) => ({ id, pid, roles, http, grpc }))
+    const nodes = cluster.nodes.map(({ id, pid, roles, http, workers, grpc }) => ({
+      id,
+      pid,
+      roles,
+      http,
+      workers,
+      grpc,
+    }))
     process.stdout.write(`${JSON.stringify({ ready: true, routers, pid: process.pid, nodes })}\n`)
     return
   }

@@ -1,10 +1,11 @@
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from '@waiter/base'
 import type { Settings } from './config/schema.ts'
 import type { DataDirectory } from './data-directory.ts'
 import type { LogTarget } from './logging.ts'
 import { type RunningNode, startNode } from './node.ts'
-import type { StartOptions } from './options.ts'
+import { type StartOptions, WORKERS_MAX } from './options.ts'
 import type { NodeStart } from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
 
@@ -39,7 +40,14 @@ export async function startCluster(spec: ClusterSpec): Promise<RunningCluster> {
       const http = await child.start()
       others.push({
         child,
-        node: { id: start.nodeId, pid: child.pid ?? 0, roles: ['router'], http, grpc: first.grpc },
+        node: {
+          id: start.nodeId,
+          pid: child.pid ?? 0,
+          roles: ['router'],
+          http,
+          workers: start.workers,
+          grpc: first.grpc,
+        },
       })
     }
   } catch (error) {
@@ -53,6 +61,7 @@ function nodeStart(spec: ClusterSpec, index: number): NodeStart {
   const port = spec.options.port ?? spec.settings.port
   return {
     kind: 'start-node',
+    workers: countWorkers(spec.options.workers ?? spec.settings.workers, spec.options.nodes),
     nodeId: `node-${index}`,
     settings: spec.settings,
     clusterSecret: spec.data.clusterSecret,
@@ -60,6 +69,12 @@ function nodeStart(spec: ClusterSpec, index: number): NodeStart {
     data: spec.data.paths,
     bind: { host: spec.settings.host, port: port === 0 ? 0 : port + index - 1 },
   }
+}
+
+/** `auto`: the nodes of this machine share its cores out. */
+function countWorkers(wanted: number | 'auto', nodes: number): number {
+  if (wanted !== 'auto') return wanted
+  return Math.min(WORKERS_MAX, Math.max(1, Math.floor(availableParallelism() / nodes)))
 }
 
 function entry(): string {

@@ -5,24 +5,27 @@ import type { DataPaths } from './data-directory.ts'
 import type { LogTarget } from './logging.ts'
 import type { ChildContext, NodeStart } from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
+import { portOf, RouterWorkers } from './router-workers.ts'
 
 /** Control traffic stays on this machine. */
 const CONTROL_HOST = '127.0.0.1'
 
-/** One started node: its control process, when it has that role, and its router. */
+/** One started node: its control process, when it has that role, and its routers. */
 export interface RunningNode {
   readonly id: string
   readonly pid: number
   readonly roles: readonly ('control' | 'router')[]
   /** Where clients send requests. */
   readonly http: string
+  /** Router processes that share that port. */
+  readonly workers: number
   /** Where nodes reach its control process, or the control process that it follows. */
   readonly grpc: string
   stop(graceMs: number): Promise<void>
 }
 
 /**
- * Starts one node. Control side and router are processes of their own, so that a burst of proxy work cannot starve the
+ * Starts one node. Control side and routers are processes of their own, so that a burst of proxy work cannot starve the
  * control plane; this process only keeps them alive.
  */
 export async function startNode(start: NodeStart, log: Logger): Promise<RunningNode> {
@@ -46,27 +49,25 @@ export async function startNode(start: NodeStart, log: Logger): Promise<RunningN
         )
       : undefined
   const grpc = start.control ?? (await control?.start()) ?? ''
-  const router = new SupervisedChild(
-    entry('router-main.ts'),
-    keptAddress => ({
-      kind: 'start-router',
-      ...context('router'),
-      bind: { host: start.bind.host, port: keptAddress === undefined ? start.bind.port : portOf(keptAddress) },
-      control: grpc,
-    }),
+  const routers = new RouterWorkers({
+    entry: entry('router-main.ts'),
+    count: start.workers,
+    bind: start.bind,
+    startMessage: worker => ({ ...context(worker === 1 ? 'router' : `router-${worker}`), control: grpc }),
     log,
-  )
+  })
   try {
-    const http = await router.start()
+    const http = await routers.start()
     return {
       id: start.nodeId,
       pid: process.pid,
       roles: control === undefined ? ['router'] : ['control', 'router'],
       http,
+      workers: start.workers,
       grpc,
       // Routers first: no request is accepted any more when the instances go.
       stop: async graceMs => {
-        await router.stop(graceMs)
+        await routers.stop(graceMs)
         await control?.stop(graceMs)
       },
     }
@@ -87,9 +88,4 @@ function controlPaths(data: DataPaths): { storeDirectory: string; schedulerDirec
 function logTargetOf(start: NodeStart, role: string): LogTarget {
   if (start.log.kind === 'stderr') return start.log
   return { ...start.log, path: join(start.data.logs, `${start.nodeId}-${role}.log`) }
-}
-
-/** The port of `host:port` or of a URL; 0 when there is none yet. */
-function portOf(address: string | undefined): number {
-  return Number(/:(\d+)$/.exec(address ?? '')?.[1] ?? 0)
 }

@@ -5,6 +5,8 @@ import { WaiterError } from '@waiter/base'
 /** What the command line asks for; everything else is configuration. */
 export interface StartOptions {
   readonly nodes: number
+  /** Router processes of each node. Absent: configuration. */
+  readonly workers: number | 'auto' | undefined
   /** The first router's port; the next routers take the following ones. 0: the system chooses. Absent: configuration. */
   readonly port: number | undefined
   readonly dataDirectory: string
@@ -15,6 +17,7 @@ export interface StartOptions {
 export const USAGE = `Usage: npm start -- [options]
 
   --nodes N        nodes to start on this machine (default 1)
+  --workers N      router processes of each node, sharing its port; auto: one per core (default 1)
   --port P         port of the first router; the next routers take the following ports (default 9091)
   --data-dir DIR   tokens, instances and logs live here (default .waiter)
   --config FILE    YAML configuration
@@ -23,6 +26,7 @@ export const USAGE = `Usage: npm start -- [options]
 `
 
 const NODES_MAX = 9
+export const WORKERS_MAX = 64
 const PORT_MAX = 65_535
 
 /**
@@ -37,6 +41,7 @@ export function parseOptions(args: readonly string[]): StartOptions | 'help' {
   const port = values.port === undefined ? undefined : wholeNumber('--port', values.port, 0, PORT_MAX)
   return {
     nodes: wholeNumber('--nodes', values.nodes ?? '1', 1, NODES_MAX),
+    workers: parseWorkers(values.workers),
     port,
     dataDirectory: resolve(values['data-dir'] ?? '.waiter'),
     configFile: values.config === undefined ? undefined : resolve(values.config),
@@ -50,6 +55,7 @@ function parseOrExplain(args: readonly string[]) {
       args: [...args],
       options: {
         nodes: { type: 'string' },
+        workers: { type: 'string' },
         port: { type: 'string' },
         'data-dir': { type: 'string' },
         config: { type: 'string' },
@@ -60,6 +66,11 @@ function parseOrExplain(args: readonly string[]) {
   } catch (error) {
     throw new WaiterError(`${(error as Error).message.split('\n')[0]}\n${USAGE}`, { code: 'WTR_USAGE' })
   }
+}
+
+function parseWorkers(text: string | undefined): StartOptions['workers'] {
+  if (text === undefined || text === 'auto') return text
+  return wholeNumber('--workers', text, 1, WORKERS_MAX)
 }
 
 function wholeNumber(option: string, text: string, min: number, max: number): number {

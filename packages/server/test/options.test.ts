@@ -4,6 +4,7 @@ import { parseOptions, type StartOptions, USAGE } from '../src/options.ts'
 
 const defaults: StartOptions = {
   nodes: 1,
+  workers: undefined,
   port: undefined,
   dataDirectory: resolve('.waiter'),
   configFile: undefined,
@@ -18,6 +19,8 @@ t.test('what the command line says', async t => {
     ['any free port', ['--port', '0'], { port: 0 }],
     ['the highest port', ['--port', '65535'], { port: 65_535 }],
     ['several nodes', ['--nodes', '9'], { nodes: 9 }],
+    ['several workers', ['--workers', '4'], { workers: 4 }],
+    ['a worker for each core', ['--workers', 'auto'], { workers: 'auto' }],
     ['a directory', ['--data-dir', 'x/y'], { dataDirectory: resolve('x/y') }],
     ['an absolute directory', ['--data-dir', '/x'], { dataDirectory: '/x' }],
     ['a configuration', ['--config', 'a.yaml'], { configFile: resolve('a.yaml') }],
@@ -34,6 +37,8 @@ t.test('what it cannot mean', async t => {
     ['no nodes', ['--nodes', '0'], '--nodes takes a whole number from 1 to 9, not "0"'],
     ['too many nodes', ['--nodes', '10'], '--nodes takes a whole number from 1 to 9, not "10"'],
     ['half a node', ['--nodes', '1.5'], '--nodes takes a whole number from 1 to 9, not "1.5"'],
+    ['no workers', ['--workers', '0'], '--workers takes a whole number from 1 to 64, not "0"'],
+    ['too many workers', ['--workers', '65'], '--workers takes a whole number from 1 to 64, not "65"'],
     ['a port beyond the last', ['--port', '65536'], '--port takes a whole number from 0 to 65535, not "65536"'],
     ['a port in hexadecimal', ['--port', '0x50'], '--port takes a whole number from 0 to 65535, not "0x50"'],
     ['an empty port', ['--port='], '--port takes a whole number from 0 to 65535, not ""'],

@@ -28,6 +28,8 @@ export interface RouterAgentOptions {
   readonly auth: NodeAuth
   readonly routerId: RouterId
   readonly nodeId: string
+  /** Which of the node's workers, from 1. */
+  readonly worker: number
   readonly httpUrl: string
   readonly host: AgentHost
   readonly log: Logger
@@ -76,6 +78,9 @@ export class RouterAgent implements LeaderLink {
         sourceTokensJson: JSON.stringify(sourceTokens),
       },
     })
+    // Without its load, the leader would not take a slot from a router that needs it less. This cannot wait for the
+    // floor: nothing that runs here will ever free a slot for this request.
+    this.#report(false)
   }
 
   noteLoadChange(): void {
@@ -137,12 +142,12 @@ export class RouterAgent implements LeaderLink {
   #attach(): void {
     const stream = this.#client.attach()
     this.#stream = stream
-    const { routerId, nodeId, httpUrl } = this.#options
+    const { routerId, nodeId, worker, httpUrl } = this.#options
     stream.on('data', (response: AttachResponse) => this.#onResponse(stream, response))
     stream.on('error', error => this.#onLost(stream, error))
     stream.on('end', () => this.#onLost(stream, undefined))
     const beliefs = this.#options.host.collectBeliefs().map(toBelief)
-    stream.write({ message: { $case: 'hello', value: { routerId, nodeId, httpUrl, beliefs } } })
+    stream.write({ message: { $case: 'hello', value: { routerId, nodeId, worker, httpUrl, beliefs } } })
   }
 
   #onResponse(stream: ClientDuplexStream<AttachRequest, AttachResponse>, response: AttachResponse): void {

@@ -44,8 +44,9 @@ export interface LeaderOptions {
 /** How a router introduces itself. */
 export interface RouterIntroduction {
   readonly routerId: RouterId
-  /** The node that it belongs to. A node starts a router only after its former one has ended. */
+  /** The node that it belongs to, and which of its workers it is: a node starts one only after its former has ended. */
   readonly nodeId: string
+  readonly worker: number
   readonly httpUrl: string
   readonly beliefs: readonly ServiceBeliefRow[]
 }
@@ -64,7 +65,7 @@ export class Leader implements SessionSource {
   readonly #services = new Map<ServiceId, ManagedService>()
   readonly #sessions = new Map<RouterId, RouterSession>()
   /** Routers that may be serving although their stream is gone, and what cancels their burial. */
-  readonly #missing = new Map<RouterId, { readonly nodeId: string; readonly cancel: () => void }>()
+  readonly #missing = new Map<RouterId, { readonly seat: Seat; readonly cancel: () => void }>()
   readonly #touched = new Set<ManagedService>()
   readonly #due = new DueQueue<ManagedService>()
   readonly #archive: ServiceArchive
@@ -131,7 +132,7 @@ export class Leader implements SessionSource {
   // -- routers ------------------------------------------------------------------------------------------------------
 
   attach(router: RouterIntroduction, stream: SessionStream): RouterSession {
-    const { routerId, nodeId, httpUrl, beliefs } = router
+    const { routerId, nodeId, worker, httpUrl, beliefs } = router
     this.#sessions.get(routerId)?.close()
     this.#missing.get(routerId)?.cancel()
     this.#missing.delete(routerId)
@@ -140,6 +141,7 @@ export class Leader implements SessionSource {
     const session = new RouterSession({
       routerId,
       nodeId,
+      worker,
       httpUrl,
       stream,
       source: this,
@@ -164,7 +166,7 @@ export class Leader implements SessionSource {
   }
 
   detach(session: RouterSession): void {
-    const { routerId, nodeId } = session
+    const { routerId } = session
     if (this.#sessions.get(routerId) !== session || this.#stopped.signal.aborted) return
     this.#sessions.delete(routerId)
     const { settings, clock, log } = this.#options
@@ -173,7 +175,7 @@ export class Leader implements SessionSource {
       'lost a router; its slots stay reserved for a while',
     )
     const cancel = clock.schedule(settings.routerDeadAfterMs, () => this.#bury(routerId))
-    this.#missing.set(routerId, { nodeId, cancel })
+    this.#missing.set(routerId, { seat: session, cancel })
   }
 
   report(session: RouterSession, rows: readonly ServiceLoadRow[]): void {
@@ -354,16 +356,16 @@ export class Leader implements SessionSource {
     }
   }
 
-  /** The node's new router is the proof that its former one has ended: no need to wait for that one's slots. */
-  #buryPredecessors({ routerId, nodeId }: RouterIntroduction): void {
+  /** The seat's new router is the proof that its former one has ended: no need to wait for that one's slots. */
+  #buryPredecessors(router: RouterIntroduction): void {
     for (const session of [...this.#sessions.values()]) {
-      if (session.nodeId !== nodeId || session.routerId === routerId) continue
+      if (!isSameSeat(session, router) || session.routerId === router.routerId) continue
       this.#sessions.delete(session.routerId)
       session.close()
       this.#bury(session.routerId)
     }
     for (const [missingId, missing] of [...this.#missing]) {
-      if (missing.nodeId !== nodeId) continue
+      if (!isSameSeat(missing.seat, router)) continue
       missing.cancel()
       this.#bury(missingId)
     }
@@ -416,6 +418,13 @@ export class Leader implements SessionSource {
       this.#reviewTouched()
     })
   }
+}
+
+/** Where a router runs: one process at a time. */
+type Seat = Pick<RouterIntroduction, 'nodeId' | 'worker'>
+
+function isSameSeat(one: Seat, other: Seat): boolean {
+  return one.nodeId === other.nodeId && one.worker === other.worker
 }
 
 /** Somebody wants the service: one that is merely collected stays. @returns false when it is too late for that */

@@ -27,6 +27,7 @@ export interface SessionSource {
 export class RouterSession {
   readonly routerId: RouterId
   readonly nodeId: string
+  readonly worker: number
   readonly httpUrl: string
   readonly #stream: SessionStream
   readonly #source: SessionSource
@@ -44,6 +45,7 @@ export class RouterSession {
   constructor(options: {
     readonly routerId: RouterId
     readonly nodeId: string
+    readonly worker: number
     readonly httpUrl: string
     readonly stream: SessionStream
     readonly source: SessionSource
@@ -53,6 +55,7 @@ export class RouterSession {
   }) {
     this.routerId = options.routerId
     this.nodeId = options.nodeId
+    this.worker = options.worker
     this.httpUrl = options.httpUrl
     this.#stream = options.stream
     this.#source = options.source

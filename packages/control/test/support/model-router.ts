@@ -39,7 +39,7 @@ export class ModelRouter {
     this.#nowMs = nowMs
   }
 
-  attach(nodeId: string = this.id): void {
+  attach(nodeId: string = this.id, worker = 1): void {
     this.inbox.length = 0
     this.outbox.length = 0
     this.#version = 0
@@ -63,7 +63,7 @@ export class ModelRouter {
       end: () => undefined,
     }
     let session: RouterSession | undefined
-    session = this.#leader.attach({ routerId: this.id, nodeId, httpUrl: `http://${this.id}`, beliefs }, stream)
+    session = this.#leader.attach({ routerId: this.id, nodeId, worker, httpUrl: `http://${this.id}`, beliefs }, stream)
     this.session = session
   }
 

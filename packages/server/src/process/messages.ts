@@ -10,7 +10,8 @@ export interface ChildContext {
   readonly log: LogTarget
 }
 
-interface Bind {
+/** Where to listen; port 0 lets the system choose. */
+export interface Bind {
   readonly host: string
   readonly port: number
 }
@@ -25,7 +26,12 @@ export interface ControlStart extends ChildContext {
 
 export interface RouterStart extends ChildContext {
   readonly kind: 'start-router'
-  readonly bind: Bind
+  /** Which of the node's workers, from 1. */
+  readonly worker: number
+  readonly bind: Bind & {
+    /** Other workers listen on the same port. */
+    readonly isShared: boolean
+  }
   /** gRPC address of the control process. */
   readonly control: string
 }
@@ -33,8 +39,10 @@ export interface RouterStart extends ChildContext {
 export interface NodeStart extends ChildContext {
   readonly kind: 'start-node'
   readonly data: DataPaths
-  /** Where its router listens. */
+  /** Where its routers listen. */
   readonly bind: Bind
+  /** Router processes that share the port. */
+  readonly workers: number
   /** gRPC address of the control process to follow; absent: this node has one of its own. */
   readonly control?: string
 }

@@ -1,6 +1,5 @@
 /** A router process of a node. */
 import { randomBytes } from 'node:crypto'
-import { WaiterError } from '@waiter/base'
 import { createNodeAuth, createRemoteStore, RouterAgent } from '@waiter/control'
 import { createProxyServer, renderHeader } from '@waiter/proxy'
 import { startRouter } from '@waiter/router'
@@ -8,18 +7,20 @@ import { createSimpleEntitlements } from '@waiter/services'
 import { DEFAULT_EJECTION } from '@waiter/slots'
 import { redactSettings } from '../config/redact-settings.ts'
 import { oneUserOf, toServicesConfig } from '../config/services-config.ts'
+import { listenOrExplain } from '../listening.ts'
 import { createPasswordFor } from '../service-password.ts'
 import { VERSION } from '../version.ts'
 import type { RouterStart } from './messages.ts'
 import { runChild } from './run-child.ts'
 
 runChild<RouterStart>('start-router', async (message, log) => {
-  const { settings, nodeId, clusterSecret, bind } = message
+  const { settings, nodeId, worker, clusterSecret, bind } = message
   const auth = createNodeAuth(clusterSecret, nodeId)
   const services = toServicesConfig(settings)
   const principal = oneUserOf(settings)
   const prefix = settings['router-id-prefix'].replaceAll(/[@.]/g, '-')
-  const routerId = `${prefix === '' ? nodeId : `${prefix}-${nodeId}`}-${randomBytes(6).toString('hex')}`
+  const seat = worker === 1 ? nodeId : `${nodeId}-worker-${worker}`
+  const routerId = `${prefix === '' ? seat : `${prefix}-${seat}`}-${randomBytes(6).toString('hex')}`
   const ejection = settings['ejection-config']
   const router = await startRouter({
     routerId,
@@ -44,23 +45,19 @@ runChild<RouterStart>('start-router', async (message, log) => {
     version: VERSION,
     log,
   })
-  const port = await listen(() => router.listen(bind), bind)
+  const port = await listenOrExplain(() => router.listen({ ...bind, reusePort: bind.isShared }), bind)
   const httpUrl = `http://${bind.host.includes(':') ? `[${bind.host}]` : bind.host}:${port}`
-  const agent = new RouterAgent({ address: message.control, auth, routerId, nodeId, httpUrl, host: router.table, log })
+  const agent = new RouterAgent({
+    address: message.control,
+    auth,
+    routerId,
+    nodeId,
+    worker,
+    httpUrl,
+    host: router.table,
+    log,
+  })
   router.connect(agent)
   log.info({ httpUrl, routerId }, 'the router serves')
   return { address: httpUrl, stop: graceMs => router.stop(graceMs) }
 })
-
-async function listen(attempt: () => Promise<number>, bind: { host: string; port: number }): Promise<number> {
-  try {
-    return await attempt()
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
-    const cause =
-      code === 'EADDRINUSE'
-        ? `port ${bind.port} on ${bind.host} is in use: stop what uses it, or choose another with --port P (0: any free one)`
-        : `cannot listen on ${bind.host}:${bind.port} (${code ?? 'unknown error'}): check host and port in the configuration`
-    throw new WaiterError(cause, { code: 'WTR_LISTEN_FAILED', cause: error })
-  }
-}

@@ -42,6 +42,8 @@ export interface RouterHello {
   httpUrl: string;
   /** What an earlier leader assigned and the router still works from. */
   beliefs: ServiceBelief[];
+  /** Which of the node's workers it is, from 1; the next router of the same node and worker replaces this one. */
+  worker: number;
 }
 
 export interface ServiceBelief {
@@ -359,7 +361,7 @@ export const AttachResponse: MessageFns<AttachResponse> = {
 };
 
 function createBaseRouterHello(): RouterHello {
-  return { routerId: "", nodeId: "", httpUrl: "", beliefs: [] };
+  return { routerId: "", nodeId: "", httpUrl: "", beliefs: [], worker: 0 };
 }
 
 export const RouterHello: MessageFns<RouterHello> = {
@@ -375,6 +377,9 @@ export const RouterHello: MessageFns<RouterHello> = {
     }
     for (const v of message.beliefs) {
       ServiceBelief.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.worker !== 0) {
+      writer.uint32(40).uint32(message.worker);
     }
     return writer;
   },
@@ -422,6 +427,14 @@ export const RouterHello: MessageFns<RouterHello> = {
             }
 
             message.beliefs.push(ServiceBelief.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.worker = reader.uint32();
             continue;
           }
         }

@@ -1,0 +1,81 @@
+import type { Logger } from '@waiter/base'
+import { requireFreePort } from './listening.ts'
+import type { Bind, RouterStart } from './process/messages.ts'
+import { SupervisedChild } from './process/supervised-child.ts'
+
+export interface RouterWorkersOptions {
+  /** File that a worker runs. */
+  readonly entry: string
+  readonly count: number
+  readonly bind: Bind
+  /** The rest of a worker's start message. */
+  readonly startMessage: (worker: number) => Omit<RouterStart, 'kind' | 'worker' | 'bind'>
+  readonly log: Logger
+}
+
+/**
+ * The router processes of one node: they share its port (the kernel spreads connections over them) and nothing else.
+ * One that dies takes its own connections with it and is started again on the same port.
+ */
+export class RouterWorkers {
+  readonly #options: RouterWorkersOptions
+  readonly #children: SupervisedChild[] = []
+  /** Where they listen; known once the first does, when the system chose the port. */
+  #address: string | undefined
+
+  constructor(options: RouterWorkersOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Starts all and waits until they serve.
+   *
+   * @returns their URL
+   * @throws WaiterError what one of them could not do, with the mend; none is left running then
+   */
+  async start(): Promise<string> {
+    const { count, bind } = this.#options
+    if (count > 1) await requireFreePort(bind)
+    for (let worker = 1; worker <= count; worker++) this.#children.push(this.#create(worker))
+    try {
+      const [first, ...others] = this.#children
+      // With port 0 the first one's is for all; else nobody has to wait for anybody.
+      const leading = first?.start().then(address => {
+        this.#address = address
+      })
+      if (bind.port === 0) await leading
+      await Promise.all([leading, ...others.map(child => child.start())])
+      return this.#address ?? ''
+    } catch (error) {
+      await this.stop(0)
+      throw error
+    }
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    await Promise.all(this.#children.map(child => child.stop(graceMs)))
+  }
+
+  #create(worker: number): SupervisedChild {
+    const { entry, count, bind, startMessage, log } = this.#options
+    return new SupervisedChild(
+      entry,
+      () => ({
+        kind: 'start-router',
+        ...startMessage(worker),
+        worker,
+        bind: {
+          host: bind.host,
+          port: this.#address === undefined ? bind.port : portOf(this.#address),
+          isShared: count > 1,
+        },
+      }),
+      log,
+    )
+  }
+}
+
+/** The port of `host:port` or of a URL; 0 when there is none yet. */
+export function portOf(address: string | undefined): number {
+  return Number(/:(\d+)$/.exec(address ?? '')?.[1] ?? 0)
+}
