@@ -47,7 +47,7 @@ export type Settings = Required<Omit<RaftOptions, 'rules' | 'trace' | 'applied'>
 
 const MEBIBYTE = 1024 * 1024
 
-/** The defaults, for ticks of 100 ms: heartbeat 100 ms, election 1–2 s. */
+/** The defaults, in ticks. With the driver's ticks of 40 ms: heartbeat 40 ms, election 400–800 ms. */
 export const DEFAULTS: Omit<Settings, 'id' | 'random'> = {
   electionTicks: 10,
   heartbeatTicks: 1,

@@ -5,6 +5,8 @@ import type { LogIndex, NodeId } from '../index.ts'
 export type RaftNodeErrorCode =
   /** The log's files do not hold what was durable once. The node must not vote again with them. */
   | 'RAFT_LOG_CORRUPT'
+  /** Another process has the directory. */
+  | 'RAFT_LOG_IN_USE'
   /** The disk refused a call. What it holds is unknown until the log is opened again. */
   | 'RAFT_LOG_FAILED'
   /** This node does not lead; nothing happened. */
@@ -59,6 +61,16 @@ export function logCorrupt(where: { readonly file: string; readonly offset: numb
       'it gave. To mend it: keep the directory for inspection, remove this node from the group, and let it join ' +
       'again with an empty directory and a new id; the leader sends it everything.',
     { code: 'RAFT_LOG_CORRUPT', details: { ...where } },
+  )
+}
+
+/** Two processes on one directory would vote twice. */
+export function logInUse(directory: string, by: string | undefined): RaftNodeError {
+  return new RaftNodeError(
+    `The raft log in ${directory} is in use by ${by ?? 'another process'}. Two nodes on one directory would break each ` +
+      "other's promises. Stop the other one, or give this one a directory and an id of its own. (A process that was " +
+      'killed leaves no lock behind.)',
+    { code: 'RAFT_LOG_IN_USE', details: { directory, by } },
   )
 }
 

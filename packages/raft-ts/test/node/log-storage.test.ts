@@ -2,7 +2,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { MemoryDisk, MemoryLogStorage, openWal } from '../../src/node/index.ts'
+import {
+  type FileSystem,
+  type LockOutcome,
+  MemoryDisk,
+  MemoryLogStorage,
+  nodeFileSystem,
+  openWal,
+} from '../../src/node/index.ts'
 import { FaultDisk } from './support/fault-disk.ts'
 import { createLogStorageContract } from './support/log-storage-contract.ts'
 
@@ -31,5 +38,11 @@ createLogStorageContract(t, 'write-ahead log on the real file system', () => {
   const directory = mkdtempSync(join(tmpdir(), 'raft-wal-'))
   t.teardown(() => rmSync(directory, { recursive: true }))
   // The process goes, the power does not: everything written is there.
-  return { crashesAnywhere: false, open: () => openWal({ directory, segmentBytesMax: 4096 }), crash: () => undefined }
+  let lock: LockOutcome | undefined
+  const fileSystem: FileSystem = { ...nodeFileSystem, lock: async path => (lock = await nodeFileSystem.lock(path)) }
+  return {
+    crashesAnywhere: false,
+    open: () => openWal({ directory, fileSystem, segmentBytesMax: 4096 }),
+    crash: () => lock?.kind === 'locked' && lock.release(),
+  }
 })

@@ -15,9 +15,19 @@ export interface FileSystem {
   rename(from: string, to: string): Promise<void>
   /** No failure if it is gone. */
   remove(path: string): Promise<void>
+  /**
+   * Takes a lock on a file, which is made if missing. One holder among all processes of the machine; the system gives it
+   * back when the process ends, however it ends, so that there are no stale locks.
+   */
+  lock(path: string): Promise<LockOutcome>
   /** Makes creations, renames and removals in the directory durable. */
   syncDirectory(directory: string): Promise<void>
 }
+
+/** Either the lock, or who has it as far as is known. */
+export type LockOutcome =
+  | { readonly kind: 'locked'; release(): void }
+  | { readonly kind: 'held'; readonly by: string | undefined }
 
 /** A file open for appending. */
 export interface AppendFile {

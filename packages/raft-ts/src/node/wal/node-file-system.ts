@@ -1,6 +1,8 @@
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { dirname, resolve } from 'node:path'
-import type { AppendFile, FileSystem, ReadFile } from './file-system.ts'
+import { DatabaseSync } from 'node:sqlite'
+import type { AppendFile, FileSystem, LockOutcome, ReadFile } from './file-system.ts'
 
 const FLAGS = { append: 'a', create: 'w' } as const
 /** For the owner alone: what the log holds is nobody else's business. */
@@ -22,6 +24,7 @@ export const nodeFileSystem: FileSystem = {
   openRead,
   rename,
   remove: path => rm(path, { force: true }),
+  lock,
   syncDirectory,
 }
 
@@ -61,6 +64,27 @@ async function openRead(path: string): Promise<ReadFile | undefined> {
     },
     close: () => handle.close(),
   }
+}
+
+const SQLITE_BUSY = 5
+
+/*
+ * Node has no call for file locks. SQLite takes the kernel's own (fcntl) for an exclusive transaction: they cannot be
+ * left behind by a killed process, and two takers at the same instant get one lock. Nothing is ever written to the file.
+ */
+async function lock(path: string): Promise<LockOutcome> {
+  const owner = `${path}.owner`
+  const database = new DatabaseSync(path)
+  try {
+    database.exec('PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE')
+  } catch (error) {
+    database.close()
+    if ((error as { errcode?: number }).errcode !== SQLITE_BUSY) throw error
+    return { kind: 'held', by: await readFile(owner, 'utf8').catch(() => undefined) }
+  }
+  // For the message only: who cannot write it (is the disk full?) has the lock all the same.
+  await writeFile(owner, `process ${process.pid} on ${hostname()}`, { mode: FILE_MODE }).catch(() => undefined)
+  return { kind: 'locked', release: () => database.close() }
 }
 
 async function syncDirectory(directory: string): Promise<void> {

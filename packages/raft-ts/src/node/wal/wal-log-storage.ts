@@ -2,10 +2,10 @@ import { randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { assert, type Logger, silentLogger } from '@waiter/base'
 import { ByteWriter, type EntryId, type HardState, type LogIndex, type LogReader } from '../../index.ts'
-import { logFailed, RaftNodeError } from '../errors.ts'
+import { logFailed, logInUse, RaftNodeError } from '../errors.ts'
 import type { LogBatch, LogStorage, SnapshotId, SnapshotSink, SnapshotSource } from '../log-storage.ts'
 import { LogMirror } from '../mirror.ts'
-import type { FileSystem } from './file-system.ts'
+import type { FileSystem, LockOutcome } from './file-system.ts'
 import { nodeFileSystem } from './node-file-system.ts'
 import { encodeEntry, encodeState, RECORD, RecordWriter } from './records.ts'
 import { type Recovered, recover } from './recovery.ts'
@@ -27,6 +27,13 @@ export interface WalOptions {
 /** Long enough that a new file is rare, short enough that compaction gives space back soon. */
 const SEGMENT_BYTES_MAX: number = 64 * 1024 * 1024
 
+/** Whoever has locked this file owns the directory. */
+const LOCK_NAME = 'lock'
+
+type HeldLock = Extract<LockOutcome, { kind: 'locked' }>
+
+type WalParts = Required<Pick<WalOptions, 'directory' | 'fileSystem' | 'segmentBytesMax'>> & { readonly lock: HeldLock }
+
 /** How the disk is doing. */
 export interface WalMetrics {
   readonly batches: number
@@ -38,18 +45,31 @@ export interface WalMetrics {
 /**
  * Opens the write-ahead log of one node: reads it, cuts off an unfinished last write, makes durable what was read.
  *
- * @throws {RaftNodeError} `RAFT_LOG_CORRUPT` when something is missing that was durable once
+ * @throws {RaftNodeError} `RAFT_LOG_IN_USE` when another process has the directory; `RAFT_LOG_CORRUPT` when something is
+ *   missing that was durable once
  */
 export async function openWal(options: WalOptions): Promise<WalLogStorage> {
+  const { directory, fileSystem = nodeFileSystem } = options
+  await fileSystem.makeDirectory(directory)
+  const lock = await fileSystem.lock(join(directory, LOCK_NAME))
+  if (lock.kind === 'held') throw logInUse(directory, lock.by)
+  try {
+    return await openLocked(options, lock)
+  } catch (error) {
+    lock.release()
+    throw error
+  }
+}
+
+async function openLocked(options: WalOptions, lock: HeldLock): Promise<WalLogStorage> {
   const { directory, fileSystem = nodeFileSystem, log = silentLogger } = options
   const { segmentBytesMax = SEGMENT_BYTES_MAX, newSalt = () => randomInt(2 ** 32) } = options
-  await fileSystem.makeDirectory(directory)
   const recovered = await recover(fileSystem, directory, log)
   for (const name of recovered.leftovers) await fileSystem.remove(join(directory, name))
   const found = { segments: recovered.segments, bytes: recovered.lastSegmentBytes }
   const segments = new Segments({ directory, fileSystem, newSalt }, found)
   await segments.open(recovered.hardState, recovered.isTorn)
-  const storage = new WalLogStorage({ directory, fileSystem, segmentBytesMax }, segments, recovered)
+  const storage = new WalLogStorage({ directory, fileSystem, segmentBytesMax, lock }, segments, recovered)
   if (recovered.needsInstallRecord) {
     await storage.write({ hardState: recovered.hardState, snapshot: recovered.snapshot, entries: [] })
   }
@@ -65,7 +85,7 @@ interface Job {
 
 /** The write-ahead log of one node. Made by `openWal`. */
 export class WalLogStorage implements LogStorage {
-  readonly #options: Required<Pick<WalOptions, 'directory' | 'fileSystem' | 'segmentBytesMax'>>
+  readonly #options: WalParts
   readonly #segments: Segments
   readonly #mirror: LogMirror
   /** As of the last batch that was handed to the disk. */
@@ -76,11 +96,7 @@ export class WalLogStorage implements LogStorage {
   #isClosed = false
   #metrics = { batches: 0, syncs: 0, bytesWritten: 0 }
 
-  constructor(
-    options: Required<Pick<WalOptions, 'directory' | 'fileSystem' | 'segmentBytesMax'>>,
-    segments: Segments,
-    recovered: Recovered,
-  ) {
+  constructor(options: WalParts, segments: Segments, recovered: Recovered) {
     this.#options = options
     this.#segments = segments
     this.#mirror = new LogMirror(recovered)
@@ -159,7 +175,11 @@ export class WalLogStorage implements LogStorage {
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#running
-    await this.#segments.close()
+    try {
+      await this.#segments.close()
+    } finally {
+      this.#options.lock.release()
+    }
   }
 
   #enqueue(batch: LogBatch | undefined): Promise<void> {

@@ -42,6 +42,8 @@ export class FaultDisk {
   #names = new Map<string, Inode>()
   #unsyncedNames: NameChange[] = []
   #epoch = 0
+  /** By path, in which epoch it was taken: who has crashed holds nothing. */
+  readonly #locks = new Map<string, number>()
   #busy = 0
 
   /** Calls that have not come back, of processes that live. */
@@ -144,6 +146,12 @@ export class FaultDisk {
           setNames([from, undefined], [to, inode])
         }),
       remove: path => call(`remove ${path}`, () => this.#names.has(path) && setNames([path, undefined])),
+      lock: async path => {
+        await call(`lock ${path}`, () => undefined)
+        if (this.#locks.get(path) === epoch) return { kind: 'held', by: 'an earlier start of this test' }
+        this.#locks.set(path, epoch)
+        return { kind: 'locked', release: () => this.#locks.get(path) === epoch && this.#locks.delete(path) }
+      },
       syncDirectory: path =>
         sync(`sync ${path}`, () => {
           this.#durableNames = new Map(this.#names)

@@ -1,0 +1,33 @@
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const main = fileURLToPath(new URL('../../src/node/chaos/main.ts', import.meta.url))
+const run = (...words: string[]) => spawnSync(process.execPath, [main, ...words], { encoding: 'utf8' })
+
+t.test('three real processes lose nothing under kill -9, SIGSTOP and partitions', async t => {
+  const { stdout, stderr, status } = run('--minutes', '0.16', '--seed', '7', '--json')
+  t.equal(status, 0, stdout + stderr)
+  const report = JSON.parse(stdout.trimEnd().split('\n').at(-1)!)
+  t.match(report, { violations: 0, lost: 0, seed: 7, faults: { killLeader: 1, pauseLeader: 1, isolateLeader: 1 } })
+  t.ok(report.acknowledged > 20 && report.reads > 20, `${report.acknowledged} writes, ${report.reads} reads`)
+})
+
+t.test('a planted bug is found by it', async t => {
+  const { stdout, status } = run('--minutes', '0.06', '--plant', 'local-reads')
+  t.equal(status, 1)
+  t.match(stdout, /VIOLATION client \d+: a read of \S+ stands at \d+, but \d+ was over when it began/)
+})
+
+for (const [words, why] of [
+  [['--minutes', '0'], /--minutes must be above 0/],
+  [['--seed', 'x'], /--seed must be a whole number, not x/],
+  [['--plant', 'rose'], /no planted bug named rose/],
+] as const) {
+  t.test(`a mistake is explained: ${words.join(' ')}`, async t => {
+    const { stderr, status } = run(...words)
+    t.equal(status, 2)
+    t.match(stderr, why)
+    t.match(stderr, /--minutes N/, 'with the usage')
+  })
+}
