@@ -32,6 +32,7 @@ export type {
 } from './descriptor.ts'
 export { type DiscoveryInput, discoverService, hostToken, RAW_SERVICE_ID_PREFIX } from './discover-service.ts'
 export { computeEffectiveDescription, inferMetricGroup, type ServiceOverrides } from './effective-description.ts'
+export { type FormerVersion, formerVersions, latestUpdateMs } from './former-versions.ts'
 export { computeHealthCheckTarget, type HealthCheckTarget } from './health-check-target.ts'
 export {
   computeInstanceEnvironment,
@@ -68,6 +69,7 @@ export {
 export { ADMIN_TOKEN_BODY_LIMITS, parseTokenBody, TOKEN_BODY_LIMITS } from './token-body.ts'
 export { decideTokenDelete, type TokenDeleteDecision, type TokenDeleteInput } from './token-delete.ts'
 export { matchesEtag, tokenEtag, tokenVersion } from './token-etag.ts'
+export { renderTokenHistory, TOKEN_HISTORY_LENGTH_DEFAULT, type TokenHistoryEntry } from './token-history.ts'
 export {
   parseTokenListingQuery,
   renderTokenEntry,

@@ -22,6 +22,11 @@ export interface TokenListingQuery {
   /** Dotted paths that are shown under `parameters`. */
   readonly shownPaths: readonly string[]
   readonly filters: readonly TokenFilter[]
+  readonly isWatch: boolean
+  /** A watcher also wants to hear of what tokens refer to. */
+  readonly wantsReferenceUpdates: boolean
+  /** A watch ends when nothing was sent for so long; undefined: as configured. */
+  readonly streamingTimeoutMs: number | undefined
 }
 
 interface TokenFilter {
@@ -67,12 +72,16 @@ export function parseTokenListingQuery(
     return err(tokenError(400, `The query has ${valueCount} values; at most ${QUERY_VALUES_MAX} are allowed`))
   }
   const flags: Record<string, boolean | undefined> = {}
-  for (const name of ['maintenance', 'run-as-requester', 'requires-parameters']) {
+  for (const name of ['maintenance', 'run-as-requester', 'requires-parameters', 'watch', 'reference-updates']) {
     const value = query.get(name)?.at(-1)
     if (value !== undefined && value !== 'true' && value !== 'false') {
       return err(tokenError(400, `${name} must be true or false`))
     }
     flags[name] = value === undefined ? undefined : value === 'true'
+  }
+  const streamingTimeout = query.get('streaming-timeout')?.at(-1)
+  if (streamingTimeout !== undefined && !/^\d{1,9}$/.test(streamingTimeout)) {
+    return err(tokenError(400, 'streaming-timeout must be an integer number of milliseconds'))
   }
   const others = [...query].filter(([name]) => !OWN_PARAMETERS.includes(name))
   const known = [...editableKeys(), ...SYSTEM_METADATA]
@@ -87,6 +96,9 @@ export function parseTokenListingQuery(
     requiresParameters: flags['requires-parameters'],
     shownPaths: query.get('parameters') ?? [],
     filters: others.map(([path, accepted]) => ({ path, accepted })),
+    isWatch: flags.watch === true,
+    wantsReferenceUpdates: flags['reference-updates'] === true,
+    streamingTimeoutMs: streamingTimeout === undefined ? undefined : Number(streamingTimeout),
   })
 }
 

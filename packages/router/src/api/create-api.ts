@@ -7,6 +7,7 @@ import { addAppRoutes } from './apps.ts'
 import { addBasicRoutes } from './basic.ts'
 import { addPingRoutes } from './ping.ts'
 import { addStateRoutes } from './state.ts'
+import { addTokenListRoutes } from './token-lists.ts'
 import { addTokenRoutes } from './tokens.ts'
 
 /**
@@ -17,6 +18,7 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
   const app = new Hono<ApiEnvironment>()
   addBasicRoutes(app, parts)
   addTokenRoutes(app, parts)
+  addTokenListRoutes(app, parts)
   addAppRoutes(app, parts)
   addStateRoutes(app, parts)
   addPingRoutes(app, parts)
@@ -63,6 +65,8 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
       parts.pipeline().answerError(exchange, context, isKnown ? WRONG_METHOD : NOT_FOUND)
       return undefined
     }
+    // The answer goes on by itself, or has been given already.
+    if (response.headers.has('x-waiter-streamed')) return undefined
     return await toOwnResponse(response, context)
   }
 
@@ -92,6 +96,7 @@ const KNOWN_PATHS: readonly RegExp[] = [
   /^\/(?:app-name|service-id|apps|settings|state|status|token|tokens|waiter-ping|waiter-auth|profiles)$/,
   /^\/apps\/[^/]+(?:\/logs)?$/,
   /^\/state\/[^/]+$/,
+  /^\/(?:tokens\/(?:owners|refresh|reindex)|token-history|reference\/notify)$/,
 ]
 /** Framing and connection belong to the engine. */
 const ENGINE_HEADERS: ReadonlySet<string> = new Set([

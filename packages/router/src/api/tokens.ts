@@ -3,25 +3,19 @@ import {
   ADMIN_TOKEN_BODY_LIMITS,
   chooseTokenNameForPost,
   chooseTokenNameForRead,
-  parseTokenBody,
-  parseTokenListingQuery,
   readToken,
-  renderTokenListing,
   TOKEN_BODY_LIMITS,
-  type TokenRecord,
 } from '@waiter/services'
 import type { Hono } from 'hono'
 import { FOREIGN_HOST } from '../pipeline.ts'
 import { tokenFailure } from '../tokens/token-service.ts'
-import { type ApiCall, type ApiEnvironment, type ApiParts, includesOf, queryOf } from './api-context.ts'
+import { type ApiCall, type ApiEnvironment, type ApiParts, includesOf } from './api-context.ts'
+import { readJsonObject } from './read-json.ts'
 
-/** UTF-8 takes up to this many bytes a character. */
-const BYTES_PER_CHARACTER_MAX = 4
-
-/** `/token` and `/tokens` (spec §3). */
+/** `/token` (spec §3.2–3.4). */
 export function addTokenRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void {
-  const { options, tokens, tokenService } = parts
-  const { services: config, entitlements } = options
+  const { options, tokenService } = parts
+  const { services: config } = options
   const nameSources = (call: ApiCall) => ({
     queryToken: call.req.query('token'),
     headerToken: call.env.waiterHeaders.get('token'),
@@ -49,14 +43,12 @@ export function addTokenRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void
   app.post('/token', async call => {
     const updateMode = call.req.query('update-mode')
     const limits = updateMode === 'admin' ? ADMIN_TOKEN_BODY_LIMITS : TOKEN_BODY_LIMITS
-    const bytes = await call.env.exchange.readBody(limits.charsMax * BYTES_PER_CHARACTER_MAX)
-    const body = parseTokenBody(decodeUtf8(bytes), limits)
-    if (!body.ok) throw tokenFailure(body.error)
-    const token = chooseTokenNameForPost(body.value, nameSources(call))
+    const body = await readJsonObject(call.env.exchange, limits)
+    const token = chooseTokenNameForPost(body, nameSources(call))
     if (!token.ok) throw tokenFailure(token.error)
     const decision = await tokenService.post({
       token: token.value,
-      body: body.value,
+      body,
       updateMode,
       ifMatch: call.req.header('if-match'),
       host: call.env.exchange.head.authority,
@@ -83,24 +75,4 @@ export function addTokenRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void
       'x-waiter-operation-result': decision.operationResult,
     })
   })
-
-  app.get('/tokens', call => {
-    const query = parseTokenListingQuery(queryOf(call))
-    if (!query.ok) throw tokenFailure(query.error)
-    const records = [...tokens.entries()].map(([name, { record }]): [string, TokenRecord] => [name, record])
-    return call.json(renderTokenListing(records, query.value, { entitlements, config }))
-  })
-}
-
-function decodeUtf8(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch (error) {
-    throw new WaiterError('Invalid JSON payload', {
-      code: 'WTR_TOKEN_REFUSED',
-      status: 400,
-      details: { reason: 'The body is not UTF-8.' },
-      cause: error,
-    })
-  }
 }
