@@ -118,7 +118,7 @@ export class ClientConnection implements SocketListener {
     this.#sink = sink
     this.#isHeld = false
     this.#windowBytes = 0
-    if (!this.isRequestComplete) this.#timer.arm(this.context.limits.bodyRateWindowMs)
+    if (!this.isRequestComplete) this.#timer.arm(this.#bodyPatienceMs)
     if (this.#isPumping) {
       while (this.#feed());
       return
@@ -195,7 +195,9 @@ export class ClientConnection implements SocketListener {
       this.#timer.arm(this.context.limits.headTimeoutMs)
     }
     this.#pump()
-    this.#updateFlow()
+    // What came before its FIN is all there is: half a head or half a body will never be whole.
+    if (this.#hasHalfClosed && this.#side === null) this.#linger()
+    else this.#updateFlow()
   }
 
   /** Answers by ourselves and closes. For requests that break the rules. */
@@ -354,7 +356,7 @@ export class ClientConnection implements SocketListener {
     const side = this.#owner.createExchange(this, head)
     this.#side = side
     this.#owner.startExchange(side)
-    if (this.#hasHalfClosed && this.#side === side) this.#startProbing()
+    if (this.#hasHalfClosed && this.#side === side) this.#onNothingMore()
   }
 
   /** Gives body bytes to the sink. */
@@ -416,6 +418,17 @@ export class ClientConnection implements SocketListener {
       if (!this.#isLingering) this.#linger()
       return
     }
+    this.#onNothingMore()
+  }
+
+  /** How long to wait for more of a body; behind a FIN it is only to see whether all has been read. */
+  get #bodyPatienceMs(): number {
+    const { halfCloseProbeMs, bodyRateWindowMs } = this.context.limits
+    return this.#hasHalfClosed ? halfCloseProbeMs : bodyRateWindowMs
+  }
+
+  /** A request is under way, and no byte will come any more. */
+  #onNothingMore(): void {
     if (!this.isRequestComplete && this.#isBodyCutShort()) this.destroy()
     else this.#startProbing()
   }

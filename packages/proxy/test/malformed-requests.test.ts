@@ -163,3 +163,99 @@ t.test('unusual but valid requests are served', async t => {
     client.socket.destroy()
   }
 })
+
+t.test('what breaks the framing is not passed on, however it is cut', async t => {
+  const harness = await createHarness(t)
+  const rows: readonly (readonly [what: string, body: string, passed: string])[] = [
+    ['a bare LF behind a size', '3\nabc', '3'],
+    ['a forbidden sign in a size', '3\r\nabc\r\n1x\r\n', '3\r\nabc\r\n1'],
+    ['a second CR behind data', '3\r\nabc\r\r\n0\r\n\r\n', '3\r\nabc\r'],
+    ['a bare LF in an extension', '3;a\n', '3;a'],
+  ]
+  for (const [what, body, passed] of rows) {
+    for (const pieces of [[body], [...body]]) {
+      const { client, outcome, upstream } = await harness.forwarded(CHUNKED)
+      for (const piece of pieces) {
+        client.write(piece)
+        await new Promise(resolve => setImmediate(resolve))
+      }
+      t.match(await outcome, { kind: 'client-malformed' }, what)
+      await upstream.ended()
+      t.equal(upstream.text.split('\r\n\r\n').slice(1).join('\r\n\r\n'), passed)
+      client.socket.destroy()
+    }
+  }
+})
+
+t.test('only blank and tab surround an option of Connection', async t => {
+  const harness = await createHarness(t)
+  const { client, outcome, upstream } = await harness.forwarded(get('/', 'Connection: \xa0close', 'X-Kept: 1'))
+  upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+  t.match(await outcome, { kind: 'completed' })
+  await client.until('\r\n\r\n')
+  t.notMatch(client.text, /connection: close/, 'a no-break space is part of another, unknown option')
+  client.write(get('/', 'Connection:\t close \t,'))
+  const closing = harness.forward(await harness.nextExchange())
+  upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+  t.match(await closing, { kind: 'completed' })
+  await client.ended()
+  t.match(client.text, /connection: close/)
+})
+
+t.test('names with underscores for hyphens do not pass for the names that are dropped', async t => {
+  const harness = await createHarness(t)
+  const { upstream } = await harness.forwarded(
+    get(
+      '/',
+      'X_Waiter_Auth_Principal: evil',
+      'x_waiter-Token: evil',
+      'X-Waiter_Token: evil',
+      'Transfer_Encoding: chunked',
+      'Content_Length: 5',
+      'Keep_Alive: 1',
+      'X_Mine: kept',
+      '_: kept',
+      'Authorization_: kept',
+    ),
+  )
+  t.equal(upstream.text, get('/', 'X_Mine: kept', '_: kept', 'Authorization_: kept'))
+})
+
+t.test('a client that sent FIN', async t => {
+  const harness = await createHarness(t)
+  harness.onExchange = exchange => exchange.respond({ status: 204, headers: [] })
+
+  await t.test('behind half a head gets no more than the answers before it', async t => {
+    const client = await harness.client()
+    client.write(`${get('/')}GET / HTT`)
+    client.socket.end()
+    await client.ended()
+    t.equal(client.text.match(/ 204 /g)?.length, 1)
+  })
+
+  await t.test('behind half a body of a pipelined request is gone', async t => {
+    const gone: string[] = []
+    harness.onExchange = exchange => {
+      exchange.onClientGone = () => gone.push(exchange.head.path)
+      if (exchange.head.path === '/first') exchange.respond({ status: 204, headers: [] })
+    }
+    const client = await harness.client()
+    client.write(`${get('/first')}${POST.replace('/', '/second')}Content-Length: 9\r\n\r\nabc`)
+    client.socket.end()
+    await client.closed()
+    t.same(gone, ['/second'])
+  })
+
+  await t.test('in the middle of chunks, before there was a backend connection, is gone at the next probe', async t => {
+    harness.onExchange = null
+    const client = await harness.client()
+    client.write(`${CHUNKED}aA\r\nabc`)
+    client.socket.end()
+    const exchange = await harness.nextExchange()
+    await client.until('100 Continue')
+    const outcome = harness.forward(exchange)
+    await (await harness.backend.next()).until('abc')
+    harness.clock.advance(1_000)
+    t.match(await outcome, { kind: 'client-gone', phase: 'request-body' })
+  })
+})

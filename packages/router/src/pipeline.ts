@@ -165,7 +165,6 @@ export class Pipeline {
         descriptor,
         timeouts: this.#timeoutsOf(descriptor, headers),
         cid: context.cid,
-        isClientCid: context.isClientCid,
         isDebug: headers?.has('debug') ?? false,
       },
       this.#environment,
@@ -274,8 +273,8 @@ export class Pipeline {
   }
 
   #answerProxied(request: ProxiedRequest, error: RequestError): void {
-    const { exchange, runtime, descriptor, cid, isClientCid } = request.parts
-    this.answerError(exchange, { cid, isClientCid }, error, {
+    const { exchange, runtime, descriptor, cid } = request.parts
+    this.answerError(exchange, { cid }, error, {
       serviceId: runtime.id,
       instanceId: request.instanceId,
       token: descriptor.tokens[0]?.token,

@@ -56,7 +56,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   proxy = options.createProxyServer({
     limits: { clientIdleTimeoutMs: options.clientIdleTimeoutMs },
     headerPolicy: {
-      dropRequest: { names: ['authorization'], prefixes: ['x-waiter-'] },
+      // `x-cid` goes on as `contextOf` understood it: one field, checked.
+      dropRequest: { names: ['authorization', 'x-cid'], prefixes: ['x-waiter-'] },
       rewriteRequest: { cookie: withoutOwnCookies },
       dropResponse: { names: ['x-cid'], prefixes: [] },
       dropResponseCookiePrefixes: OWN_COOKIES,

@@ -90,7 +90,7 @@ class World {
     })
   }
 
-  request(options: { isDebug?: boolean; queueTimeoutMs?: number; isClientCid?: boolean } = {}): FakeExchange {
+  request(options: { isDebug?: boolean; queueTimeoutMs?: number } = {}): FakeExchange {
     const fake = new FakeExchange({ arrivedAtMs: this.nowMs })
     new ProxiedRequest(
       {
@@ -106,7 +106,6 @@ class World {
           warnings: [],
         },
         cid: 'cid-1',
-        isClientCid: options.isClientCid ?? false,
         isDebug: options.isDebug ?? false,
       },
       this.#environment,
@@ -167,12 +166,6 @@ t.test('with a free slot a request is forwarded before start returns', async t =
   fake.end(completed(200))
   t.match(w.counts, { total: 1, outstanding: 0, successful: 1 })
   t.equal(w.runtime.machine.slotsInUse, 0)
-})
-
-t.test("the client's own correlation id is not sent twice", async t => {
-  const w = world(t)
-  w.assign({ a: 1 })
-  t.equal(w.request({ isClientCid: true }).targets[0]?.extraRequestHead, 'authorization: Basic x\r\n')
 })
 
 t.test('debug headers, whatever characters a path has', async t => {

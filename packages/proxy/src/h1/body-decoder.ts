@@ -142,7 +142,8 @@ export class BodyDecoder {
         pos += 1
       }
     }
-    this.rawEnd = pos
+    // The byte that breaks the framing stays here: the other side sees a message cut short, never a malformed one.
+    this.rawEnd = this.error === '' ? pos : pos - 1
     return pos
   }
 

@@ -15,6 +15,8 @@ export const IS_IPV6: Uint8Array = table(byte => isHex(byte) || byte === 0x3a ||
 export const TO_LOWER: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte >= 0x41 && byte <= 0x5a ? byte + 32 : byte,
 )
+/** The same, and hyphens for underscores: how CGI and its like see the names of fields. */
+export const FOLDED_NAME: Uint8Array = TO_LOWER.map(byte => (byte === 0x5f ? 0x2d : byte))
 /** Value of a hex digit, 255 for other bytes. */
 export const HEX_VALUE: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) =>
   isHex(byte) ? Number.parseInt(String.fromCharCode(byte), 16) : 255,

@@ -1,4 +1,4 @@
-import { TO_LOWER } from './char-tables.ts'
+import { FOLDED_NAME, TO_LOWER } from './char-tables.ts'
 
 /** What the engine must know of a field; everything from `REWRITE` up is an index into the policy's rewriters. */
 export const FieldCode = {
@@ -16,12 +16,19 @@ export const FieldCode = {
   REWRITE: 16,
 } as const
 
+const UNDERSCORE = 0x5f
+
 interface Entry {
   readonly lower: Uint8Array
   readonly code: number
 }
 
-/** Maps a field name in the raw bytes to its code without making a string. Immutable after construction. */
+/**
+ * Maps a field name in the raw bytes to its code without making a string. Immutable after construction.
+ *
+ * A name that differs from a listed one by underscores for hyphens is dropped: CGI, WSGI and their like see no
+ * difference, so that `X_Waiter_Auth_Principal` would pass for what only we may say.
+ */
 export class FieldTable {
   readonly #byLength: (Entry[] | undefined)[] = []
   readonly #prefixesByFirst: (Entry[] | undefined)[] = new Array<Entry[] | undefined>(256).fill(undefined)
@@ -54,23 +61,29 @@ export class FieldTable {
     if (entries !== undefined) {
       for (let i = 0; i < entries.length; i++) {
         const entry = entries[i]!
-        if (entry.lower[0] === first && matches(entry.lower, bytes, start)) return entry.code
+        if (entry.lower[0] === first && matches(entry.lower, bytes, start)) return codeFor(entry, bytes, start)
       }
     }
     const prefixes = this.#prefixesByFirst[first]
     if (prefixes !== undefined) {
       for (let i = 0; i < prefixes.length; i++) {
         const entry = prefixes[i]!
-        if (entry.lower.length <= length && matches(entry.lower, bytes, start)) return entry.code
+        if (entry.lower.length <= length && matches(entry.lower, bytes, start)) return codeFor(entry, bytes, start)
       }
     }
     return FieldCode.OTHER
   }
 }
 
+/** Compares with underscores taken for hyphens. */
 function matches(lower: Uint8Array, bytes: Uint8Array, start: number): boolean {
-  for (let i = 0; i < lower.length; i++) if (TO_LOWER[bytes[start + i]!] !== lower[i]) return false
+  for (let i = 0; i < lower.length; i++) if (FOLDED_NAME[bytes[start + i]!] !== lower[i]) return false
   return true
+}
+
+function codeFor({ lower, code }: Entry, bytes: Uint8Array, start: number): number {
+  for (let i = 0; i < lower.length; i++) if (bytes[start + i] === UNDERSCORE) return FieldCode.DROP
+  return code
 }
 
 function toBytes(text: string): Uint8Array {

@@ -3,6 +3,7 @@ import { IS_HOST, IS_IPV6 } from './char-tables.ts'
 /** Longest content length: 15 digits stay exact in a double. */
 const CONTENT_LENGTH_DIGITS_MAX = 15
 const PORT_DIGITS_MAX = 5
+const OUTER_BLANKS = /^[ \t]+|[ \t]+$/g
 
 /** The number a Content-Length value stands for, or -1 unless it is 1 to 15 digits and nothing else. */
 export function parseContentLength(text: string, start: number, end: number): number {
@@ -31,7 +32,8 @@ export function equalsLower(text: string, start: number, end: number, lowerWord:
 export function listMembers(value: string): string[] {
   const members: string[] = []
   for (const part of value.split(',')) {
-    const member = part.trim().toLowerCase()
+    // Not `trim`, which takes Latin-1's no-break space for a blank: others do not.
+    const member = part.replace(OUTER_BLANKS, '').toLowerCase()
     if (member !== '') members.push(member)
   }
   return members

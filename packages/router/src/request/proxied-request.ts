@@ -36,7 +36,6 @@ export interface ProxiedRequestParts {
   readonly descriptor: Descriptor
   readonly timeouts: RequestTimeouts
   readonly cid: string
-  readonly isClientCid: boolean
   readonly isDebug: boolean
 }
 
@@ -97,14 +96,13 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   }
 
   granted(slot: Slot): void {
-    const { exchange, runtime, cid, isClientCid, isDebug } = this.parts
+    const { exchange, runtime, cid, isDebug } = this.parts
     const environment = this.#environment
     const cidLine = `x-cid: ${cid}\r\n`
-    const requestLines = environment.requestLinesOf(runtime)
     this.#slot = slot
     this.host = slot.host
     this.port = slot.port
-    this.extraRequestHead = isClientCid ? requestLines : requestLines + cidLine
+    this.extraRequestHead = environment.requestLinesOf(runtime) + cidLine
     this.extraResponseHead = environment.responseLines + cidLine
     if (isDebug) {
       this.#grantedAtMs = environment.nowMs()

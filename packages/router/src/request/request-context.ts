@@ -5,8 +5,6 @@ import type { Exchange } from '@waiter/proxy'
 export interface RequestContext {
   /** Correlation id: the client's, or one made here. Appears on every answer. */
   readonly cid: string
-  /** Whether the client sent it (then the backend gets it without our doing). */
-  readonly isClientCid: boolean
 }
 
 /** What a correlation id may look like; anything else is replaced, since it goes into logs and headers. */
@@ -18,8 +16,7 @@ let counter = 0
 /** A request's context from its head. */
 export function contextOf(exchange: Exchange): RequestContext {
   const given = exchange.head.get('x-cid')
-  if (given !== undefined && CID.test(given)) return { cid: given, isClientCid: true }
-  return { cid: nextRequestId(), isClientCid: false }
+  return { cid: given !== undefined && CID.test(given) ? given : nextRequestId() }
 }
 
 /** Unique for this process and, by its random base, in practice everywhere. */
