@@ -44,7 +44,7 @@ const Transport = options.transport === 'grpc' ? GrpcTransport : TcpTransport
 const node: RaftNode<KeyValueResult> = await RaftNode.start({
   id: options.id,
   storage: await openWal({ directory: options.directory }),
-  transport: new Transport({ id: options.id, group: 'benchmark', listen, peers }),
+  transport: new Transport({ id: options.id, group: 'benchmark', listen, peers, security: { kind: 'trustedNetwork' } }),
   machine: new KeyValueStateMachine(),
   bootstrap: Object.keys(options.ports).map(Number),
   ticker: createIntervalTicker(options.tickMs),

@@ -21,6 +21,10 @@ export type RaftNodeErrorCode =
   | 'RAFT_OUTCOME_UNKNOWN'
   /** The node is stopping or has ended. */
   | 'RAFT_STOPPED'
+  /** What was asked for cannot work; the message says what. */
+  | 'RAFT_BAD_OPTIONS'
+  /** The proposal is larger than any may be, or nothing the state machine knows. */
+  | 'RAFT_BAD_PROPOSAL'
   /** The peer sent something that is not this protocol. */
   | 'RAFT_BAD_PEER'
   /** A snapshot could not be sent, received or restored. */
@@ -72,6 +76,11 @@ export function logInUse(directory: string, by: string | undefined): RaftNodeErr
       'killed leaves no lock behind.)',
     { code: 'RAFT_LOG_IN_USE', details: { directory, by } },
   )
+}
+
+/** A proposal that nobody may make. */
+export function badProposal(what: string): RaftNodeError {
+  return new RaftNodeError(`The proposal was refused: ${what}`, { code: 'RAFT_BAD_PROPOSAL' })
 }
 
 /** A call of the disk failed. */

@@ -27,8 +27,7 @@
  *   (or worker) of its own, apart from heavy work.
  *
  * ## What it does not do
- * No encryption and no authentication: `TcpTransport` is for trusted networks, others implement `Transport`. No npm
- * dependency. No retries of proposals: use the sessions of the replicated map.
+ * No npm dependency. No retries of proposals: use the sessions of the replicated map.
  */
 export { logCorrupt, type Outcome, RaftNodeError, type RaftNodeErrorCode, type RaftNodeErrorOptions } from './errors.ts'
 export type { RaftNodeEvent, RaftNodeMetrics } from './events.ts'
@@ -40,6 +39,7 @@ export { DEFAULT_RAFT_NODE_LIMITS, type RaftNodeLimits, type RaftNodeOptions } f
 export type { RequestOptions } from './requests.ts'
 export { KeyValueStateMachine, type StateMachine } from './state-machine.ts'
 export { createIntervalTicker, type Ticker } from './ticker.ts'
+export type { TransportSecurity } from './transport/security.ts'
 export {
   DEFAULT_TCP_LIMITS,
   type PeerAddress,

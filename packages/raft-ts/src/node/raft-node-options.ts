@@ -34,6 +34,8 @@ export interface RaftNodeOptions<R> {
 export interface RaftNodeLimits {
   readonly maxQueuedProposals: number
   readonly maxQueuedBytes: number
+  /** A larger proposal is refused: it would have to travel in one frame, and be written by one call. */
+  readonly maxProposalBytes: number
   /** Data bytes that enter the log together. */
   readonly maxBatchBytes: number
   /** For requests that name no time-out. */
@@ -57,6 +59,7 @@ const MEBIBYTE = 1024 * 1024
 export const DEFAULT_RAFT_NODE_LIMITS: RaftNodeLimits = {
   maxQueuedProposals: 16_384,
   maxQueuedBytes: 64 * MEBIBYTE,
+  maxProposalBytes: 16 * MEBIBYTE,
   maxBatchBytes: MEBIBYTE,
   // Several elections fit into it.
   requestTimeoutMs: 10_000,

@@ -23,7 +23,7 @@ import {
   type TraceEvent,
 } from '../index.ts'
 import { atMost } from './at-most.ts'
-import { RaftNodeError } from './errors.ts'
+import { badProposal, RaftNodeError } from './errors.ts'
 import { createMetrics, type RaftNodeEvent, type RaftNodeMetrics } from './events.ts'
 import type { LogStorage } from './log-storage.ts'
 import { type Committed, ProposalQueue } from './proposal-queue.ts'
@@ -149,6 +149,9 @@ export class RaftNode<R> implements AsyncDisposable {
    * @throws {RaftNodeError} whose `outcome` says whether it may have happened nevertheless
    */
   async propose(data: Uint8Array, options: RequestOptions = {}): Promise<Committed<R>> {
+    // Empty data is what a new leader writes; a machine never sees it as a command.
+    const fault = data.length === 0 ? 'it is empty' : this.#machine.faultOf?.(data)
+    if (fault !== undefined) throw badProposal(`${fault}.`)
     const committed = await this.#propose({ kind: 'normal', data }, options)
     return committed as Committed<R>
   }
@@ -465,6 +468,9 @@ export class RaftNode<R> implements AsyncDisposable {
   }
 
   async #propose(entry: ProposedEntry, options: RequestOptions): Promise<Committed<R | ConfState>> {
+    const { maxProposalBytes } = this.#options.limits
+    const bytes = payloadBytes(entry)
+    if (bytes > maxProposalBytes) throw badProposal(`it has ${bytes} bytes, at most ${maxProposalBytes} can be.`)
     const request = this.#request<Committed<R | ConfState>>(options)
     this.#metrics.proposals++
     this.#proposals.add(entry, request)

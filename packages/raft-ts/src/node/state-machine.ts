@@ -1,10 +1,12 @@
 import {
   type ConfState,
+  decodeCommand,
   type KeyValueEntry,
   KeyValueMachine,
   type KeyValueOptions,
   type KeyValueResult,
   type LogIndex,
+  MalformedBytes,
 } from '../index.ts'
 
 /**
@@ -17,6 +19,11 @@ export interface StateMachine<R> {
    * (rule D6). undefined: it starts empty, and is restored from the newest snapshot.
    */
   readonly recovered: { readonly applied: LogIndex; readonly conf: ConfState } | undefined
+  /**
+   * Says what is wrong with data before it is proposed; undefined: nothing. What has entered the log must be applied by
+   * everybody, so that data nobody can read would end every node.
+   */
+  faultOf?(data: Uint8Array): string | undefined
   /** Applies an entry. Entries come in order and without gaps; empty data is a new leader's entry and changes nothing. */
   apply(index: LogIndex, data: Uint8Array): R
   /** An entry that only changes the members. */
@@ -39,6 +46,16 @@ export class KeyValueStateMachine implements StateMachine<KeyValueResult> {
   /** Shorthand for what readers want most. */
   get(key: string): KeyValueEntry | undefined {
     return this.map.get(key)
+  }
+
+  faultOf(data: Uint8Array): string | undefined {
+    try {
+      decodeCommand(data)
+      return undefined
+    } catch (error) {
+      if (error instanceof MalformedBytes) return error.message
+      throw error
+    }
   }
 
   apply(index: LogIndex, data: Uint8Array): KeyValueResult {

@@ -134,6 +134,25 @@ t.test('queues are bounded: what does not fit is dropped at once', async t => {
   await cluster.stopAll()
 })
 
+t.test('what nobody could apply or carry never enters the log', async t => {
+  const cluster = new TestCluster({ limits: { maxProposalBytes: 1000 } })
+  await cluster.startAll()
+  const leader = await cluster.elect(1)
+  const before = leader.status().lastIndex
+  const refused = (data: Uint8Array, message: RegExp) =>
+    t.rejects(leader.propose(data), { code: 'RAFT_BAD_PROPOSAL', outcome: 'notHappened', message })
+  await refused(new Uint8Array(0), /it is empty/)
+  await refused(Buffer.from([99]), /unknown command 99/)
+  await refused(put('key').subarray(0, 5), /cut off|fewer are left/)
+  await refused(put('key', 'v'.repeat(1000)), /it has \d+ bytes, at most 1000 can be/)
+  await cluster.settle()
+  t.equal(leader.status().lastIndex, before)
+  const written = leader.propose(put('key'))
+  await cluster.settle()
+  t.equal((await written).result.kind, 'written')
+  await cluster.stopAll()
+})
+
 t.test('leadership is handed over, and everybody is told', async t => {
   const cluster = await withLeader()
   const transferred = cluster.node(1).transferLeader(3)

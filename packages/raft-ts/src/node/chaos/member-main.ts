@@ -19,6 +19,8 @@ export interface MemberOptions {
   readonly directory: string
   /** Where it finds the others: a proxy for each. */
   readonly peers: readonly (readonly [NodeId, PeerAddress])[]
+  /** In hexadecimal digits. */
+  readonly groupKey: string
   /** Counts the starts of this member. */
   readonly life: number
   readonly plant: Plant | undefined
@@ -48,6 +50,7 @@ const fileSystem = createVolatileFileSystem({ syncsForReal: options.plant !== 'n
 const transport = new TcpTransport({
   id: options.id,
   group: 'chaos',
+  security: { kind: 'sharedKey', key: Buffer.from(options.groupKey, 'hex') },
   listen: { host: HOST, port: 0 },
   peers: new Map(options.peers),
   limits: { silentMsMax: 1000 },

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -135,6 +136,7 @@ class Arena implements Stage {
     for (const from of IDS) {
       for (const to of IDS) if (from !== to) arena.#links.set(`${from}>${to}`, await LinkProxy.open())
     }
+    const groupKey = randomBytes(32).toString('hex')
     for (const id of IDS) {
       const peers = IDS.filter(to => to !== id).map(
         to => [to, { host: '127.0.0.1', port: arena.link(id, to).port }] as const,
@@ -146,7 +148,7 @@ class Arena implements Stage {
         arena.failures.push(why)
         arena.#failed.abort()
       }
-      const own = { id, members: IDS, directory: join(directory, String(id)), peers, plant }
+      const own = { id, members: IDS, directory: join(directory, String(id)), peers, plant, groupKey }
       arena.members.push(new Member(own, { onPort, onFailure }))
     }
     await Promise.all(arena.members.map(member => member.start()))

@@ -38,7 +38,7 @@ export function frameHead(type: number, payloadBytes: number): Buffer {
 
 /** Cuts a stream of bytes into frames. */
 export class FrameReader {
-  readonly #maxBytes: number
+  #maxBytes: number
   #parts: Buffer[] = []
   #bytes = 0
   /** Bytes that must be there before it is worth looking again. */
@@ -49,17 +49,21 @@ export class FrameReader {
     this.#maxBytes = maxBytes
   }
 
+  /** From now on frames may be so long: who has said who it is may say more. */
+  allow(maxBytes: number): void {
+    this.#maxBytes = maxBytes
+  }
+
   /**
-   * The frames that are whole now.
+   * Takes bytes and hands on the frames that are whole now, one by one: each may change what is allowed next.
    *
    * @throws {RaftNodeError} `RAFT_BAD_PEER` when a frame is too long
    */
-  push(chunk: Buffer): Frame[] {
+  push(chunk: Buffer, onFrame: (frame: Frame) => void): void {
     this.#parts.push(chunk)
     this.#bytes += chunk.length
-    if (this.#bytes < this.#needed) return []
+    if (this.#bytes < this.#needed) return
     const bytes = this.#parts.length === 1 ? chunk : Buffer.concat(this.#parts, this.#bytes)
-    const frames: Frame[] = []
     let at = 0
     this.#needed = HEAD_BYTES
     while (at + HEAD_BYTES <= bytes.length) {
@@ -70,12 +74,11 @@ export class FrameReader {
         this.#needed = HEAD_BYTES + length
         break
       }
-      frames.push({ type: bytes[at + 4]!, payload: bytes.subarray(at + HEAD_BYTES, end) })
+      onFrame({ type: bytes[at + 4]!, payload: bytes.subarray(at + HEAD_BYTES, end) })
       at = end
     }
     this.#parts = at === bytes.length ? [] : [bytes.subarray(at)]
     this.#bytes = bytes.length - at
-    return frames
   }
 }
 

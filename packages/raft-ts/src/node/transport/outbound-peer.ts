@@ -1,12 +1,14 @@
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { FRAME, frameHead } from './frames.ts'
 import { encodeHello, type Hello } from './hello.ts'
+import { connectSecurely, readyEvent, type TransportSecurity } from './security.ts'
 import type { PeerAddress, TcpTransportLimits } from './tcp-options.ts'
 
 /** What a connection to a peer needs. */
 export interface OutboundPeerOptions {
   readonly address: PeerAddress
   readonly hello: Hello
+  readonly security: TransportSecurity
   readonly limits: TcpTransportLimits
   /** What was on its way is lost. */
   readonly onLost: () => void
@@ -46,13 +48,13 @@ export class OutboundPeer {
   #connected(nowMs: number): Socket | undefined {
     if (this.#socket !== undefined && !this.#socket.destroyed) return this.#socket
     if (this.#isEnded || nowMs < this.#retryAtMs) return undefined
-    const { address, hello, limits, onLost } = this.#options
+    const { address, hello, security, limits, onLost } = this.#options
     this.#retryAtMs = nowMs + limits.reconnectMs
     this.#unansweredSinceMs = undefined
-    const socket = connect({ ...address, noDelay: true })
+    const socket = connectSecurely({ address, group: hello.group, to: hello.to }, security)
     this.#socket = socket
     const timer = setTimeout(() => socket.destroy(), limits.connectTimeoutMs)
-    socket.on('connect', () => clearTimeout(timer))
+    socket.on(readyEvent(security), () => clearTimeout(timer))
     socket.on('error', () => socket.destroy())
     socket.on('close', () => {
       clearTimeout(timer)

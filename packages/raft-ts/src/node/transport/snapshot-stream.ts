@@ -1,4 +1,4 @@
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { ByteReader, ByteWriter, type Message, type MsgSnap, type SnapshotChunk } from '../../index.ts'
 import { RaftNodeError } from '../errors.ts'
 import type { TransportHandler } from '../transport.ts'
@@ -6,7 +6,11 @@ import { decodeMessages, encodeMessages } from '../wire/message-codec.ts'
 import { FRAME, type Frame, FrameReader } from './frames.ts'
 import { encodeHello, type Hello } from './hello.ts'
 import { writeFrame } from './outbound-peer.ts'
+import { connectSecurely, readyEvent, type TransportSecurity } from './security.ts'
 import type { PeerAddress, TcpTransportLimits } from './tcp-options.ts'
+
+/** Taken, or why not, in words. */
+const ANSWER_BYTES_MAX = 64 * 1024
 
 /** What sending a snapshot needs. */
 export interface SnapshotToSend {
@@ -16,13 +20,15 @@ export interface SnapshotToSend {
   readonly chunks: AsyncIterable<SnapshotChunk>
   readonly signal: AbortSignal
   readonly limits: TcpTransportLimits
+  readonly security: TransportSecurity
 }
 
 /** Sends one snapshot over a connection of its own. Resolves when the receiver has taken it. */
-export async function sendSnapshot({ address, hello, message, chunks, signal, limits }: SnapshotToSend): Promise<void> {
+export async function sendSnapshot(options: SnapshotToSend): Promise<void> {
+  const { address, hello, message, chunks, signal, limits, security } = options
   signal.throwIfAborted()
-  const socket = connect({ ...address, noDelay: true })
-  const verdict = awaitVerdict(socket, limits)
+  const socket = connectSecurely({ address, group: hello.group, to: hello.to }, security)
+  const verdict = awaitVerdict(socket, readyEvent(security), limits)
   const onAbort = (): void => void socket.destroy(signal.reason as Error)
   signal.addEventListener('abort', onAbort, { once: true })
   try {
@@ -85,14 +91,14 @@ async function drained(socket: Socket): Promise<void> {
 }
 
 // What the receiver says in the end; or the connection breaks before it does.
-function awaitVerdict(socket: Socket, limits: TcpTransportLimits): Promise<void> {
+function awaitVerdict(socket: Socket, ready: string, limits: TcpTransportLimits): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const reader = new FrameReader(limits.maxFrameBytes)
+  const reader = new FrameReader(ANSWER_BYTES_MAX)
   const fail = (why: string, cause?: unknown): void =>
     reject(new RaftNodeError(`The snapshot was not taken: ${why}`, { code: 'RAFT_SNAPSHOT_FAILED', cause }))
   // A host that is up answers at once.
   const timer = setTimeout(() => socket.destroy(new Error('no connection in time')), limits.connectTimeoutMs)
-  socket.on('connect', () => clearTimeout(timer))
+  socket.on(ready, () => clearTimeout(timer))
   socket.on('error', error => fail(error.message, error))
   socket.on('close', () => {
     clearTimeout(timer)
@@ -100,10 +106,10 @@ function awaitVerdict(socket: Socket, limits: TcpTransportLimits): Promise<void>
   })
   socket.on('data', chunk => {
     try {
-      for (const { type, payload } of reader.push(chunk)) {
+      reader.push(chunk, ({ type, payload }) => {
         if (type === FRAME.accepted) resolve()
         else fail(new ByteReader(payload).text())
-      }
+      })
     } catch (error) {
       fail('the answer was not understood.', error)
     }

@@ -1,4 +1,5 @@
 import type { NodeId } from '../../index.ts'
+import type { TransportSecurity } from './security.ts'
 
 /** Where a node listens. */
 export interface PeerAddress {
@@ -11,6 +12,8 @@ export interface TcpTransportOptions {
   readonly id: NodeId
   /** The same on all members; connections of other groups are refused. */
   readonly group: string
+  /** Who may speak to this node. There is no default. */
+  readonly security: TransportSecurity
   /** Port 0 takes any; see `TcpTransport.port`. */
   readonly listen: PeerAddress
   /** The others; more can be told later by `setPeer`. */
@@ -25,6 +28,8 @@ export interface TcpTransportLimits {
   /** A longer frame ends the connection. */
   readonly maxFrameBytes: number
   readonly maxConnections: number
+  /** Connections that have not proved to be a member's; the oldest is closed when there are more. */
+  readonly maxPendingConnections: number
   readonly connectTimeoutMs: number
   /** Before a lost connection is made again. */
   readonly reconnectMs: number
@@ -39,6 +44,8 @@ export const DEFAULT_TCP_LIMITS: TcpTransportLimits = {
   maxQueuedBytes: 32 * MEBIBYTE,
   maxFrameBytes: 64 * MEBIBYTE,
   maxConnections: 1024,
+  // A group has a handful of members, each with two connections.
+  maxPendingConnections: 64,
   // A host that is up answers at once.
   connectTimeoutMs: 2000,
   // Shorter than any sensible election time-out, long enough not to spin.

@@ -1,4 +1,4 @@
-import { createServer, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Message, MsgSnap, NodeId, SnapshotChunk } from '../../index.ts'
 import { RaftNodeError } from '../errors.ts'
 import type { Transport, TransportHandler } from '../transport.ts'
@@ -6,6 +6,7 @@ import { decodeMessages, encodeMessages } from '../wire/message-codec.ts'
 import { FRAME, type Frame, FrameReader, frameHead } from './frames.ts'
 import { acceptHello, type Hello } from './hello.ts'
 import { OutboundPeer } from './outbound-peer.ts'
+import { checkSecurity, SecureServer } from './security.ts'
 import { receiveSnapshot, sendSnapshot } from './snapshot-stream.ts'
 import {
   DEFAULT_TCP_LIMITS,
@@ -14,13 +15,17 @@ import {
   type TcpTransportOptions,
 } from './tcp-options.ts'
 
+/** A hello names a group and two nodes; who has not said it may not say more. */
+const HELLO_BYTES_MAX = 4096
+/** What a node may say in another's name: a request that was passed on, and whom the leadership is wished for. */
+const PASSED_ON: ReadonlySet<Message['type']> = new Set(['MsgProp', 'MsgReadIndex', 'MsgTransferLeader'])
+
 /** A receiver says that it is alive at most so often. */
 const ALIVE_EVERY_MS = 200
 
 /**
- * Messages over plain TCP: one connection to each peer for messages, one for each snapshot. Without encryption and
- * without authentication beyond the group's name: for networks where every member may be trusted. Other networks bring
- * their own `Transport`.
+ * Messages over TCP: one connection to each peer for messages, one for each snapshot, protected as `security` says. A
+ * peer speaks in its own name only, and has one connection of each kind: a newer one takes the place of the older.
  */
 export class TcpTransport implements Transport {
   readonly #options: TcpTransportOptions
@@ -28,21 +33,33 @@ export class TcpTransport implements Transport {
   readonly #addresses: Map<NodeId, PeerAddress>
   readonly #peers = new Map<NodeId, OutboundPeer>()
   readonly #inbound = new Set<Socket>()
-  readonly #server: Server
+  /** By peer and what it carries. */
+  readonly #current = new Map<string, Socket>()
+  readonly #server: SecureServer
   #handler: TransportHandler | undefined
   #isStopped = false
 
   constructor(options: TcpTransportOptions) {
+    checkSecurity(options.security)
     this.#options = options
     this.#limits = { ...DEFAULT_TCP_LIMITS, ...options.limits }
     this.#addresses = new Map(options.peers)
-    this.#server = createServer({ noDelay: true }, socket => this.#onConnection(socket))
-    this.#server.maxConnections = this.#limits.maxConnections
+    const { connectTimeoutMs, maxConnections, maxPendingConnections } = this.#limits
+    this.#server = new SecureServer(
+      {
+        group: options.group,
+        security: options.security,
+        handshakeTimeoutMs: connectTimeoutMs,
+        maxConnections,
+        maxPending: maxPendingConnections,
+      },
+      socket => this.#onConnection(socket),
+    )
   }
 
   /** Where it listens; known once `listen` or `start` has resolved. */
   get port(): number {
-    const address = this.#server.address()
+    const address = this.#server.raw.address()
     return typeof address === 'object' && address !== null ? address.port : 0
   }
 
@@ -55,15 +72,15 @@ export class TcpTransport implements Transport {
 
   /** Binds the port before anything is handled, so that peers can be told of it. Called by `start` otherwise. */
   async listen(): Promise<void> {
-    if (this.#server.listening) return
+    if (this.#server.raw.listening) return
     const { host, port } = this.#options.listen
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.#server.once('error', reject)
-    this.#server.listen({ host, port }, resolve)
+    this.#server.raw.once('error', reject)
+    this.#server.raw.listen({ host, port }, resolve)
     await promise
-    this.#server.off('error', reject)
+    this.#server.raw.off('error', reject)
     // A listening socket that fails later takes no more connections; the peers find out.
-    this.#server.on('error', () => undefined)
+    this.#server.raw.on('error', () => undefined)
   }
 
   async start(handler: TransportHandler): Promise<void> {
@@ -83,15 +100,16 @@ export class TcpTransport implements Transport {
     const address = this.#addresses.get(message.to)
     if (address === undefined || this.#isStopped) throw unknownPeer(message.to)
     const hello: Hello = { group: this.#options.group, from: this.#options.id, to: message.to, carries: 'snapshot' }
-    await sendSnapshot({ address, hello, message, chunks, signal, limits: this.#limits })
+    const { security } = this.#options
+    await sendSnapshot({ address, hello, message, chunks, signal, security, limits: this.#limits })
   }
 
   async stop(): Promise<void> {
     this.#isStopped = true
     for (const peer of this.#peers.values()) peer.end()
     for (const socket of this.#inbound) socket.destroy()
-    if (!this.#server.listening) return
-    await new Promise<void>(resolve => this.#server.close(() => resolve()))
+    if (!this.#server.raw.listening) return
+    await new Promise<void>(resolve => this.#server.raw.close(() => resolve()))
   }
 
   #peer(id: NodeId): OutboundPeer | undefined {
@@ -101,14 +119,15 @@ export class TcpTransport implements Transport {
     if (address === undefined) return undefined
     const hello: Hello = { group: this.#options.group, from: this.#options.id, to: id, carries: 'messages' }
     const onLost = (): void => this.#handler?.onUnreachable(id)
-    const peer = new OutboundPeer({ address, hello, limits: this.#limits, onLost })
+    const { security } = this.#options
+    const peer = new OutboundPeer({ address, hello, security, limits: this.#limits, onLost })
     this.#peers.set(id, peer)
     return peer
   }
 
   #onConnection(socket: Socket): void {
     this.#inbound.add(socket)
-    const reader = new FrameReader(this.#limits.maxFrameBytes)
+    const reader = new FrameReader(HELLO_BYTES_MAX)
     let take: ((frame: Frame) => void) | undefined
     socket.on('error', () => socket.destroy())
     socket.on('close', () => this.#inbound.delete(socket))
@@ -116,10 +135,14 @@ export class TcpTransport implements Transport {
     socket.setTimeout(this.#limits.connectTimeoutMs, () => take === undefined && socket.destroy())
     socket.on('data', chunk => {
       try {
-        for (const frame of reader.push(chunk)) {
-          if (take === undefined) take = this.#welcome(socket, frame)
-          else take(frame)
-        }
+        reader.push(chunk, frame => {
+          if (take !== undefined) {
+            take(frame)
+            return
+          }
+          take = this.#welcome(socket, frame)
+          reader.allow(this.#limits.maxFrameBytes)
+        })
       } catch {
         // Not a peer, or one that lost its way: it may connect again.
         socket.destroy()
@@ -134,16 +157,32 @@ export class TcpTransport implements Transport {
       throw new RaftNodeError('This node is not ready, or the peer said no hello.', { code: 'RAFT_BAD_PEER' })
     }
     const hello = acceptHello(frame.payload, { group, to: id })
-    if (hello.carries === 'snapshot') return receiveSnapshot(socket, message => message.to === id, handler)
-    return this.#receiveMessages(socket, handler)
+    this.#server.checkPeer(socket, hello.from)
+    this.#server.settle(socket)
+    this.#replace(socket, hello)
+    const isAllowed = (message: Message): boolean =>
+      message.to === id && (message.from === hello.from || PASSED_ON.has(message.type))
+    if (hello.carries === 'snapshot') return receiveSnapshot(socket, isAllowed, handler)
+    return this.#receiveMessages(socket, isAllowed, handler)
   }
 
-  #receiveMessages(socket: Socket, handler: TransportHandler): (frame: Frame) => void {
+  // What the older connection still holds is older than what the newer one brings.
+  #replace(socket: Socket, { from, carries }: Hello): void {
+    const name = `${from} ${carries}`
+    this.#current.get(name)?.destroy()
+    this.#current.set(name, socket)
+    socket.on('close', () => this.#current.get(name) === socket && this.#current.delete(name))
+  }
+
+  #receiveMessages(
+    socket: Socket,
+    isAllowed: (message: Message) => boolean,
+    handler: TransportHandler,
+  ): (frame: Frame) => void {
     let aliveAtMs = Number.NEGATIVE_INFINITY
     return ({ type, payload }) => {
       if (type !== FRAME.messages || this.#isStopped) return
-      const messages = decodeMessages(payload).filter(({ to }) => to === this.#options.id)
-      handler.onMessages(messages)
+      handler.onMessages(decodeMessages(payload).filter(isAllowed))
       const nowMs = performance.now()
       if (nowMs - aliveAtMs < ALIVE_EVERY_MS) return
       aliveAtMs = nowMs
