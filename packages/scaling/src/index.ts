@@ -63,3 +63,12 @@ export type {
   ScalingPolicy,
 } from './scaling-policy.ts'
 export { type StatusFacts, type StatusLabel, statusLabel } from './status-label.ts'
+export {
+  computeSuccessorSize,
+  DEFAULT_TAKEOVER,
+  decideTakeover,
+  type SuccessorSizeInput,
+  type TakeoverConfig,
+  type TakeoverDecision,
+  type TakeoverInput,
+} from './takeover.ts'

@@ -60,6 +60,7 @@ export interface TokenDefaults {
   readonly 'socket-timeout-ms': number
   readonly 'stale-timeout-mins': number
   readonly 'streaming-timeout-ms': number
+  readonly 'withdraw-bad-versions': boolean
 }
 
 const SERVICE_DEFAULTS: ServiceDefaults = {
@@ -122,6 +123,7 @@ export function createServicesConfig(changes: Partial<ServicesConfig> = {}): Ser
         'socket-timeout-ms': 900_000,
         'stale-timeout-mins': 15,
         'streaming-timeout-ms': 20_000,
+        'withdraw-bad-versions': true,
       },
     },
     unsupportedHeaders: ['maintenance'],

@@ -12,6 +12,7 @@
  * token write. The rules are numbered in SPEC.md.
  */
 export { authorizeRequest } from './authorize-request.ts'
+export { type ChooseVersionInput, chooseVersion, type VersionChoice, type VersionState } from './choose-version.ts'
 export {
   createServicesConfig,
   type MetricGroupMapping,
@@ -40,9 +41,26 @@ export {
 } from './instance-environment.ts'
 export { formatIsoTime, parseIsoTime } from './iso-time.ts'
 export type { JsonLimits, JsonObject } from './json.ts'
+export {
+  DEFAULT_JUDGE,
+  type JudgeConfig,
+  type JudgeInput,
+  judgeVersion,
+  lingeringAfterMs,
+  type TrafficFigures,
+  type VersionVerdict,
+} from './judge-version.ts'
+export { LATENCY_BUCKETS, latencyBucket } from './latency-histogram.ts'
 export { type OverridesInput, type OverridesRecord, validateOverrides } from './overrides.ts'
 export { findParameter, PARAMETERS, type ParameterName, type ParameterRule } from './parameters.ts'
 export { compilePattern, type Pattern } from './pattern.ts'
+export {
+  computeStaleness,
+  renderReference,
+  type ServiceReference,
+  type Staleness,
+  type StalenessInput,
+} from './references.ts'
 export {
   computeRequestTimeouts,
   DEFAULT_REQUEST_TIMEOUT_LIMITS,
@@ -88,6 +106,16 @@ export {
 } from './token-name.ts'
 export { decideTokenPost, type TokenPostDecision, type TokenPostInput } from './token-post.ts'
 export { readToken, renderToken, type TokenInclude } from './token-render.ts'
+export {
+  bucketOf,
+  bucketOfCount,
+  isForNewest,
+  readSplitCookie,
+  SPLIT_BUCKETS,
+  SPLIT_COOKIE_PREFIX,
+  splitCookieName,
+  type TrafficSplit,
+} from './traffic-split.ts'
 export { validateServicesConfig } from './validate-config.ts'
 export {
   type DescriptionProblem,
@@ -105,3 +133,11 @@ export {
   WAITER_HEADER_PREFIX,
   type WaiterHeaders,
 } from './waiter-headers.ts'
+export {
+  addWithdrawal,
+  type FindWithdrawals,
+  findWithdrawal,
+  type Withdrawal,
+  type WithdrawalCode,
+  type WithdrawalRecord,
+} from './withdrawal.ts'

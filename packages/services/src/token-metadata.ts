@@ -2,6 +2,7 @@ import type { ServicesConfig, TokenDefaults } from './config.ts'
 import { isJsonObject, type JsonObject, ownValue } from './json.ts'
 import { compilePattern } from './pattern.ts'
 import type { PreviousToken, TokenSystemMetadata, TokenUserMetadata } from './token.ts'
+import { checkTrafficSplit } from './traffic-split.ts'
 import { booleanValue, integerBetween, nameText, oneOf, type ValueCheck } from './value-checks.ts'
 
 const USER_CHARS_MAX = 256
@@ -22,6 +23,8 @@ export const USER_METADATA: Readonly<Record<keyof TokenUserMetadata, ValueCheck>
   'socket-timeout-ms': integerBetween(0, TIMEOUT_MS_MAX),
   'stale-timeout-mins': integerBetween(0, 240),
   'streaming-timeout-ms': integerBetween(0, TIMEOUT_MS_MAX),
+  'traffic-split': checkTrafficSplit,
+  'withdraw-bad-versions': booleanValue,
 }
 
 /** Token metadata that only Waiter or an administrator sets. */

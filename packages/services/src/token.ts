@@ -1,5 +1,6 @@
 import type { Millis } from '@waiter/base'
 import type { ServiceDescription } from './description.ts'
+import type { TrafficSplit } from './traffic-split.ts'
 
 /** One rule of `cors-rules`: which origins may call which paths with which methods. Patterns match the whole text. */
 export interface CorsRule {
@@ -25,6 +26,10 @@ export interface TokenUserMetadata {
   readonly 'socket-timeout-ms'?: number
   readonly 'stale-timeout-mins'?: number
   readonly 'streaming-timeout-ms'?: number
+  /** Which share of the requests the newest version gets; the version before it gets the others. */
+  readonly 'traffic-split'?: TrafficSplit
+  /** False: a version that turns out bad goes on serving. */
+  readonly 'withdraw-bad-versions'?: boolean
 }
 
 /** What Waiter itself records about a token (spec §3.1). */

@@ -1,0 +1,120 @@
+import type { Millis, ServiceId } from '@waiter/base'
+import type { ServicesConfig } from './config.ts'
+import { pickParameters, RAW_SERVICE_ID_PREFIX } from './discover-service.ts'
+import { canonicalJson } from './json.ts'
+import type { PreviousToken, SourceToken, TokenRecord } from './token.ts'
+import { tokenEtag } from './token-etag.ts'
+import { computeTokenMetadata } from './token-metadata.ts'
+import type { FindWithdrawals, Withdrawal } from './withdrawal.ts'
+
+/** One way in which a service was reached: through these versions of tokens; without any: on the fly. */
+export interface ServiceReference {
+  readonly sources: readonly SourceToken[]
+}
+
+/** A reference as `/apps` shows it (spec §2.9). */
+export function renderReference({ sources }: ServiceReference): Readonly<Record<string, unknown>> {
+  return sources.length === 0 ? {} : { token: { sources } }
+}
+
+export interface StalenessInput {
+  readonly serviceId: ServiceId
+  readonly references: readonly ServiceReference[]
+  /** A token as stored; deleted ones with their history. */
+  readonly findToken: (name: string) => TokenRecord | undefined
+  readonly findWithdrawals: FindWithdrawals
+  readonly config: ServicesConfig
+}
+
+/** A service that nothing leads to any more. */
+export interface Staleness {
+  /** When the last way to it was closed; undefined: nobody can tell, the token is gone for good. */
+  readonly sinceMs: Millis | undefined
+  /** How long it may be wanted for fallback from then on: fallback period and stale time-out. */
+  readonly keepMs: Millis
+}
+
+const MS_PER_SECOND = 1_000
+const MS_PER_MINUTE = 60_000
+
+/** Is the service stale, and since when (rules S1 to S8)? Undefined: some reference still leads to it, or none is known. */
+export function computeStaleness(input: StalenessInput): Staleness | undefined {
+  const { references } = input
+  if (references.length === 0) return undefined
+  let sinceMs: Millis | undefined = 0
+  let keepMs = 0
+  for (const reference of references) {
+    const ends = reference.sources
+      .filter(source => !source.token.startsWith(RAW_SERVICE_ID_PREFIX))
+      .map(source => findEnd(source, input))
+    if (reference.sources.length === 0 || ends.some(end => end === 'current')) return undefined
+    const endedMs = latestOf(ends)
+    sinceMs = sinceMs === undefined || endedMs === undefined ? undefined : Math.max(sinceMs, endedMs)
+    keepMs = Math.max(keepMs, computeKeepMs(reference, input))
+  }
+  return { sinceMs, keepMs }
+}
+
+type End = 'current' | Millis | undefined
+
+function latestOf(ends: readonly End[]): Millis | undefined {
+  const times = ends.filter(end => typeof end === 'number')
+  return times.length === 0 ? undefined : Math.max(...times)
+}
+
+/** When a token ceased to lead to the service; `current`: it still does. */
+function findEnd({ token, version }: SourceToken, input: StalenessInput): End {
+  const latest = input.findToken(token)
+  if (latest === undefined) return undefined
+  const withdrawals = input.findWithdrawals(token)?.withdrawals ?? []
+  const { serviceId } = input
+  let endedMs: Millis | 'current' = 'current'
+  let newer: TokenRecord | PreviousToken | undefined
+  for (let record: TokenRecord | PreviousToken | undefined = latest; record !== undefined; record = record.previous) {
+    const etag = tokenEtag(record)
+    if (newer !== undefined && !leadsOn(newer, record, latest, { withdrawals, serviceId }))
+      endedMs = newer['last-update-time'] ?? 0
+    if (etag === version) {
+      const own = withdrawals.find(one => one.version === version && one.serviceId === serviceId)
+      if (record.deleted === true) return record['last-update-time'] ?? 0
+      return own === undefined ? endedMs : own.atMs
+    }
+    newer = record
+  }
+  // It is older than the history: the last write is the best that is known.
+  return latest['last-update-time']
+}
+
+/**
+ * Does a newer version leave the older one in use? It does when it describes the same service, when it was withdrawn in
+ * favour of this one, and when it splits its traffic with it.
+ */
+function leadsOn(
+  newer: TokenRecord | PreviousToken,
+  older: TokenRecord | PreviousToken,
+  latest: TokenRecord,
+  { withdrawals, serviceId }: { readonly withdrawals: readonly Withdrawal[]; readonly serviceId: ServiceId },
+): boolean {
+  const etag = tokenEtag(newer)
+  if (withdrawals.some(one => one.version === etag && one.predecessorId === serviceId)) return true
+  if (newer.deleted === true) return false
+  if (describesSame(newer, older)) return true
+  const percent = latest['traffic-split']?.percent ?? 100
+  return percent < 100 && (newer === latest || describesSame(newer, latest))
+}
+
+function describesSame(one: TokenRecord | PreviousToken, other: TokenRecord | PreviousToken): boolean {
+  return describe(one) === describe(other)
+}
+
+/** All of a token that the id of its service depends on. */
+function describe(record: TokenRecord | PreviousToken): string {
+  return canonicalJson([pickParameters(record), record['service-mapping'] ?? null])
+}
+
+/** From the tokens as they are now (spec §2.9). */
+function computeKeepMs({ sources }: ServiceReference, { findToken, config }: StalenessInput): Millis {
+  const merged = Object.assign({}, ...sources.map(({ token }) => findToken(token) ?? {})) as PreviousToken
+  const metadata = computeTokenMetadata(merged, config)
+  return metadata['fallback-period-secs'] * MS_PER_SECOND + metadata['stale-timeout-mins'] * MS_PER_MINUTE
+}
