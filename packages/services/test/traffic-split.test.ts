@@ -114,5 +114,5 @@ t.test('K4 the cookie', async t => {
     [`x${name}=1`, undefined],
     [`${name}=bad; ${name}=3`, 3],
   ] as const)
-    t.equal(readSplitCookie(cookies, name), want, cookies)
+    t.equal(readSplitCookie(cookies, name), want, String(cookies))
 })
