@@ -43,6 +43,7 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
       log: options.log,
       renderError: options.renderError ?? plainError,
       onExchange: options.onExchange,
+      onRefusal: options.onRefusal,
     })
     this.context.pool = new UpstreamPool(this.context)
   }

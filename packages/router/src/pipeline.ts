@@ -9,6 +9,8 @@ import {
   type WaiterHeaders,
 } from '@waiter/services'
 import type { StoreMirror } from '@waiter/store/port'
+import type { AccessLog, RequestType, ServiceLogPart } from './access-log/access-log.ts'
+import { LoggedExchange } from './access-log/logged-exchange.ts'
 import { type ErrorContext, type RequestError, renderRequestError } from './errors/error-response.ts'
 import { classifyRequest } from './request/classify.ts'
 import { toHeaderValue } from './request/debug-headers.ts'
@@ -45,14 +47,15 @@ export class Pipeline {
   readonly #api: ApiServer
   readonly #environment: RequestEnvironment
   readonly #isWaiterHost: (host: string) => boolean
-  /** Timeouts of requests that bring none of their own, by descriptor. */
-  readonly #timeouts = new WeakMap<Descriptor, RequestTimeouts>()
+  readonly #accessLog: AccessLog | undefined
+  readonly #plans = new WeakMap<Descriptor, Plan>()
 
   constructor(options: RouterOptions, parts: PipelineParts) {
     this.#options = options
     this.#table = parts.table
     this.#tokens = parts.tokens
     this.#api = parts.api
+    this.#accessLog = options.accessLog
     this.#descriptors = new DescriptorCache({
       ...options,
       config: options.services,
@@ -67,6 +70,7 @@ export class Pipeline {
       connectTimeoutMs: options.connectTimeoutMs,
       routerId: options.routerId,
       principal: options.principal,
+      accessLog: options.accessLog,
       responseLines: options.renderHeader('via', `1.1 ${options.routerId}`),
       requestLinesOf: runtime => (runtime.requestLines ??= this.#renderRequestLines(runtime.id)),
       needService: (runtime, descriptor) => this.#table.need(runtime, descriptor.tokens),
@@ -83,13 +87,16 @@ export class Pipeline {
   handle(exchange: Exchange): void {
     const { isApi, waiterHeaders } = classifyRequest(exchange.head, this.#isWaiterHost)
     if (isApi) {
-      void this.#api.serve(exchange, contextOf(exchange))
+      const context = contextOf(exchange)
+      const type = exchange.head.path === PING_PATH ? 'ping' : 'waiter-api'
+      void this.#api.serve(this.#own(exchange, context, type), context)
       return
     }
     const refusal = this.#refuseForeignPage(exchange, waiterHeaders)
     // A name that nobody knows may be a token that was written through another router a moment ago: asks for it below.
     if (refusal !== undefined && refusal !== FOREIGN_HOST) {
-      this.answerError(exchange, contextOf(exchange), refusal)
+      const context = contextOf(exchange)
+      this.answerError(this.#own(exchange, context, 'waiter-proxy'), context, refusal)
       return
     }
     if (refusal !== undefined) {
@@ -97,7 +104,8 @@ export class Pipeline {
       return
     }
     const resolution = this.resolve(exchange, waiterHeaders)
-    if (resolution.ok) this.#proxy(exchange, resolution.value, waiterHeaders)
+    if (resolution.ok)
+      this.#proxy(exchange, contextOf(exchange), { descriptor: resolution.value, headers: waiterHeaders })
     else void this.#resolveAgain(exchange, waiterHeaders)
   }
 
@@ -128,6 +136,7 @@ export class Pipeline {
     error: RequestError,
     about: { serviceId?: string | null; instanceId?: string | null; token?: string | undefined } = {},
   ): void {
+    if (exchange instanceof LoggedExchange) exchange.errorClass = error.errorClass
     exchange.respond(renderError(exchange, error, this.#errorContext(exchange, context, about)))
   }
 
@@ -156,14 +165,26 @@ export class Pipeline {
     }
   }
 
-  #proxy(exchange: Exchange, descriptor: Descriptor, headers: WaiterHeaders | undefined): void {
-    const context = contextOf(exchange)
+  /** An exchange that is answered here, so that its answer is logged. */
+  #own(exchange: Exchange, context: RequestContext, type: RequestType): Exchange {
+    return this.#accessLog === undefined
+      ? exchange
+      : new LoggedExchange(exchange, this.#accessLog, { cid: context.cid, type })
+  }
+
+  #proxy(
+    exchange: Exchange,
+    context: RequestContext,
+    { descriptor, headers }: { descriptor: Descriptor; headers: WaiterHeaders | undefined },
+  ): void {
+    const plan = this.#planOf(descriptor)
     new ProxiedRequest(
       {
         exchange,
         runtime: this.#table.open(descriptor.definition),
         descriptor,
-        timeouts: this.#timeoutsOf(descriptor, headers),
+        timeouts: headers === undefined ? plan.timeouts : timeoutsOf(plan, descriptor, headers),
+        logPart: plan.logPart,
         cid: context.cid,
         isDebug: headers?.has('debug') ?? false,
       },
@@ -171,10 +192,12 @@ export class Pipeline {
     ).start()
   }
 
-  async #resolveAgain(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<void> {
+  async #resolveAgain(original: Exchange, headers: WaiterHeaders | undefined): Promise<void> {
+    const context = contextOf(original)
+    const exchange = this.#own(original, context, 'waiter-proxy')
     const refusal = await this.refuseForeignStart(exchange, headers)
     if (refusal !== undefined) {
-      if (!exchange.isFinished) this.answerError(exchange, contextOf(exchange), refusal)
+      if (!exchange.isFinished) this.answerError(exchange, context, refusal)
       return
     }
     const resolution = await this.resolveAfresh(exchange, headers)
@@ -182,15 +205,16 @@ export class Pipeline {
     const token = headers?.get('token') ?? exchange.head.host
     try {
       if (resolution.ok) {
-        this.#proxy(exchange, resolution.value, headers)
+        if (exchange instanceof LoggedExchange) exchange.release()
+        this.#proxy(original, context, { descriptor: resolution.value, headers })
         return
       }
       // Waiter's own name is no token, though a request to it may bring a description in headers.
       const isToken = headers?.has('token') || !this.#isWaiterHost(token)
-      this.answerError(exchange, contextOf(exchange), requestErrorOf(resolution.error), isToken ? { token } : {})
+      this.answerError(exchange, context, requestErrorOf(resolution.error), isToken ? { token } : {})
     } catch (error) {
       this.#options.log.error({ err: error, token }, 'could not handle a request')
-      this.answerError(exchange, contextOf(exchange), toRequestError(error))
+      this.answerError(exchange, context, toRequestError(error))
     }
   }
 
@@ -208,14 +232,15 @@ export class Pipeline {
     return isNews
   }
 
-  #timeoutsOf(descriptor: Descriptor, headers: WaiterHeaders | undefined): RequestTimeouts {
-    const hasOwn = headers !== undefined && TIMEOUT_HEADERS.some(name => headers.has(name))
-    if (hasOwn) return computeRequestTimeouts({ headers, timeouts: descriptor.timeouts })
-    const known = this.#timeouts.get(descriptor)
+  #planOf(descriptor: Descriptor): Plan {
+    const known = this.#plans.get(descriptor)
     if (known !== undefined) return known
-    const timeouts = computeRequestTimeouts({ headers: NO_HEADERS, timeouts: descriptor.timeouts })
-    this.#timeouts.set(descriptor, timeouts)
-    return timeouts
+    const plan = {
+      timeouts: computeRequestTimeouts({ headers: NO_HEADERS, timeouts: descriptor.timeouts }),
+      logPart: this.#accessLog?.servicePart(descriptor),
+    }
+    this.#plans.set(descriptor, plan)
+    return plan
   }
 
   /** `authorization`, principal and `via` (spec §1.5): the same for every request of a service. */
@@ -282,6 +307,19 @@ export class Pipeline {
   }
 }
 
+/** What all requests of one descriptor share, made with its first request. */
+interface Plan {
+  /** Of requests that bring none of their own. */
+  readonly timeouts: RequestTimeouts
+  readonly logPart: ServiceLogPart | undefined
+}
+
+function timeoutsOf(plan: Plan, descriptor: Descriptor, headers: WaiterHeaders): RequestTimeouts {
+  const hasOwn = TIMEOUT_HEADERS.some(name => headers.has(name))
+  return hasOwn ? computeRequestTimeouts({ headers, timeouts: descriptor.timeouts }) : plan.timeouts
+}
+
+const PING_PATH = '/waiter-ping'
 const TIMEOUT_HEADERS = [
   'timeout',
   'queue-timeout',

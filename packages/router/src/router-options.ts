@@ -1,4 +1,5 @@
 import type { Logger } from '@waiter/base'
+import type { AccessLog } from './access-log/access-log.ts'
 import type { ProxyServer, ProxyServerOptions } from '@waiter/proxy'
 import type { Entitlements, ServicesConfig } from '@waiter/services'
 import type { EjectionConfig } from '@waiter/slots'
@@ -17,6 +18,8 @@ export interface RouterOptions {
   readonly createProxyServer: (options: ProxyServerOptions) => ProxyServer
   readonly renderHeader: (name: string, value: string) => string
   readonly ejection: EjectionConfig
+  /** One line per request; undefined when it is switched off. The router closes it. */
+  readonly accessLog?: AccessLog | undefined
   readonly connectTimeoutMs: number
   readonly clientIdleTimeoutMs: number
   /** Password of user `waiter` towards instances of a service. */

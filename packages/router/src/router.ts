@@ -63,6 +63,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       dropResponseCookiePrefixes: OWN_COOKIES,
     },
     onExchange: exchange => pipeline.handle(exchange),
+    onRefusal: refusal => options.accessLog?.refused(refusal),
     log: options.log,
   })
   const server = proxy
@@ -82,6 +83,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       await Promise.all(following)
       table.dispose()
       await options.store.close()
+      await options.accessLog?.close()
     },
   }
 }
