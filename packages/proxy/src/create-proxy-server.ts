@@ -43,7 +43,6 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
       log: options.log,
       renderError: options.renderError ?? plainError,
       onExchange: options.onExchange,
-      onRefusal: options.onRefusal,
     })
     this.context.pool = new UpstreamPool(this.context)
   }

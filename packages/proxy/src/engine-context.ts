@@ -5,7 +5,7 @@ import type { Exchange } from './exchange.ts'
 import type { CompiledPolicy } from './h1/compiled-policy.ts'
 import { HeadScanner } from './h1/head-scanner.ts'
 import type { ProxyLimits } from './limits.ts'
-import type { Refusal, RenderError } from './proxy-server.ts'
+import type { RenderError } from './proxy-server.ts'
 import type { TimerWheel } from './timer-wheel.ts'
 import type { UpstreamPool } from './upstream-pool.ts'
 
@@ -24,7 +24,6 @@ export class EngineContext {
   readonly log: Logger
   readonly renderError: RenderError
   readonly onExchange: (exchange: Exchange) => void
-  readonly onRefusal: ((refusal: Refusal) => void) | undefined
   pool!: UpstreamPool
   /** All sockets read into this; whoever keeps bytes past the read callback copies them. */
   readonly readBuffer: Buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
@@ -52,7 +51,6 @@ export class EngineContext {
     log: Logger
     renderError: RenderError
     onExchange: (exchange: Exchange) => void
-    onRefusal?: ((refusal: Refusal) => void) | undefined
   }) {
     this.limits = options.limits
     this.policy = options.policy
@@ -61,7 +59,6 @@ export class EngineContext {
     this.log = options.log
     this.renderError = options.renderError
     this.onExchange = options.onExchange
-    this.onRefusal = options.onRefusal
   }
 
   /** A scanner ready for a request head. */

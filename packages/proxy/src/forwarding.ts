@@ -157,7 +157,7 @@ export class Forwarding implements BodySink, UpstreamHandler {
     }
     this.#status = status
     this.#stage = Stage.STREAMING
-    target.onResponseHead?.(status, head.get, head.scanner.fieldCount)
+    target.onResponseHead?.(status, head.get)
     // The callback may have aborted the exchange.
     const upstream = this.#upstream
     if (upstream === null) return

@@ -26,11 +26,4 @@ export { isValidHeaderName, isValidHeaderValue, renderHeader } from './header-li
 export type { HeaderPolicy } from './header-policy.ts'
 export { DEFAULT_LIMITS, type ProxyLimits } from './limits.ts'
 export type { ClientPhase, FailureReason, NotSentReason, Outcome } from './outcome.ts'
-export type {
-  ListenOptions,
-  ProxyServer,
-  ProxyServerOptions,
-  ProxyStats,
-  Refusal,
-  RenderError,
-} from './proxy-server.ts'
+export type { ListenOptions, ProxyServer, ProxyServerOptions, ProxyStats, RenderError } from './proxy-server.ts'

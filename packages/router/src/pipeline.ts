@@ -3,21 +3,28 @@ import type { Exchange, OwnResponse } from '@waiter/proxy'
 import {
   computeRequestTimeouts,
   type Descriptor,
-  isCacheableSelection,
+  type Discovery,
   type OverridesRecord,
   type RequestTimeouts,
   type WaiterHeaders,
 } from '@waiter/services'
 import type { StoreMirror } from '@waiter/store/port'
-import type { AccessLog, RequestType, ServiceLogPart } from './access-log/access-log.ts'
-import { LoggedExchange } from './access-log/logged-exchange.ts'
 import { type ErrorContext, type RequestError, renderRequestError } from './errors/error-response.ts'
+import { isCorsByToken } from './api/api-access.ts'
+import { createAuthentication } from './auth/create-authentication.ts'
+import type { Identity } from './auth/identity.ts'
+import type { RequestAuthentication } from './auth/request-authentication.ts'
+import { type Admission, AdmissionGates, type HeaderPair, type Visit } from './request/admission.ts'
 import { classifyRequest } from './request/classify.ts'
-import { toHeaderValue } from './request/debug-headers.ts'
-import { DescriptorCache, type Resolution } from './request/descriptor-cache.ts'
+import { type ClientFacts, createClientFacts } from './request/client-facts.ts'
+import { CorsGate } from './request/cors-gate.ts'
+import { DescriptorCache, type Requester, type Resolution, type Selection } from './request/descriptor-cache.ts'
+import { ForeignPages } from './request/foreign-pages.ts'
 import { ProxiedRequest, type RequestEnvironment } from './request/proxied-request.ts'
 import { contextOf, type RequestContext } from './request/request-context.ts'
+import { maintenanceError } from './request/request-errors.ts'
 import type { RouterOptions } from './router-options.ts'
+import type { ServiceRuntime } from './services/service-runtime.ts'
 import type { ServiceTable } from './services/service-table.ts'
 import { TOKEN_PREFIX, type TokenReplica } from './tokens/token-replica.ts'
 
@@ -44,35 +51,52 @@ export class Pipeline {
   readonly #table: ServiceTable
   readonly #tokens: TokenReplica
   readonly #descriptors: DescriptorCache
+  readonly #gates: AdmissionGates
+  readonly authentication: RequestAuthentication
+  readonly clientFacts: ClientFacts
+  readonly foreignPages: ForeignPages
+  readonly cors: CorsGate
   readonly #api: ApiServer
   readonly #environment: RequestEnvironment
   readonly #isWaiterHost: (host: string) => boolean
-  readonly #accessLog: AccessLog | undefined
-  readonly #plans = new WeakMap<Descriptor, Plan>()
+  readonly #serverHeader: HeaderPair
+  /** Timeouts of requests that bring none of their own, by descriptor. */
+  readonly #timeouts = new WeakMap<Descriptor, RequestTimeouts>()
 
   constructor(options: RouterOptions, parts: PipelineParts) {
     this.#options = options
     this.#table = parts.table
     this.#tokens = parts.tokens
     this.#api = parts.api
-    this.#accessLog = options.accessLog
+    const { services } = options
+    this.#serverHeader = ['server', `waiter/${options.version}`]
+    const hostnames = new Set(services.waiterHostnames)
+    this.#isWaiterHost = host => hostnames.has(host)
+    this.authentication = createAuthentication(options.authentication, options.renderHeader)
+    this.clientFacts = createClientFacts(options.trustedProxies)
+    this.foreignPages = new ForeignPages({
+      isWaiterHost: this.#isWaiterHost,
+      isToken: name => this.#tokens.find(name) !== undefined,
+      unsupportedHeaders: services.unsupportedHeaders,
+    })
+    const { clientFacts, foreignPages, authentication } = this
+    this.cors = new CorsGate({ ...options.cors, foreignPages, isHttps: exchange => clientFacts.isHttps(exchange) })
     this.#descriptors = new DescriptorCache({
       ...options,
-      config: options.services,
+      config: services,
       tokens: parts.tokens,
+      isOneUser: authentication.isOneUser,
       findOverrides: serviceId => parts.overrides.find(serviceId)?.overrides,
     })
-    const hostnames = new Set(options.services.waiterHostnames)
-    this.#isWaiterHost = host => hostnames.has(host)
+    this.#gates = new AdmissionGates({ authentication, clientFacts, foreignPages, cors: this.cors, lateGates: [] })
     this.#environment = {
       nowMs: () => performance.now(),
       renderHeader: options.renderHeader,
       connectTimeoutMs: options.connectTimeoutMs,
       routerId: options.routerId,
-      principal: options.principal,
-      accessLog: options.accessLog,
+      protocolOf: exchange => clientFacts.protocolOf(exchange),
       responseLines: options.renderHeader('via', `1.1 ${options.routerId}`),
-      requestLinesOf: runtime => (runtime.requestLines ??= this.#renderRequestLines(runtime.id)),
+      requestLinesOf: (runtime, identity) => this.#requestLinesOf(runtime, identity),
       needService: (runtime, descriptor) => this.#table.need(runtime, descriptor.tokens),
       answerError: (request, error) => this.#answerProxied(request, error),
     }
@@ -86,47 +110,108 @@ export class Pipeline {
   /** Takes one request. */
   handle(exchange: Exchange): void {
     const { isApi, waiterHeaders } = classifyRequest(exchange.head, this.#isWaiterHost)
+    if (exchange.head.method === 'OPTIONS' && this.cors.isPreflight(exchange)) {
+      this.#answerPreflight(exchange, isApi)
+      return
+    }
     if (isApi) {
-      const context = contextOf(exchange)
-      const type = exchange.head.path === PING_PATH ? 'ping' : 'waiter-api'
-      void this.#api.serve(this.#own(exchange, context, type), context)
+      void this.#api.serve(exchange, contextOf(exchange))
       return
     }
-    const refusal = this.#refuseForeignPage(exchange, waiterHeaders)
-    // A name that nobody knows may be a token that was written through another router a moment ago: asks for it below.
-    if (refusal !== undefined && refusal !== FOREIGN_HOST) {
-      const context = contextOf(exchange)
-      this.answerError(this.#own(exchange, context, 'waiter-proxy'), context, refusal)
-      return
-    }
-    if (refusal !== undefined) {
-      void this.#resolveAgain(exchange, waiterHeaders)
-      return
-    }
-    const resolution = this.resolve(exchange, waiterHeaders)
-    if (resolution.ok)
-      this.#proxy(exchange, contextOf(exchange), { descriptor: resolution.value, headers: waiterHeaders })
-    else void this.#resolveAgain(exchange, waiterHeaders)
+    const selection = this.#descriptors.select(exchange.head, waiterHeaders)
+    if (isPerhapsNew(selection)) void this.#admitAfresh(exchange, waiterHeaders)
+    else this.#admit({ exchange, headers: waiterHeaders, selection })
   }
 
-  /** The service that a request means. */
-  resolve(exchange: Exchange, headers: WaiterHeaders | undefined): Resolution {
-    return this.#descriptors.resolve(exchange.head, headers, this.#options.principal)
+  /** The service that a request means; a token that this router does not know may have been written a moment ago. */
+  async resolveAfresh(
+    exchange: Exchange,
+    headers: WaiterHeaders | undefined,
+    requester: Requester,
+  ): Promise<Resolution> {
+    const selection = await this.#selectAfresh(exchange, headers)
+    const maintenance = selection.discovery.ok ? selection.discovery.value.maintenance : undefined
+    return maintenance === undefined ? selection.resolveFor(requester) : maintenanceError(maintenance)
   }
 
-  /** The same; but a token that this router does not know may have been written through another a moment ago. */
-  async resolveAfresh(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<Resolution> {
-    const resolution = this.resolve(exchange, headers)
-    if (resolution.ok) return resolution
-    const token = headers?.get('token') ?? exchange.head.host
-    const { kind } = resolution.error
-    const mayBeNew = kind === 'token-not-found' || (kind === 'unknown-service' && token !== '')
+  /** What a request to the API that means a service names. */
+  async discoverAfresh(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<Discovery | undefined> {
+    const { discovery } = await this.#selectAfresh(exchange, headers)
+    return discovery.ok ? discovery.value : undefined
+  }
+
+  /** What is answered before anybody asks who it is: maintenance and the redirect to https. */
+  refuseEarly(exchange: Exchange, discovery: Discovery): RequestError | undefined {
+    return this.#gates.refuseEarly(exchange, discovery)
+  }
+
+  #admit(visit: Visit): void {
+    const admission = this.#gates.admit(visit)
+    if (admission instanceof Promise) void this.#settle(visit, admission)
+    else this.#onAdmission(visit, admission)
+  }
+
+  /** A name that nobody knows may be a token that was written through another router a moment ago. */
+  async #admitAfresh(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<void> {
+    const selection = await this.#selectAfresh(exchange, headers)
+    if (exchange.isFinished) return
+    const visit = { exchange, headers, selection }
+    await this.#settle(visit, this.#gates.admit(visit))
+  }
+
+  async #settle(visit: Visit, admission: Admission | Promise<Admission>): Promise<void> {
     try {
-      return mayBeNew && (await this.#learnTokens(token)) ? this.resolve(exchange, headers) : resolution
-    } catch (cause) {
-      this.#options.log.warn({ err: cause, token }, 'could not ask the store for a token')
-      return resolution
+      const settled = await admission
+      if (!visit.exchange.isFinished) this.#onAdmission(visit, settled)
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'could not handle a request')
+      this.answerError(visit.exchange, contextOf(visit.exchange), toRequestError(error))
     }
+  }
+
+  async #selectAfresh(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<Selection> {
+    const { head } = exchange
+    const selection = this.#descriptors.select(head, headers)
+    if (!isPerhapsNew(selection)) return selection
+    const names = headers?.get('token') ?? head.host
+    try {
+      return (await this.#learnTokens(names)) ? this.#descriptors.select(head, headers) : selection
+    } catch (cause) {
+      this.#options.log.warn({ err: cause, token: names }, 'could not ask the store for a token')
+      return selection
+    }
+  }
+
+  #onAdmission({ exchange, headers }: Visit, admission: Admission): void {
+    if (admission.kind === 'admitted') {
+      this.#proxy(exchange, admission, headers)
+      return
+    }
+    const token = headers?.get('token') ?? exchange.head.host
+    // Waiter's own name is no token, though a request to it may bring a description in headers.
+    const isToken = headers?.has('token') || !this.#isWaiterHost(token)
+    const { identity, answerHeaders, error } = admission
+    this.answerError(exchange, { ...contextOf(exchange), identity, answerHeaders }, error, isToken ? { token } : {})
+  }
+
+  #answerPreflight(exchange: Exchange, isApi: boolean): void {
+    const { head } = exchange
+    const origin = head.get('origin') ?? ''
+    const { discovery } = this.#descriptors.select(head, undefined)
+    const rules = discovery.ok ? discovery.value.metadata['cors-rules'] : undefined
+    const verdict =
+      isApi && !isCorsByToken(head.path)
+        ? this.cors.judgeApi(exchange, origin)
+        : this.cors.judge(exchange, origin, rules)
+    const answer = this.cors.answerPreflight(verdict, exchange)
+    const context = contextOf(exchange)
+    if ('message' in answer) this.answerError(exchange, context, answer)
+    else exchange.respond({ ...answer, headers: [...answer.headers, ...this.ownHeaders(context)] })
+  }
+
+  /** What every answer of Waiter's own carries (spec §1.1). */
+  ownHeaders(context: RequestContext): readonly HeaderPair[] {
+    return [['x-cid', context.cid], this.#serverHeader, ...(context.answerHeaders ?? [])]
   }
 
   /** Answers with an error in the form that the client understands. */
@@ -136,15 +221,17 @@ export class Pipeline {
     error: RequestError,
     about: { serviceId?: string | null; instanceId?: string | null; token?: string | undefined } = {},
   ): void {
-    if (exchange instanceof LoggedExchange) exchange.errorClass = error.errorClass
-    exchange.respond(renderError(exchange, error, this.#errorContext(exchange, context, about)))
+    const own = this.ownHeaders(context)
+    // A redirect says everything in its head.
+    if (error.status < 400) exchange.respond({ status: error.status, headers: [...own, ...(error.headers ?? [])] })
+    else exchange.respond(renderError(exchange, error, { ...this.#errorContext(exchange, context, about), own }))
   }
 
   #errorContext(
     exchange: Exchange,
     context: RequestContext,
     about: { serviceId?: string | null; instanceId?: string | null; token?: string | undefined },
-  ): ErrorContext {
+  ): Omit<ErrorContext, 'own'> {
     const { head } = exchange
     const owner = about.token === undefined ? undefined : this.#tokens.find(about.token)?.record.owner
     return {
@@ -155,7 +242,7 @@ export class Pipeline {
       query: head.query,
       accept: head.get('accept'),
       contentType: head.get('content-type'),
-      principal: this.#options.principal,
+      principal: context.identity?.principal ?? this.authentication.onlyPrincipal,
       serviceId: about.serviceId ?? null,
       instanceId: about.instanceId ?? null,
       supportInfo: this.#options.supportInfo,
@@ -165,57 +252,25 @@ export class Pipeline {
     }
   }
 
-  /** An exchange that is answered here, so that its answer is logged. */
-  #own(exchange: Exchange, context: RequestContext, type: RequestType): Exchange {
-    return this.#accessLog === undefined
-      ? exchange
-      : new LoggedExchange(exchange, this.#accessLog, { cid: context.cid, type })
-  }
-
   #proxy(
     exchange: Exchange,
-    context: RequestContext,
-    { descriptor, headers }: { descriptor: Descriptor; headers: WaiterHeaders | undefined },
+    { descriptor, identity, answerHeaders }: Extract<Admission, { kind: 'admitted' }>,
+    headers: WaiterHeaders | undefined,
   ): void {
-    const plan = this.#planOf(descriptor)
+    const context = contextOf(exchange)
     new ProxiedRequest(
       {
         exchange,
         runtime: this.#table.open(descriptor.definition),
         descriptor,
-        timeouts: headers === undefined ? plan.timeouts : timeoutsOf(plan, descriptor, headers),
-        logPart: plan.logPart,
+        timeouts: this.#timeoutsOf(descriptor, headers),
         cid: context.cid,
         isDebug: headers?.has('debug') ?? false,
+        identity,
+        answerHeaders,
       },
       this.#environment,
     ).start()
-  }
-
-  async #resolveAgain(original: Exchange, headers: WaiterHeaders | undefined): Promise<void> {
-    const context = contextOf(original)
-    const exchange = this.#own(original, context, 'waiter-proxy')
-    const refusal = await this.refuseForeignStart(exchange, headers)
-    if (refusal !== undefined) {
-      if (!exchange.isFinished) this.answerError(exchange, context, refusal)
-      return
-    }
-    const resolution = await this.resolveAfresh(exchange, headers)
-    if (exchange.isFinished) return
-    const token = headers?.get('token') ?? exchange.head.host
-    try {
-      if (resolution.ok) {
-        if (exchange instanceof LoggedExchange) exchange.release()
-        this.#proxy(original, context, { descriptor: resolution.value, headers })
-        return
-      }
-      // Waiter's own name is no token, though a request to it may bring a description in headers.
-      const isToken = headers?.has('token') || !this.#isWaiterHost(token)
-      this.answerError(exchange, context, requestErrorOf(resolution.error), isToken ? { token } : {})
-    } catch (error) {
-      this.#options.log.error({ err: error, token }, 'could not handle a request')
-      this.answerError(exchange, context, toRequestError(error))
-    }
   }
 
   async #learnTokens(names: string): Promise<boolean> {
@@ -232,74 +287,33 @@ export class Pipeline {
     return isNews
   }
 
-  #planOf(descriptor: Descriptor): Plan {
-    const known = this.#plans.get(descriptor)
+  #timeoutsOf(descriptor: Descriptor, headers: WaiterHeaders | undefined): RequestTimeouts {
+    const hasOwn = headers !== undefined && TIMEOUT_HEADERS.some(name => headers.has(name))
+    if (hasOwn) return computeRequestTimeouts({ headers, timeouts: descriptor.timeouts })
+    const known = this.#timeouts.get(descriptor)
     if (known !== undefined) return known
-    const plan = {
-      timeouts: computeRequestTimeouts({ headers: NO_HEADERS, timeouts: descriptor.timeouts }),
-      logPart: this.#accessLog?.servicePart(descriptor),
-    }
-    this.#plans.set(descriptor, plan)
-    return plan
+    const timeouts = computeRequestTimeouts({ headers: NO_HEADERS, timeouts: descriptor.timeouts })
+    this.#timeouts.set(descriptor, timeouts)
+    return timeouts
   }
 
-  /** `authorization`, principal and `via` (spec §1.5): the same for every request of a service. */
-  #renderRequestLines(serviceId: string): string {
-    const { renderHeader, passwordFor, principal, routerId } = this.#options
-    const user = principal.split(/[@/]/, 1)[0] ?? principal
-    const credentials = Buffer.from(`waiter:${passwordFor(serviceId)}`).toString('base64')
-    return (
-      renderHeader('authorization', `Basic ${credentials}`) +
-      renderHeader('x-waiter-auth-principal', toHeaderValue(user)) +
-      renderHeader('x-waiter-authenticated-principal', toHeaderValue(principal)) +
-      renderHeader('via', `1.1 ${routerId}`)
-    )
-  }
-
-  /**
-   * A web page of another origin must not start commands here: requests with description headers are taken from
-   * Waiter's own pages and from programs (which send no `origin`) only. A page whose own name its owner let point to
-   * this machine (DNS rebinding) sends no `origin` with a GET, but the name as `host`: a description is therefore
-   * taken on Waiter's own names, on addresses and on tokens only.
-   */
-  #refuseForeignPage(exchange: Exchange, headers: WaiterHeaders | undefined): RequestError | undefined {
-    if (headers === undefined) return undefined
-    const { head } = exchange
-    const origin = head.get('origin')
-    if (origin !== undefined && !isOwnOrigin(origin, head.authority, this.#isWaiterHost)) return FOREIGN_ORIGIN
-    if (origin === undefined && FOREIGN_SITES.has(head.get('sec-fetch-site') ?? '')) return FOREIGN_ORIGIN
-    if (isCacheableSelection(headers, this.#options.services.unsupportedHeaders)) return undefined
-    return this.isForeignHost(exchange) ? FOREIGN_HOST : undefined
-  }
-
-  /** The same; but a host that this router does not know may be a token written through another a moment ago. */
-  async refuseForeignStart(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<RequestError | undefined> {
-    const refusal = this.#refuseForeignPage(exchange, headers)
-    if (refusal !== FOREIGN_HOST) return refusal
-    await this.#learnTokens(exchange.head.host).catch(cause =>
-      this.#options.log.warn({ err: cause, token: exchange.head.host }, 'could not ask the store for a token'),
-    )
-    return this.#refuseForeignPage(exchange, headers)
-  }
-
-  /**
-   * A page whose name was made to point here could read tokens as if it were ours: whoever names one that is not the
-   * host itself must have come by one of Waiter's own names, by an address, or by a token.
-   */
-  isForeignHost(exchange: Exchange): boolean {
-    const { host } = exchange.head
-    return host !== '' && !ADDRESS.test(host) && !this.#isWaiterHost(host) && !this.#findHostToken(exchange)
-  }
-
-  /** Is the host a token, as it was written or in lower case? */
-  #findHostToken({ head }: Exchange): boolean {
-    const written = head.authority.replace(/:\d*$/, '')
-    return this.#tokens.find(written) !== undefined || this.#tokens.find(head.host) !== undefined
+  /** `authorization`, principal and `via` (spec §1.5): the same for every request of one user to a service. */
+  #requestLinesOf(runtime: ServiceRuntime, identity: Identity | undefined): string {
+    const known = runtime.requestLines
+    if (known !== undefined && known.identity === identity) return known.lines
+    const { renderHeader, passwordFor, routerId } = this.#options
+    const forAll =
+      known?.forAll ??
+      renderHeader('authorization', `Basic ${Buffer.from(`waiter:${passwordFor(runtime.id)}`).toString('base64')}`) +
+        renderHeader('via', `1.1 ${routerId}`)
+    const lines = forAll + (identity?.requestLines ?? '')
+    runtime.requestLines = { identity, forAll, lines }
+    return lines
   }
 
   #answerProxied(request: ProxiedRequest, error: RequestError): void {
-    const { exchange, runtime, descriptor, cid } = request.parts
-    this.answerError(exchange, { cid }, error, {
+    const { exchange, runtime, descriptor } = request.parts
+    this.answerError(exchange, request.parts, error, {
       serviceId: runtime.id,
       instanceId: request.instanceId,
       token: descriptor.tokens[0]?.token,
@@ -307,19 +321,6 @@ export class Pipeline {
   }
 }
 
-/** What all requests of one descriptor share, made with its first request. */
-interface Plan {
-  /** Of requests that bring none of their own. */
-  readonly timeouts: RequestTimeouts
-  readonly logPart: ServiceLogPart | undefined
-}
-
-function timeoutsOf(plan: Plan, descriptor: Descriptor, headers: WaiterHeaders): RequestTimeouts {
-  const hasOwn = TIMEOUT_HEADERS.some(name => headers.has(name))
-  return hasOwn ? computeRequestTimeouts({ headers, timeouts: descriptor.timeouts }) : plan.timeouts
-}
-
-const PING_PATH = '/waiter-ping'
 const TIMEOUT_HEADERS = [
   'timeout',
   'queue-timeout',
@@ -328,48 +329,10 @@ const TIMEOUT_HEADERS = [
   'async-check-interval',
 ]
 
-/** A browser sent the request from a page that is not Waiter's. */
-export const FOREIGN_ORIGIN: RequestError = {
-  status: 403,
-  message: 'Cross-origin request not allowed',
-  errorClass: 'waiter.CorsRequestForbidden',
-}
-
-/** Something that a foreign page must not do came on a host name that is neither Waiter's nor a token. */
-export const FOREIGN_HOST: RequestError = {
-  status: 403,
-  message:
-    "This is answered on Waiter's own host names only (descriptions in x-waiter- headers, tokens by name): add the name to `hostname` in Waiter's configuration, or use an address",
-  errorClass: 'waiter.CorsRequestForbidden',
-}
-
-/** Values of `sec-fetch-site` that only a browser on somebody else's page sends. */
-const FOREIGN_SITES: ReadonlySet<string> = new Set(['cross-site', 'same-site'])
-/** IPv4 and IPv6 as hosts: no name that somebody could let point here. */
-const ADDRESS = /^(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\])$/i
-/** Names of the machine itself: pages of any program on it, told apart only by their ports. */
-const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/i
-
-/**
- * Does a browser's `origin` belong to Waiter itself?
- *
- * @param authority what the request itself was sent to; a page of this machine must be of exactly that host and port
- */
-export function isOwnOrigin(origin: string, authority: string, isWaiterHost: (host: string) => boolean): boolean {
-  const [, originAuthority, host] = /^https?:\/\/((\[[0-9a-f:.]+\]|[^/:]+)(?::\d+)?)$/i.exec(origin) ?? []
-  if (originAuthority === undefined || host === undefined || !isWaiterHost(host.toLowerCase())) return false
-  return !LOOPBACK.test(host) || originAuthority.toLowerCase() === authority.toLowerCase()
-}
-
-/** What a user is told when no service was found. */
-export function requestErrorOf(error: Extract<Resolution, { ok: false }>['error']): RequestError {
-  return {
-    status: error.status,
-    message: error.message,
-    details: error.details,
-    ...(error.errorClass === undefined ? {} : { errorClass: error.errorClass }),
-    ...(error.errorClass === 'waiter.Maintenance' ? { title: `${error.details.token} is Down For Maintenance` } : {}),
-  }
+/** The request names nothing that is known here. */
+function isPerhapsNew({ discovery }: Selection): boolean {
+  if (!discovery.ok) return discovery.error.kind === 'token-not-found'
+  return discovery.value.source === 'host' && discovery.value.records.length === 0
 }
 
 function renderError(exchange: Exchange, error: RequestError, context: ErrorContext): OwnResponse {

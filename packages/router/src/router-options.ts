@@ -1,10 +1,11 @@
 import type { Logger } from '@waiter/base'
-import type { AccessLog } from './access-log/access-log.ts'
 import type { ProxyServer, ProxyServerOptions } from '@waiter/proxy'
 import type { Entitlements, ServicesConfig } from '@waiter/services'
 import type { EjectionConfig } from '@waiter/slots'
 import type { KeyValueStore } from '@waiter/store'
+import type { AuthenticationSettings } from './auth/create-authentication.ts'
 import type { SupportInfo } from './errors/error-response.ts'
+import type { CorsSettings } from './request/cors-gate.ts'
 
 /** What a router is made of; the composition root fills it in. */
 export interface RouterOptions {
@@ -12,14 +13,14 @@ export interface RouterOptions {
   readonly nodeId: string
   readonly services: ServicesConfig
   readonly entitlements: Entitlements
-  /** In one-user mode: the user that everybody is. */
-  readonly principal: string
+  readonly authentication: AuthenticationSettings
+  readonly cors: CorsSettings
+  /** Addresses and networks of proxies in front of Waiter that say how clients came (`x-forwarded-proto`). */
+  readonly trustedProxies: readonly string[]
   readonly store: KeyValueStore
   readonly createProxyServer: (options: ProxyServerOptions) => ProxyServer
   readonly renderHeader: (name: string, value: string) => string
   readonly ejection: EjectionConfig
-  /** One line per request; undefined when it is switched off. The router closes it. */
-  readonly accessLog?: AccessLog | undefined
   readonly connectTimeoutMs: number
   readonly clientIdleTimeoutMs: number
   /** Password of user `waiter` towards instances of a service. */

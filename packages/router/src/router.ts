@@ -24,6 +24,9 @@ export interface Router {
   stop(graceMs: number): Promise<void>
 }
 
+/** Whom a page may call is Waiter's to say (spec §1.12): browsers refuse an answer that says it twice. */
+const CORS_ANSWERS = ['access-control-allow-origin', 'access-control-allow-credentials']
+
 /** Builds a router; it listens when told to. */
 export async function startRouter(options: RouterOptions): Promise<Router> {
   const tokens = new TokenReplica(options.store, options.log)
@@ -57,13 +60,15 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     limits: { clientIdleTimeoutMs: options.clientIdleTimeoutMs },
     headerPolicy: {
       // `x-cid` goes on as `contextOf` understood it: one field, checked.
-      dropRequest: { names: ['authorization', 'x-cid'], prefixes: ['x-waiter-'] },
+      dropRequest: {
+        names: ['authorization', 'x-cid', ...pipeline.authentication.privateHeaders],
+        prefixes: ['x-waiter-'],
+      },
       rewriteRequest: { cookie: withoutOwnCookies },
-      dropResponse: { names: ['x-cid'], prefixes: [] },
+      dropResponse: { names: ['x-cid', ...CORS_ANSWERS], prefixes: [] },
       dropResponseCookiePrefixes: OWN_COOKIES,
     },
     onExchange: exchange => pipeline.handle(exchange),
-    onRefusal: refusal => options.accessLog?.refused(refusal),
     log: options.log,
   })
   const server = proxy
@@ -83,7 +88,6 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       await Promise.all(following)
       table.dispose()
       await options.store.close()
-      await options.accessLog?.close()
     },
   }
 }

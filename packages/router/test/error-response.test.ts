@@ -16,6 +16,7 @@ const context: ErrorContext = {
   serviceOwner: 'bob',
   supportInfo: [{ label: 'Manual', link: { type: 'url', value: 'https://example.com/manual' } }],
   timestamp: new Date(0),
+  own: [['x-cid', 'cid-1']],
 }
 const error = {
   status: 503,

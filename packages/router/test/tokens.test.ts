@@ -186,11 +186,20 @@ t.test('a replica', async t => {
 })
 
 t.test('the descriptor cache', async t => {
+  const alice = { user: 'alice' }
   const setUp = () => {
     const replica = new TokenReplica(createMemoryStore(), silentLogger)
-    const cache = new DescriptorCache({ config, tokens: replica, entitlements, findOverrides: () => undefined })
+    const cache = new DescriptorCache({
+      config,
+      tokens: replica,
+      entitlements,
+      isOneUser: true,
+      findOverrides: () => undefined,
+    })
     const find = (name: string, requester = 'alice') =>
-      cache.resolve(headOf({ headers: { host: 'localhost' } }), new Map([['token', name]]), requester)
+      cache
+        .select(headOf({ headers: { host: 'localhost' } }), new Map([['token', name]]))
+        .resolveFor({ user: requester })
     return { replica, cache, find }
   }
 
@@ -211,8 +220,8 @@ t.test('the descriptor cache', async t => {
     const { replica, cache, find } = setUp()
     replica.learn('app', text(), 1)
     t.equal(find('app').ok, true)
-    t.match(cache.resolve(headOf({ headers: { host: 'app' } }), undefined, 'alice'), { ok: true })
-    t.match(cache.resolve(headOf({ headers: { host: 'localhost' } }), undefined, 'alice'), { ok: false })
+    t.match(cache.select(headOf({ headers: { host: 'app' } }), undefined).resolveFor(alice), { ok: true })
+    t.match(cache.select(headOf({ headers: { host: 'localhost' } }), undefined).resolveFor(alice), { ok: false })
     t.not(find('app', 'bob'), find('app', 'alice'))
   })
 
@@ -232,9 +241,9 @@ t.test('the descriptor cache', async t => {
       ['cpus', '2'],
     ])
     const head = headOf({ headers: { host: 'localhost' } })
-    const first = cache.resolve(head, headers, 'alice')
+    const first = cache.select(head, headers).resolveFor(alice)
     t.match(first, { ok: true, value: { core: { cpus: 2 } } })
-    t.not(cache.resolve(head, headers, 'alice'), first)
+    t.not(cache.select(head, headers).resolveFor(alice), first)
   })
 
   await t.test('is bounded', async t => {
@@ -249,18 +258,37 @@ t.test('the descriptor cache', async t => {
     t.not(find('app', 'user-0'), first, 'all were forgotten')
   })
 
-  await t.test('a token down for maintenance', async t => {
-    const { replica, find } = setUp()
-    replica.learn('app', text({ maintenance: { message: 'back soon' } }), 1)
-    t.match(find('app'), {
-      ok: false,
-      error: {
-        status: 503,
-        message: 'back soon',
-        errorClass: 'waiter.Maintenance',
-        details: { token: 'app', owner: 'alice' },
-      },
+  await t.test('a token down for maintenance is no plain selection', async t => {
+    const { replica, cache } = setUp()
+    const select = () => cache.select(headOf({ headers: { host: 'app' } }), undefined)
+    replica.learn('app', text(), 1)
+    t.equal(select().isPlain, true)
+    replica.learn('app', text({ maintenance: { message: 'back soon' } }), 2)
+    t.equal(select().isPlain, false)
+    t.match(select().discovery, {
+      ok: true,
+      value: { maintenance: { token: 'app', owner: 'alice', message: 'back soon' } },
     })
+  })
+
+  await t.test('a service that was agreed to is another than one that was not', async t => {
+    const replica = new TokenReplica(createMemoryStore(), silentLogger)
+    const isOneUser = false
+    const cache = new DescriptorCache({
+      config,
+      tokens: replica,
+      entitlements,
+      isOneUser,
+      findOverrides: () => undefined,
+    })
+    replica.learn('app', text({ 'run-as-user': '*', 'permitted-user': '*' }), 1)
+    const selection = cache.select(headOf({ headers: { host: 'app' } }), undefined)
+    t.match(selection.resolveFor(alice), { ok: false, error: { kind: 'consent-required' } })
+    const agreed = selection.resolveFor({ ...alice, hasConsent: true })
+    t.match(agreed, { ok: true, value: { core: { 'run-as-user': 'alice', 'permitted-user': 'alice' } } })
+    t.equal(selection.resolveFor({ ...alice, hasConsent: true }), agreed, 'the very same')
+    t.match(selection.resolveFor(alice), { ok: false }, 'still')
+    t.match(selection.resolveFor({ user: 'bob', hasConsent: true }), { value: { core: { 'run-as-user': 'bob' } } })
   })
 })
 

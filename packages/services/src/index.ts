@@ -11,6 +11,14 @@
  * `discover-service` → `resolve-descriptor` → `authorize-request` for a request, and `token-body` → `token-post` for a
  * token write. The rules are numbered in SPEC.md.
  */
+export {
+  type AuthCookie,
+  type AuthCookieContent,
+  findCookie,
+  readAuthCookie,
+  userOf,
+  writeAuthCookie,
+} from './auth-cookie.ts'
 export { authorizeRequest } from './authorize-request.ts'
 export { type ChooseVersionInput, chooseVersion, type VersionChoice, type VersionState } from './choose-version.ts'
 export {
@@ -22,6 +30,23 @@ export {
   type TokenConfig,
   type TokenDefaults,
 } from './config.ts'
+export {
+  type ConsentContent,
+  type ConsentGrant,
+  type ConsentPost,
+  findConsentProblem,
+  isConsentGiven,
+  readConsent,
+  writeConsent,
+} from './consent.ts'
+export {
+  type CorsPolicy,
+  type CorsRequest,
+  type CorsVerdict,
+  isSameOrigin,
+  judgeCors,
+  preflightHeaders,
+} from './cors.ts'
 export type { BackendProto, EffectiveDescription, ServiceDefinition, ServiceDescription } from './description.ts'
 export type {
   Descriptor,
@@ -35,10 +60,17 @@ export { type DiscoveryInput, discoverService, hostToken, RAW_SERVICE_ID_PREFIX 
 export { computeEffectiveDescription, inferMetricGroup, type ServiceOverrides } from './effective-description.ts'
 export { type FormerVersion, formerVersions, latestUpdateMs } from './former-versions.ts'
 export { computeHealthCheckTarget, type HealthCheckTarget } from './health-check-target.ts'
+export { redirectToHttps } from './https-redirect.ts'
 export {
   computeInstanceEnvironment,
   type InstanceEnvironmentInput,
 } from './instance-environment.ts'
+export {
+  type InterstitialQuery,
+  readInterstitialQuery,
+  wantsInterstitial,
+  withBypass,
+} from './interstitial.ts'
 export { formatIsoTime, parseIsoTime } from './iso-time.ts'
 export type { JsonLimits, JsonObject } from './json.ts'
 export {
@@ -50,6 +82,7 @@ export {
   type TrafficFigures,
   type VersionVerdict,
 } from './judge-version.ts'
+export { decideKeepAlive, type KeepAliveDecision } from './keep-alive.ts'
 export { LATENCY_BUCKETS, latencyBucket } from './latency-histogram.ts'
 export { type OverridesInput, type OverridesRecord, validateOverrides } from './overrides.ts'
 export { findParameter, PARAMETERS, type ParameterName, type ParameterRule } from './parameters.ts'

@@ -16,6 +16,8 @@ export interface ResolveInput extends DiscoveryInput {
   readonly requester: string | undefined
   /** True when authentication is one-user: everybody is the same person, so nobody needs to consent. */
   readonly isOneUser: boolean
+  /** The requester agreed that a host token without run-as-user runs as himself (spec §1.10). */
+  readonly hasConsent?: boolean
   /** Looks up the overrides of a service. */
   readonly findOverrides?: (serviceId: string) => ServiceOverrides | undefined
 }
@@ -125,8 +127,12 @@ function assignUsers(
   }
   if (users['run-as-user'] === '*') delete users['run-as-user']
   const isOnTheFly = headers.isPresent || discovery.source === 'header'
-  if (users['run-as-user'] === undefined && requester !== undefined && (isOnTheFly || input.isOneUser)) {
-    source = isOnTheFly ? 'requester' : 'one-user'
+  if (
+    users['run-as-user'] === undefined &&
+    requester !== undefined &&
+    (isOnTheFly || input.isOneUser || input.hasConsent === true)
+  ) {
+    source = isOnTheFly || !input.isOneUser ? 'requester' : 'one-user'
     users['run-as-user'] = requester
     users['permitted-user'] = headers.parameters['permitted-user'] ?? requester
   }

@@ -1,6 +1,7 @@
 import type { LeaderLink } from '@waiter/control'
 import type { Exchange } from '@waiter/proxy'
 import type { Context } from 'hono'
+import type { Identity } from '../auth/identity.ts'
 import type { OverrideService } from '../overrides/override-service.ts'
 import type { Pipeline } from '../pipeline.ts'
 import type { RequestContext } from '../request/request-context.ts'
@@ -25,7 +26,9 @@ export interface ApiParts {
 export interface ApiBindings {
   readonly exchange: Exchange
   readonly context: RequestContext
-  /** The authenticated user. */
+  /** Undefined where nobody was asked who he is. */
+  readonly identity: Identity | undefined
+  /** The authenticated user; empty when there is none. */
   readonly requester: string
   readonly waiterHeaders: ReadonlyMap<string, string>
 }

@@ -3,7 +3,7 @@ import { chooseFormat } from '../errors/error-response.ts'
 import type { ApiEnvironment, ApiParts } from './api-context.ts'
 import { includesOf } from './api-context.ts'
 
-/** `/`, `/status`, `/settings`, `/profiles`, `/waiter-auth` (spec §4.1). */
+/** `/`, `/status`, `/settings`, `/profiles` (spec §4.1). */
 export function addBasicRoutes(app: Hono<ApiEnvironment>, { options }: ApiParts): void {
   const startedAt = new Date().toISOString()
 
@@ -70,13 +70,4 @@ export function addBasicRoutes(app: Hono<ApiEnvironment>, { options }: ApiParts)
   app.get('/profiles', call =>
     call.json(Object.entries(options.services.profiles).map(([name, { defaults }]) => ({ name, defaults }))),
   )
-
-  app.get('/waiter-auth', call => {
-    const principal = call.env.requester
-    return call.text(principal, 200, {
-      'x-waiter-auth-method': 'single-user',
-      'x-waiter-auth-principal': principal,
-      'x-waiter-auth-user': principal,
-    })
-  })
 }

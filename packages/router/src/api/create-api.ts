@@ -1,9 +1,12 @@
 import type { Exchange, OwnResponse } from '@waiter/proxy'
 import { Hono } from 'hono'
-import { FOREIGN_ORIGIN, isOwnOrigin, toRequestError } from '../pipeline.ts'
+import { toRequestError } from '../pipeline.ts'
+import type { HeaderPair } from '../request/admission.ts'
 import type { RequestContext } from '../request/request-context.ts'
+import { enterApi } from './api-access.ts'
 import type { ApiEnvironment, ApiParts } from './api-context.ts'
 import { addAppRoutes } from './apps.ts'
+import { addAuthRoutes } from './auth.ts'
 import { addBasicRoutes } from './basic.ts'
 import { addPingRoutes } from './ping.ts'
 import { addStateRoutes } from './state.ts'
@@ -17,6 +20,7 @@ import { addTokenRoutes } from './tokens.ts'
 export function createApi(parts: ApiParts): { serve(exchange: Exchange, context: RequestContext): Promise<void> } {
   const app = new Hono<ApiEnvironment>()
   addBasicRoutes(app, parts)
+  addAuthRoutes(app, parts)
   addTokenRoutes(app, parts)
   addTokenListRoutes(app, parts)
   addAppRoutes(app, parts)
@@ -26,18 +30,12 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
   app.onError(error => {
     throw error
   })
-  const isWaiterHost = (host: string): boolean => parts.options.services.waiterHostnames.includes(host)
 
-  const answer = async (exchange: Exchange, context: RequestContext): Promise<OwnResponse | undefined> => {
+  const answer = async (exchange: Exchange, plain: RequestContext): Promise<OwnResponse | undefined> => {
     const { head } = exchange
-    const origin = head.get('origin')
-    const isChange = head.method !== 'GET' && head.method !== 'HEAD'
-    if (isChange && origin !== undefined && !isOwnOrigin(origin, head.authority, isWaiterHost)) {
-      parts.pipeline().answerError(exchange, context, FOREIGN_ORIGIN)
-      return undefined
-    }
+    const pipeline = parts.pipeline()
     if (!METHODS.has(head.method) || head.path === '*') {
-      parts.pipeline().answerError(exchange, context, WRONG_METHOD)
+      pipeline.answerError(exchange, plain, WRONG_METHOD)
       return undefined
     }
     const headers = new Headers()
@@ -47,27 +45,27 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
       const lower = name.toLowerCase()
       if (lower.startsWith('x-waiter-')) waiterHeaders.set(lower.slice('x-waiter-'.length), value)
     })
-    // Asking for a ping starts the service that the headers describe, whatever the method.
-    const refusal = STARTING_PATHS.has(head.path)
-      ? await parts.pipeline().refuseForeignStart(exchange, waiterHeaders)
-      : undefined
-    if (refusal !== undefined) {
-      parts.pipeline().answerError(exchange, context, refusal)
+    const entry = await enterApi(pipeline, exchange, waiterHeaders)
+    const { answerHeaders } = entry
+    if (entry.isRefused) {
+      if (!exchange.isFinished) pipeline.answerError(exchange, { ...plain, answerHeaders }, entry.error)
       return undefined
     }
+    const { identity } = entry
+    const context = { ...plain, identity, answerHeaders }
     const query = head.query === null ? '' : `?${head.query}`
     const method = head.method === 'HEAD' ? 'GET' : head.method
     const request = new Request(`http://waiter.invalid${head.path}${query}`, { method, headers })
-    const bindings = { exchange, context, requester: parts.options.principal, waiterHeaders }
+    const bindings = { exchange, context, identity, requester: identity?.user ?? '', waiterHeaders }
     const response = await app.fetch(request, bindings)
     if (response.status === 404 && response.headers.get('x-waiter-answered') === null) {
       const isKnown = KNOWN_PATHS.some(pattern => pattern.test(head.path))
-      parts.pipeline().answerError(exchange, context, isKnown ? WRONG_METHOD : NOT_FOUND)
+      pipeline.answerError(exchange, context, isKnown ? WRONG_METHOD : NOT_FOUND)
       return undefined
     }
     // The answer goes on by itself, or has been given already.
     if (response.headers.has('x-waiter-streamed')) return undefined
-    return await toOwnResponse(response, context)
+    return await toOwnResponse(response, pipeline.ownHeaders(context))
   }
 
   return {
@@ -84,8 +82,6 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
   }
 }
 
-/** API calls that start commands when their headers describe one. */
-const STARTING_PATHS: ReadonlySet<string> = new Set(['/waiter-ping'])
 const NOT_FOUND = { status: 404, message: 'Not found' }
 const WRONG_METHOD = { status: 405, message: 'Invalid request method' }
 /** What a `Request` can be made of; other methods (TRACE, CONNECT) no route takes anyway. */
@@ -97,6 +93,7 @@ const KNOWN_PATHS: readonly RegExp[] = [
   /^\/apps\/[^/]+(?:\/logs)?$/,
   /^\/state\/[^/]+$/,
   /^\/(?:tokens\/(?:owners|refresh|reindex)|token-history|reference\/notify)$/,
+  /^\/\.well-known\/(?:auth\/(?:expires-at|keep-alive)|oidc\/v1\/openid-enabled)$/,
 ]
 /** Framing and connection belong to the engine. */
 const ENGINE_HEADERS: ReadonlySet<string> = new Set([
@@ -106,8 +103,8 @@ const ENGINE_HEADERS: ReadonlySet<string> = new Set([
   'x-waiter-answered',
 ])
 
-async function toOwnResponse(response: Response, context: RequestContext): Promise<OwnResponse> {
-  const headers: [string, string][] = [['x-cid', context.cid]]
+async function toOwnResponse(response: Response, own: readonly HeaderPair[]): Promise<OwnResponse> {
+  const headers: HeaderPair[] = [...own]
   response.headers.forEach((value, name) => {
     if (!ENGINE_HEADERS.has(name)) headers.push([name, value])
   })

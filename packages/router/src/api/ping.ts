@@ -3,8 +3,8 @@ import type { Descriptor } from '@waiter/services'
 import { computeHealthCheckTarget } from '@waiter/services'
 import { type QueueFailure, type ReleaseStatus, type Slot, Waiter } from '@waiter/slots'
 import type { Hono } from 'hono'
-import { requestErrorOf } from '../pipeline.ts'
-import { queueTimeoutError, serviceFailureError } from '../request/request-errors.ts'
+import type { Resolution } from '../request/descriptor-cache.ts'
+import { queueTimeoutError, requestErrorOf, serviceFailureError } from '../request/request-errors.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
 import type { ApiCall, ApiEnvironment, ApiParts } from './api-context.ts'
 
@@ -25,7 +25,10 @@ interface PingResult {
 
 /** `/waiter-ping`, `/service-id` and `/app-name` (spec §4.1, §4.8): what would serve this request, and does it? */
 export function addPingRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void {
-  const resolve = (call: ApiCall) => parts.pipeline().resolveAfresh(call.env.exchange, call.env.waiterHeaders)
+  const resolve = (call: ApiCall): Promise<Resolution> => {
+    const { exchange, identity, waiterHeaders } = call.env
+    return parts.pipeline().resolveAfresh(exchange, waiterHeaders, { user: identity?.user })
+  }
 
   for (const path of ['/service-id', '/app-name'])
     app.get(path, async call => {

@@ -9,7 +9,7 @@ import {
   type TokenRecord,
 } from '@waiter/services'
 import type { Hono } from 'hono'
-import { requestErrorOf } from '../pipeline.ts'
+import { requestErrorOf } from '../request/request-errors.ts'
 import { nextRequestId } from '../request/request-context.ts'
 import { TOKEN_PREFIX } from '../tokens/token-replica.ts'
 import { tokenFailure } from '../tokens/token-service.ts'
@@ -27,12 +27,11 @@ export function addTokenListRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): 
   const { options, tokens } = parts
   const context = { entitlements: options.entitlements, config: options.services }
   const watchers = new TokenWatchers({ tokens, context, nextId: nextRequestId })
-  const defaultIdleMs = options.services.token.defaults['streaming-timeout-ms']
 
   app.get('/tokens', call => {
     const query = parseTokenListingQuery(queryOf(call))
     if (!query.ok) throw tokenFailure(query.error)
-    if (query.value.isWatch) return watch(call, query.value, watchers, defaultIdleMs)
+    if (query.value.isWatch) return watch(call, query.value, watchers, parts)
     const records = [...tokens.entries()].map(([name, { record }]): [string, TokenRecord] => [name, record])
     return call.json(renderTokenListing(records, query.value, context))
   })
@@ -96,7 +95,7 @@ export function addTokenListRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): 
 }
 
 /** The answer goes on by itself; what is returned only says so. */
-function watch(call: ApiCall, query: TokenListingQuery, watchers: TokenWatchers, defaultIdleMs: number): Response {
+function watch(call: ApiCall, query: TokenListingQuery, watchers: TokenWatchers, parts: ApiParts): Response {
   const { exchange, context } = call.env
   let stop = (): void => undefined
   // Headers are sent by the first message: a refusal must come before.
@@ -106,8 +105,8 @@ function watch(call: ApiCall, query: TokenListingQuery, watchers: TokenWatchers,
     send: message => {
       stream ??= new JsonStream({
         exchange,
-        headers: [['x-cid', context.cid]],
-        idleTimeoutMs: query.streamingTimeoutMs ?? defaultIdleMs,
+        headers: parts.pipeline().ownHeaders(context),
+        idleTimeoutMs: query.streamingTimeoutMs ?? parts.options.services.token.defaults['streaming-timeout-ms'],
         onEnd: () => stop(),
       })
       stream.send(message)

@@ -7,7 +7,7 @@ import {
   TOKEN_BODY_LIMITS,
 } from '@waiter/services'
 import type { Hono } from 'hono'
-import { FOREIGN_HOST } from '../pipeline.ts'
+import { FOREIGN_HOST } from '../request/foreign-pages.ts'
 import { tokenFailure } from '../tokens/token-service.ts'
 import { type ApiCall, type ApiEnvironment, type ApiParts, includesOf } from './api-context.ts'
 import { readJsonObject } from './read-json.ts'
@@ -31,7 +31,7 @@ export function addTokenRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void
   app.get('/token', async call => {
     const name = requireName(call)
     const { queryToken, headerToken } = nameSources(call)
-    if ((queryToken ?? headerToken) !== undefined && parts.pipeline().isForeignHost(call.env.exchange))
+    if ((queryToken ?? headerToken) !== undefined && parts.pipeline().foreignPages.isForeignHost(call.env.exchange))
       throw new WaiterError(FOREIGN_HOST.message, { code: 'WTR_FOREIGN_HOST', status: FOREIGN_HOST.status })
     const include = includesOf(call)
     const { record } = await tokenService.read(name)

@@ -28,6 +28,8 @@ export interface ErrorContext {
   readonly token?: string
   readonly supportInfo: readonly SupportInfo[]
   readonly timestamp: Date
+  /** Headers of every answer of Waiter's own. */
+  readonly own: readonly (readonly [name: string, value: string])[]
 }
 
 /** A link on the error page's foot. */
@@ -60,7 +62,7 @@ export function renderRequestError(error: RequestError, context: ErrorContext): 
   const title = error.title ?? TITLES[error.errorClass ?? ''] ?? `Waiter Error ${error.status}`
   return {
     status: error.status,
-    headers: [['content-type', CONTENT_TYPES[format]], ['x-cid', context.cid], ...(error.headers ?? [])],
+    headers: [['content-type', CONTENT_TYPES[format]], ...context.own, ...(error.headers ?? [])],
     body: RENDERERS[format](error, context, title),
   }
 }

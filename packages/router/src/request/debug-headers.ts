@@ -5,18 +5,17 @@ const NS_PER_MS = 1_000_000
 /** Response headers for `x-waiter-debug` that are known when the request is forwarded (spec §1.6). */
 export function debugRequestLines(
   request: ProxiedRequest,
-  environment: Pick<RequestEnvironment, 'principal' | 'renderHeader' | 'routerId'>,
+  environment: Pick<RequestEnvironment, 'protocolOf' | 'renderHeader' | 'routerId'>,
   grantedAtMs: number,
 ): string {
-  const { exchange, runtime, timeouts, cid } = request.parts
+  const { exchange, runtime, timeouts, cid, identity } = request.parts
   const lease = request.lease
-  const protocol = `HTTP/${exchange.head.httpVersion}`
   const facts: Record<string, string | number | undefined | null> = {
-    'x-waiter-auth-method': 'single-user',
-    'x-waiter-auth-principal': environment.principal,
-    'x-waiter-auth-user': environment.principal,
-    'x-waiter-client-protocol': protocol,
-    'x-waiter-internal-protocol': protocol,
+    'x-waiter-auth-method': identity?.method,
+    'x-waiter-auth-principal': identity?.principal,
+    'x-waiter-auth-user': identity?.user,
+    'x-waiter-client-protocol': environment.protocolOf(exchange),
+    'x-waiter-internal-protocol': `HTTP/${exchange.head.httpVersion}`,
     'x-waiter-request-date': new Date().toUTCString(),
     'x-waiter-request-id': `${cid}-http`,
     'x-waiter-router-id': environment.routerId,

@@ -1,10 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import type { Exchange } from '@waiter/proxy'
+import type { Identity } from '../auth/identity.ts'
 
 /** What belongs to one request whatever becomes of it. */
 export interface RequestContext {
   /** Correlation id: the client's, or one made here. Appears on every answer. */
   readonly cid: string
+  /** Who sent it, once that is known. */
+  readonly identity?: Identity | undefined
+  /** Headers that its answer carries, whatever the answer is. */
+  readonly answerHeaders?: readonly (readonly [name: string, value: string])[]
 }
 
 /** What a correlation id may look like; anything else is replaced, since it goes into logs and headers. */

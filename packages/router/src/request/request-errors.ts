@@ -1,6 +1,8 @@
+import type { DescriptorError, Maintenance } from '@waiter/services'
 import type { ServiceFailure } from '@waiter/slots'
 import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
+import type { Resolution } from './descriptor-cache.ts'
 
 /** No slot came in time (spec §1.7): says how long it waited and where to look. */
 export function queueTimeoutError(runtime: ServiceRuntime, queueTimeoutMs: number): RequestError {
@@ -38,4 +40,21 @@ export function serviceFailureError(runtime: ServiceRuntime, failure: ServiceFai
     errorClass: 'waiter.DeploymentError',
     details: { ...failure.details, 'deployment-error': failure.code, 'service-id': runtime.id },
   }
+}
+
+/** What a user is told when no service was found. */
+export function requestErrorOf(error: DescriptorError): RequestError {
+  return {
+    status: error.status,
+    message: error.message,
+    details: error.details,
+    ...(error.errorClass === undefined ? {} : { errorClass: error.errorClass }),
+    ...(error.errorClass === 'waiter.Maintenance' ? { title: `${error.details.token} is Down For Maintenance` } : {}),
+  }
+}
+
+/** The token's owner took it down (spec §1.13). */
+export function maintenanceError({ token, owner, message }: Maintenance): Resolution & { readonly ok: false } {
+  const details = { token, owner }
+  return { ok: false, error: { kind: 'forbidden', status: 503, message, errorClass: 'waiter.Maintenance', details } }
 }

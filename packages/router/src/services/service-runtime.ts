@@ -49,8 +49,8 @@ export class ServiceRuntime {
   sourceTokens: readonly SourceToken[] = []
   summary: ServiceSummary | undefined
   lastRequestMs = 0
-  /** Lines that every request of this service carries to its backend; kept here for whoever renders them. */
-  requestLines: string | undefined
+  /** Lines that requests of this service carry to its backend; kept here for whoever renders them. */
+  requestLines: { readonly identity: unknown; readonly forAll: string; readonly lines: string } | undefined
   /** When the leader was asked for it last, while nothing of it was assigned. */
   neededAtMs: number = Number.NEGATIVE_INFINITY
   /** The leader took the service away: forgotten once nothing runs here any more. */

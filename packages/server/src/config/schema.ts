@@ -1,16 +1,26 @@
+import { findAddressProblem } from '@waiter/router'
 import { z } from 'zod'
 
 const ms = (fallback: number, meaning: string) => z.int().min(0).default(fallback).describe(meaning)
 const positive = (fallback: number, meaning: string) => z.int().min(1).default(fallback).describe(meaning)
 const userName = z.string().min(1).max(256)
 
-const HEADERS_LOGGED_MAX = 32
-const headerName = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'a header name: letters, digits and dashes, at most 64')
-
 /** A pair `[from, to]` of ports, both included. */
 const portRange = z
   .tuple([z.int().min(1024).max(65_535), z.int().min(1024).max(65_535)])
   .refine(([from, to]) => from <= to, 'the first port must not be above the last')
+
+const headerName = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'a header name: letters, digits and dashes, at most 64')
+
+/** Addresses and networks. */
+const addresses = z
+  .array(z.string().max(64))
+  .max(1_024)
+  .superRefine((entries, context) => {
+    const problem = findAddressProblem(entries)
+    if (problem !== undefined) context.addIssue({ code: 'custom', message: problem })
+  })
+  .default([])
 
 /** A map of keys: all of them may be left out. */
 const section = <Shape extends z.core.$ZodShape>(meaning: string, shape: Shape) =>
@@ -32,10 +42,71 @@ const cluster = section('Which cluster this is.', {
     .describe('What every service id begins with.'),
 })
 
-const authenticator = section('Who a request comes from.', {
-  kind: z.literal('one-user').default('one-user').describe('How users are told apart.'),
+const authenticator = section('Who a request comes from (docs/security.md).', {
+  kind: z
+    .enum(['one-user', 'api-keys', 'trusted-header'])
+    .default('one-user')
+    .describe('How users are told apart: not at all, by keys that they hold, or by a proxy in front of Waiter.'),
   'one-user': section('Everybody is the same user.', {
     'run-as-user': userName.optional().describe('That user. Default: the one who started Waiter.'),
+  }),
+  'api-keys': section('Users present a random key, as `Bearer KEY` or as password of `Basic`.', {
+    keys: z
+      .array(
+        z.strictObject({
+          user: userName,
+          sha256: z
+            .string()
+            .regex(/^[0-9a-f]{64}$/, 'the SHA-256 of the key: 64 hexadecimal digits in lower case')
+            .meta({ secret: true }),
+        }),
+      )
+      .max(10_000)
+      .default([])
+      .describe('`{user, sha256}`: who, and the SHA-256 of the key in hex. One user may have several.'),
+  }),
+  'trusted-header': section('A proxy in front of Waiter has authenticated the user and names him in a header.', {
+    header: headerName.default('x-forwarded-user').describe('That header. It never reaches instances.'),
+    addresses: addresses.describe('Addresses and networks of the proxies that may set it; nobody else is believed.'),
+  }),
+  cookie: section('The login cookie `x-waiter-auth`, for browsers.', {
+    'max-age-secs': z.int().min(1).max(31_536_000).default(86_400).describe('How long a login lasts.'),
+    'same-site': z
+      .enum(['lax', 'strict', 'none'])
+      .default('lax')
+      .describe('Whether pages of other sites may send it. `none` makes browsers accept it over https only.'),
+  }),
+})
+
+const cors = section('Requests of web pages of other origins.', {
+  kind: z
+    .enum(['patterns', 'allow-all', 'deny-all', 'token-parameter'])
+    .default('patterns')
+    .describe('Who decides: the list below, nobody, nobody either, or the token with its `cors-rules`.'),
+  patterns: section('The same origin, and these.', {
+    'allowed-origins': z
+      .array(z.string().min(1).max(1_024))
+      .max(256)
+      .default([])
+      .describe('Patterns that an origin matches as a whole; such pages may use the API, too.'),
+  }),
+  'exposed-headers': z
+    .array(headerName)
+    .max(64)
+    .default(['etag', 'x-cid'])
+    .describe('Headers of API answers that pages may read.'),
+  'max-age': z.int().min(0).max(86_400).default(3_600).describe('Seconds for which browsers remember a preflight.'),
+})
+
+const passwords = section('Secrets of the cluster: cookies and proofs of nodes are made with them.', {
+  kind: z.literal('configured').default('configured').describe('They are in the configuration.'),
+  configured: section('These.', {
+    passwords: z
+      .array(z.string().min(16).max(1_024))
+      .max(16)
+      .default([])
+      .describe('The first makes, all are accepted. Empty: the file `cluster-secret` of the data directory.')
+      .meta({ secret: true }),
   }),
 })
 
@@ -72,24 +143,6 @@ const scheduler = section('What runs the instances.', {
   }),
 })
 
-const requestLog = section('One JSON line for every request.', {
-  enabled: z.boolean().default(true).describe('Whether there is one.'),
-  directory: z.string().min(1).optional().describe('Where the files are. Default: `logs` in the data directory.'),
-  'file-bytes-max': z
-    .int()
-    .min(1024 * 1024)
-    .default(128 * 1024 * 1024)
-    .describe('A file that would grow beyond this is put aside.'),
-  'files-max': z.int().min(1).max(1_000).default(4).describe('Files of one router, the present one included.'),
-  'request-headers': z
-    .array(headerName)
-    .max(HEADERS_LOGGED_MAX)
-    .default([])
-    .describe('Request headers to log beside the usual fields; credentials never are.'),
-  'response-headers': z.array(headerName).max(HEADERS_LOGGED_MAX).default([]).describe('The same of responses.'),
-  'omitted-fields': z.array(z.string()).default([]).describe('Fields to leave out.'),
-})
-
 /**
  * The configuration (spec §12), under the original's names where the meaning is the same. Unknown keys are refused, so
  * that a misspelt one cannot be silently without effect. Every key has a description: `npm run gen:docs` makes
@@ -118,6 +171,21 @@ export const settingsSchema = z.strictObject({
   'cluster-config': cluster,
   'router-id-prefix': z.string().max(64).default('').describe('What ids of routers begin with.'),
   'authenticator-config': authenticator,
+  'entitlement-config': section('Who may do what.', {
+    kind: z.literal('simple').default('simple').describe('Everybody manages what is his own, administrators all.'),
+    simple: section('Who is an administrator.', {
+      administrators: z
+        .array(userName)
+        .max(1_024)
+        .default([])
+        .describe('Beside the user who started Waiter, and the one user of `one-user`.'),
+    }),
+  }),
+  'password-store-config': passwords,
+  'cors-config': cors,
+  'trusted-proxies': addresses.describe(
+    'Addresses and networks of proxies in front of Waiter whose `x-forwarded-proto` is believed.',
+  ),
   'instance-request-properties': requests,
   'deployment-error-config': section('When a service counts as unable to start.', {
     'min-failed-instances': positive(2, 'So many instances must have failed without one becoming healthy.'),
@@ -162,7 +230,6 @@ export const settingsSchema = z.strictObject({
     level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('What is worth a line.'),
     'file-bytes-max': positive(32 * 1024 * 1024, 'A log file is put aside at this size; one older file is kept.'),
   }),
-  'request-log': requestLog,
   'shutdown-grace-ms': positive(5_000, 'From the first Ctrl-C until what still runs is cut.'),
 })
 

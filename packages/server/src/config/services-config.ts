@@ -1,6 +1,13 @@
 import { userInfo } from 'node:os'
 import { WaiterError } from '@waiter/base'
-import { createServicesConfig, type ServicesConfig, validateServicesConfig } from '@waiter/services'
+import type { AuthenticationSettings, AuthenticatorSpec, CorsSettings } from '@waiter/router'
+import {
+  compilePattern,
+  createServicesConfig,
+  type ServicesConfig,
+  userOf,
+  validateServicesConfig,
+} from '@waiter/services'
 import type { Settings } from './schema.ts'
 
 /** Names under which a router is always reached for its own API. */
@@ -27,6 +34,30 @@ export interface ServicesProblem {
 
 /** The first part of the configuration that breaks a rule of services or tokens; undefined when all is well. */
 export function findServicesProblem(settings: Settings): ServicesProblem | undefined {
+  return findAccessProblem(settings) ?? findDescriptionProblem(settings)
+}
+
+/** What would let in nobody, or somebody whom nobody meant. */
+function findAccessProblem(settings: Settings): ServicesProblem | undefined {
+  const config = settings['authenticator-config']
+  const origins = settings['cors-config'].patterns['allowed-origins']
+  for (const [index, origin] of origins.entries()) {
+    const pattern = compilePattern(origin)
+    if (pattern.ok) continue
+    const key = ['cors-config', 'patterns', 'allowed-origins', index]
+    return { key, message: `not a supported regular expression: it ${pattern.error}` }
+  }
+  if (config.kind === 'api-keys' && config['api-keys'].keys.length === 0)
+    return { key: ['authenticator-config', 'kind'], message: 'without any key under api-keys.keys nobody gets in' }
+  if (config.kind === 'trusted-header' && config['trusted-header'].addresses.length === 0)
+    return {
+      key: ['authenticator-config', 'kind'],
+      message: 'without any address under trusted-header.addresses nobody is believed',
+    }
+  return undefined
+}
+
+function findDescriptionProblem(settings: Settings): ServicesProblem | undefined {
   const valid = validateServicesConfig(buildServicesConfig(settings))
   if (valid.ok) return undefined
   const problem = valid.error[0] ?? ''
@@ -72,4 +103,49 @@ function buildServicesConfig(settings: Settings): ServicesConfig {
 /** The user that everybody is in one-user mode. */
 export function oneUserOf(settings: Settings): string {
   return settings['authenticator-config']['one-user']['run-as-user'] ?? userInfo().username
+}
+
+/** Who is one user, an administrator, and so on, for the router. */
+export function toAuthentication(settings: Settings, clusterSecrets: readonly string[]): AuthenticationSettings {
+  const config = settings['authenticator-config']
+  return {
+    authenticator: toAuthenticator(settings),
+    secrets: clusterSecrets,
+    clusterName: settings['cluster-config'].name,
+    cookie: { maxAgeSecs: config.cookie['max-age-secs'], sameSite: config.cookie['same-site'] },
+  }
+}
+
+function toAuthenticator(settings: Settings): AuthenticatorSpec {
+  const config = settings['authenticator-config']
+  switch (config.kind) {
+    case 'one-user':
+      return { kind: 'one-user', principal: oneUserOf(settings) }
+    case 'api-keys':
+      return {
+        kind: 'api-keys',
+        keys: config['api-keys'].keys.map(({ user, sha256 }) => ({ principal: user, sha256 })),
+      }
+    case 'trusted-header':
+      return { kind: 'trusted-header', ...config['trusted-header'] }
+  }
+}
+
+/** Users that may do everything. */
+export function administratorsOf(settings: Settings): readonly string[] {
+  const isOneUser = settings['authenticator-config'].kind === 'one-user'
+  return [
+    userInfo().username,
+    ...(isOneUser ? [userOf(oneUserOf(settings))] : []),
+    ...settings['entitlement-config'].simple.administrators,
+  ]
+}
+
+export function toCors(settings: Settings): CorsSettings {
+  const config = settings['cors-config']
+  const policy =
+    config.kind === 'patterns'
+      ? { kind: config.kind, allowedOrigins: config.patterns['allowed-origins'] }
+      : { kind: config.kind }
+  return { policy, exposedHeaders: config['exposed-headers'], maxAgeSecs: config['max-age'] }
 }

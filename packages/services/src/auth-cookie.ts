@@ -1,0 +1,51 @@
+/** What the cookie `x-waiter-auth` says once it is opened (spec §7.2). */
+export interface AuthCookie {
+  readonly principal: string
+  readonly createdAtMs: number
+  readonly expiresAtMs: number
+}
+
+const PRINCIPAL_CHARS_MAX = 256
+const MS_PER_S = 1000
+
+/** `[principal, created-ms, {"expires-at": epoch seconds}]` */
+export type AuthCookieContent = readonly [principal: string, createdAtMs: number, { readonly 'expires-at': number }]
+
+export function writeAuthCookie(principal: string, nowMs: number, maxAgeSecs: number): AuthCookieContent {
+  return [principal, nowMs, { 'expires-at': Math.floor(nowMs / MS_PER_S) + maxAgeSecs }]
+}
+
+/**
+ * @param maxAgeSecs as configured now: a shorter one also shortens cookies that were given before
+ * @returns undefined when it is not well-formed or has run out
+ */
+export function readAuthCookie(content: unknown, nowMs: number, maxAgeSecs: number): AuthCookie | undefined {
+  if (!Array.isArray(content) || content.length !== 3) return undefined
+  const [principal, createdAtMs, more] = content as readonly unknown[]
+  const expiresAtSecs =
+    typeof more === 'object' && more !== null && Object.hasOwn(more, 'expires-at')
+      ? (more as { 'expires-at': unknown })['expires-at']
+      : undefined
+  if (typeof principal !== 'string' || principal === '' || principal.length > PRINCIPAL_CHARS_MAX) return undefined
+  if (!isTime(createdAtMs) || !isTime(expiresAtSecs)) return undefined
+  const expiresAtMs = Math.min(expiresAtSecs * MS_PER_S, createdAtMs + maxAgeSecs * MS_PER_S)
+  return expiresAtMs > nowMs ? { principal, createdAtMs, expiresAtMs } : undefined
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+/** The value of a cookie in a `cookie` header; of several with the name, the first. */
+export function findCookie(header: string, name: string): string | undefined {
+  for (const entry of header.split(';')) {
+    const equals = entry.indexOf('=')
+    if (equals >= 0 && entry.slice(0, equals).trim() === name) return entry.slice(equals + 1).trim()
+  }
+  return undefined
+}
+
+/** The user of a principal: what is before `@` or `/`. */
+export function userOf(principal: string): string {
+  return /^[^@/]*/.exec(principal)?.[0] || principal
+}
