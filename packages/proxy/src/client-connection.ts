@@ -4,6 +4,7 @@ import { ClientSocket, type SocketListener } from './client-socket.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import type { EngineContext } from './engine-context.ts'
 import type { ExchangeSide } from './exchange-side.ts'
+import { guessPreface } from './h2/index.ts'
 import { BodyDecoder, Framing } from './h1/body-decoder.ts'
 import { type HeadScanner, Scan } from './h1/head-scanner.ts'
 import { H1RequestHead, type HeadRefusal, readRequestHead } from './h1/request-head.ts'
@@ -33,6 +34,8 @@ export class ClientConnection implements SocketListener {
   #windowBytes = 0
   #probe: HalfCloseProbe | null = null
   #lastWritableLength = 0
+  /** No request has come yet. */
+  #isFirst = true
   /** The request has been read to its end. */
   isRequestComplete = true
   /** Some of the body has been handed out. */
@@ -104,6 +107,11 @@ export class ClientConnection implements SocketListener {
   /** One chunk of a chunked answer. */
   writeChunk(bytes: Uint8Array): void {
     this.#socket.writeChunk(bytes)
+  }
+
+  /** Knows the trailers of a chunked request body once it is complete. */
+  get bodyDecoder(): BodyDecoder {
+    return this.#decoder
   }
 
   /** Tells a waiting client to send its body, once. */
@@ -322,7 +330,7 @@ export class ClientConnection implements SocketListener {
       return false
     }
     if (result === Scan.BAD) {
-      this.refuse(this.scanner.errorStatus, this.scanner.errorMessage, null)
+      this.#onBadHead(input, wasInside)
       return false
     }
     const head = readRequestHead(input.bytes, input.start, this.scanner)
@@ -336,8 +344,29 @@ export class ClientConnection implements SocketListener {
     return true
   }
 
+  /** HTTP/2 with prior knowledge looks like a bad request until all of its preface has come. */
+  #onBadHead(input: InputBuffer, wasInside: boolean): void {
+    const { bytes, start, end } = input
+    const guess = this.#isFirst ? guessPreface(bytes, start, end) : 'not-h2'
+    if (guess === 'not-h2') {
+      this.refuse(this.scanner.errorStatus, this.scanner.errorMessage, null)
+      return
+    }
+    if (guess === 'more') {
+      if (!wasInside) this.#timer.arm(this.context.limits.headTimeoutMs)
+      return
+    }
+    // The other engine takes the bytes and the socket; of this connection nothing is left.
+    this.#isClosed = true
+    this.#timer.release()
+    this.#returnScanner()
+    this.#owner.becomeHttp2(this, this.#socket).receive(bytes, start, end)
+    input.clear()
+  }
+
   #begin(head: H1RequestHead): void {
     const { context } = this
+    this.#isFirst = false
     this.#timer.disarm()
     this.#decoder.reset(
       head.bodyKind === 'chunked' ? Framing.CHUNKED : head.bodyKind === 'length' ? Framing.LENGTH : Framing.NONE,

@@ -44,9 +44,10 @@ export class ClientSocket {
     }
   }
 
-  /** Everything from now on is told to another: the first bytes were of another protocol. */
-  handOver(listener: SocketListener): void {
+  /** Everything from now on is told to another, who also writes: the client speaks another protocol. */
+  handOver(listener: SocketListener): Socket {
     this.#listener = listener
+    return this.#socket
   }
 
   /** Bytes that the kernel has not taken yet. */

@@ -1,12 +1,17 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import type { AdoptedClient } from './adopted-client.ts'
 import { ClientConnection } from './client-connection.ts'
+import type { ClientSocket } from './client-socket.ts'
 import { systemClock } from './clock.ts'
-import type { ConnectionOwner } from './connection-owner.ts'
+import type { ClientPeer, ConnectionOwner } from './connection-owner.ts'
 import { EngineContext } from './engine-context.ts'
+import type { Exchange } from './exchange.ts'
 import type { ExchangeSide } from './exchange-side.ts'
 import { compilePolicy } from './h1/compiled-policy.ts'
 import type { H1RequestHead } from './h1/request-head.ts'
+import { Http2Client } from './h2-client/http2-client.ts'
+import type { Http2Exchange } from './h2-client/http2-exchange.ts'
+import { Http2UpstreamPool } from './h2-upstream/http2-pool.ts'
 import { Http1Exchange } from './http1-exchange.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import type { ListenOptions, ProxyServer, ProxyServerOptions, ProxyStats, RenderError } from './proxy-server.ts'
@@ -30,7 +35,7 @@ export function createProxyServer(options: ProxyServerOptions): ProxyServer {
 class NetProxyServer implements ProxyServer, ConnectionOwner {
   readonly context: EngineContext
   readonly #servers = new Set<Server>()
-  readonly #connections = new Set<ClientConnection>()
+  readonly #connections = new Set<ClientPeer>()
   #onEmpty: (() => void) | null = null
 
   constructor(options: ProxyServerOptions) {
@@ -43,8 +48,12 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
       log: options.log,
       renderError: options.renderError ?? plainError,
       onExchange: options.onExchange,
+      upstreamTls: options.upstreamTls ?? {},
+      http2Limits: options.http2Limits ?? {},
     })
-    this.context.pool = new UpstreamPool(this.context)
+    this.context.pool = new UpstreamPool(this.context, undefined)
+    this.context.securePool = new UpstreamPool(this.context, this.context.upstreamTls)
+    this.context.http2Pool = new Http2UpstreamPool(this.context)
   }
 
   async listen(options: ListenOptions): Promise<{ readonly port: number }> {
@@ -73,7 +82,7 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     this.context.isDraining = true
     for (const server of this.#servers) server.close()
     for (const connection of [...this.#connections]) connection.drain()
-    this.context.pool.closeAll('idle')
+    this.#closeUpstreams('idle')
   }
 
   async close(deadlineMs: number): Promise<void> {
@@ -88,23 +97,25 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
       await promise
       clearTimeout(deadline)
     }
-    this.context.pool.closeAll('all')
+    this.#closeUpstreams('all')
     this.context.wheel.stop()
   }
 
   closeUpstream(host: string, port: number): void {
-    this.context.pool.closeTarget(host, port)
+    const { pool, securePool, http2Pool } = this.context
+    for (const each of [pool, securePool, http2Pool]) each.closeTarget(host, port)
   }
 
   stats(): ProxyStats {
     const { context } = this
-    let bufferedBytes = context.pool.bufferedBytes
+    const pools = [context.pool, context.securePool, context.http2Pool]
+    let bufferedBytes = sum(pools, pool => pool.bufferedBytes)
     for (const connection of this.#connections) bufferedBytes += connection.bufferedBytes
     return {
       clientConnections: this.#connections.size,
       activeExchanges: context.activeExchanges,
-      upstreamConnections: context.pool.openCount,
-      upstreamIdle: context.pool.idleCount,
+      upstreamConnections: sum(pools, pool => pool.openCount),
+      upstreamIdle: sum(pools, pool => pool.idleCount),
       requestsTotal: context.requestsTotal,
       refusedTotal: context.refusedTotal,
       upstreamConnectsTotal: context.upstreamConnectsTotal,
@@ -120,7 +131,14 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
   }
 
   startExchange(side: ExchangeSide): void {
-    const exchange = side as Http1Exchange
+    this.#start(side as Http1Exchange)
+  }
+
+  startHttp2Exchange(exchange: Http2Exchange): void {
+    this.#start(exchange)
+  }
+
+  #start(exchange: Exchange): void {
     try {
       this.context.onExchange(exchange)
     } catch (error) {
@@ -129,19 +147,36 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     }
   }
 
-  forget(connection: ClientConnection): void {
+  becomeHttp2(connection: ClientConnection, socket: ClientSocket): Http2Client {
     this.#connections.delete(connection)
+    const client = new Http2Client(this, socket)
+    this.#connections.add(client)
+    return client
+  }
+
+  forget(peer: ClientPeer): void {
+    this.#connections.delete(peer)
     if (this.#connections.size === 0) this.#onEmpty?.()
   }
 
   /** The one way in for accepted connections, whichever listener they come from. */
-  adoptClient(socket: Socket, { readsStatically }: AdoptedClient): void {
+  adoptClient(socket: Socket, { protocol, readsStatically }: AdoptedClient): void {
     if (this.context.isDraining || this.#connections.size >= this.context.limits.clientConnectionsMax) {
       this.context.droppedConnectionsTotal += 1
       socket.on('error', () => undefined)
       socket.destroy()
       return
     }
-    this.#connections.add(new ClientConnection(this, socket, readsStatically))
+    if (protocol === 'h2') this.#connections.add(new Http2Client(this, socket))
+    else this.#connections.add(new ClientConnection(this, socket, readsStatically))
   }
+
+  #closeUpstreams(scope: 'idle' | 'all'): void {
+    const { pool, securePool, http2Pool } = this.context
+    for (const each of [pool, securePool, http2Pool]) each.closeAll(scope)
+  }
+}
+
+function sum<T>(items: readonly T[], figure: (item: T) => number): number {
+  return items.reduce((total, item) => total + figure(item), 0)
 }

@@ -6,14 +6,20 @@ import type { CompiledPolicy } from './h1/compiled-policy.ts'
 import { HeadScanner } from './h1/head-scanner.ts'
 import type { ProxyLimits } from './limits.ts'
 import type { RenderError } from './proxy-server.ts'
-import type { TimerWheel } from './timer-wheel.ts'
+import { type TimerWheel, WheelTimer } from './timer-wheel.ts'
+import { DEFAULT_HTTP2_LIMITS, type Http2Clock, type Http2Limits, TurnScheduler } from './h2/index.ts'
+import type { Http2UpstreamPool } from './h2-upstream/http2-pool.ts'
 import type { UpstreamPool } from './upstream-pool.ts'
+import type { UpstreamTls } from './upstream-socket.ts'
 
 /** Bytes one read may bring. */
 const READ_BUFFER_BYTES = 64 * 1024
 const DATE_REFRESH_MS = 500
 /** Scanners kept for the next head; about 2 KiB each. */
 const SPARE_SCANNERS_MAX = 1024
+
+/** `:method`, `:scheme`, `:authority`, `:path`. */
+const PSEUDO_FIELDS_MAX = 4
 
 /** What all connections of one server share. Mutable on purpose: counters and the drain flag live here. */
 export class EngineContext {
@@ -25,6 +31,15 @@ export class EngineContext {
   readonly renderError: RenderError
   readonly onExchange: (exchange: Exchange) => void
   pool!: UpstreamPool
+  /** The same over TLS. */
+  securePool!: UpstreamPool
+  http2Pool!: Http2UpstreamPool
+  readonly upstreamTls: UpstreamTls
+  /** Lets HTTP/2 connections say in one write what they have to say in a turn. */
+  readonly turns: TurnScheduler = new TurnScheduler()
+  readonly http2Clock: Http2Clock
+  readonly http2ClientLimits: Http2Limits
+  readonly http2UpstreamLimits: Http2Limits
   /** All sockets read into this; whoever keeps bytes past the read callback copies them. */
   readonly readBuffer: Buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
   /** For the connections that stream long bodies. */
@@ -51,8 +66,15 @@ export class EngineContext {
     log: Logger
     renderError: RenderError
     onExchange: (exchange: Exchange) => void
+    upstreamTls: UpstreamTls
+    http2Limits: Partial<Http2Limits>
   }) {
-    this.limits = options.limits
+    const { limits, wheel, clock, http2Limits } = options
+    this.limits = limits
+    this.upstreamTls = options.upstreamTls
+    this.http2Clock = { nowMs: () => clock.nowMs(), createTimer: onTimeout => new WheelTimer(wheel, onTimeout) }
+    this.http2ClientLimits = { ...clientLimits(limits), ...http2Limits }
+    this.http2UpstreamLimits = { ...upstreamLimits(limits), ...http2Limits }
     this.policy = options.policy
     this.clock = options.clock
     this.wheel = options.wheel
@@ -82,5 +104,28 @@ export class EngineContext {
       this.#dateAtMs = nowMs
     }
     return this.#date
+  }
+}
+
+/** Bounds of clients' connections: the same as over HTTP/1.1 where there is such a thing. */
+function clientLimits(limits: ProxyLimits): Http2Limits {
+  return {
+    ...DEFAULT_HTTP2_LIMITS,
+    headerListBytesMax: limits.headBytesMax,
+    headerFieldsMax: limits.headFieldsMax + PSEUDO_FIELDS_MAX,
+    targetBytesMax: limits.targetBytesMax,
+    headTimeoutMs: limits.headTimeoutMs,
+    idleTimeoutMs: limits.clientIdleTimeoutMs,
+    lingerTimeoutMs: limits.lingerTimeoutMs,
+    interimResponsesMax: limits.interimResponsesMax,
+  }
+}
+
+/** Bounds of connections to backends. Slow clients of one must not stop the others: each stream may fill its window. */
+function upstreamLimits(limits: ProxyLimits): Http2Limits {
+  return {
+    ...clientLimits(limits),
+    idleTimeoutMs: limits.upstreamHttp2IdleTimeoutMs,
+    receiveBufferBytesMax: limits.upstreamStreamsPerConnectionMax * DEFAULT_HTTP2_LIMITS.streamWindowBytes,
   }
 }

@@ -3,13 +3,13 @@ import type { Outcome } from './outcome.ts'
 /** A request's head: cheap views over the scanned text. Stays valid for as long as somebody holds it. */
 export interface RequestHead {
   readonly method: string
-  /** As sent: origin-form, absolute-form or `*`. */
+  /** As sent: origin-form, absolute-form or `*`; HTTP/2's `:path`. */
   readonly target: string
   /** Begins with `/` (or is `*`); never decoded or normalised. */
   readonly path: string
   /** Behind the first `?`, or null when there is none. */
   readonly query: string | null
-  readonly httpVersion: '1.0' | '1.1'
+  readonly httpVersion: '1.0' | '1.1' | '2.0'
   /** Lower-case host without port (an IPv6 literal keeps its brackets); empty for HTTP/1.0 without Host. */
   readonly host: string
   /** The Host field as sent. */
@@ -17,7 +17,7 @@ export interface RequestHead {
   readonly bodyKind: 'none' | 'length' | 'chunked'
   /** Octets announced; 0 without a body, -1 when chunked. */
   readonly contentLength: number
-  /** Asks for a protocol upgrade that may be tunnelled (never h2c). */
+  /** Asks for a protocol upgrade that may be tunnelled (never h2c): Upgrade, or an extended CONNECT of HTTP/2. */
   readonly isUpgrade: boolean
   readonly expectsContinue: boolean
   /** Value of a field by lower-case name; repeated fields are joined with `, ` (cookies with `; `). */
@@ -34,8 +34,13 @@ export interface RequestHead {
 /** What an owner may look at when the backend's response head arrives; valid only during `onResponseHead`. */
 export type HeaderGetter = (lowerName: string) => string | undefined
 
+/** What a backend speaks: HTTP/1.1 or HTTP/2, and whether in TLS. HTTP/2 without TLS by prior knowledge. */
+export type BackendProtocol = 'http' | 'https' | 'h2' | 'h2c'
+
 /** Where and how one request is forwarded. */
 export interface ForwardTarget {
+  /** `http` when absent. */
+  readonly protocol?: BackendProtocol
   /** IPv4, IPv6 (without brackets) or a name. */
   readonly host: string
   readonly port: number
@@ -57,6 +62,8 @@ export interface ForwardTarget {
    * they are added to `extraResponseHead`.
    */
   readonly lateResponseHead?: (() => string) | undefined
+  /** Called with the response's trailers, if it has any and both protocols carry them, before they go to the client. */
+  readonly onResponseTrailers?: (get: HeaderGetter) => void
   /** Called exactly once per `forward()`. */
   onOutcome(outcome: Outcome): void
 }
@@ -114,6 +121,6 @@ export interface Exchange {
    * in progress its `onOutcome` is told first (`client-gone`).
    */
   onClientGone: (() => void) | null
-  /** Cuts the client's connection without an answer. */
+  /** Cuts the client's connection (over HTTP/2: its stream) without an answer. */
   abort(): void
 }

@@ -2,6 +2,7 @@ import type { BodySink } from './body-sink.ts'
 import type { ClientConnection } from './client-connection.ts'
 import type { EngineContext } from './engine-context.ts'
 import type { ForwardTarget } from './exchange.ts'
+import type { ExchangeForwarding } from './exchange-forwarding.ts'
 import { Framing } from './h1/body-decoder.ts'
 import { FieldCode } from './h1/field-table.ts'
 import { renderRequestHead, renderResponseHead } from './h1/head-writer.ts'
@@ -11,6 +12,7 @@ import type { ClientPhase, FailureReason, NotSentReason, Outcome } from './outco
 import { renderConnection } from './own-response.ts'
 import { Tunnel, type TunnelEnd } from './tunnel.ts'
 import type { UpstreamConnection, UpstreamFailure, UpstreamHandler } from './upstream-connection.ts'
+import type { UpstreamPool } from './upstream-pool.ts'
 
 /** Up to here strings beat buffers: one Latin-1 write for head and body, which Node makes from its stack up to 16 KiB. */
 const TEXT_WRITE_BYTES_MAX = 15 * 1024
@@ -32,10 +34,11 @@ export interface ForwardingOwner {
  *
  * Text to write is gathered over one read and goes out in one write; request and response never wait for each other.
  */
-export class Forwarding implements BodySink, UpstreamHandler {
+export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler {
   readonly wantsPayload = false
   readonly #owner: ForwardingOwner
   readonly #target: ForwardTarget
+  readonly #pool: UpstreamPool
   #upstream: UpstreamConnection | null = null
   #tunnel: Tunnel | null = null
   #stage: number = Stage.CONNECTING
@@ -55,6 +58,8 @@ export class Forwarding implements BodySink, UpstreamHandler {
   constructor(owner: ForwardingOwner, target: ForwardTarget) {
     this.#owner = owner
     this.#target = target
+    const { context } = owner
+    this.#pool = target.protocol === 'https' ? context.securePool : context.pool
   }
 
   /** True once the client has seen a byte of the response. */
@@ -63,7 +68,7 @@ export class Forwarding implements BodySink, UpstreamHandler {
   }
 
   start(): void {
-    const upstream = this.#owner.context.pool.take(this.#target.host, this.#target.port)
+    const upstream = this.#pool.take(this.#target.host, this.#target.port)
     if (upstream === null) this.#connect()
     else this.#send(upstream)
   }
@@ -254,7 +259,7 @@ export class Forwarding implements BodySink, UpstreamHandler {
   #connect(): void {
     const { host, port, connectTimeoutMs } = this.#target
     this.#stage = Stage.CONNECTING
-    this.#upstream = this.#owner.context.pool.connect(host, port, connectTimeoutMs, this)
+    this.#upstream = this.#pool.connect(host, port, connectTimeoutMs, this)
   }
 
   #send(upstream: UpstreamConnection): void {
@@ -365,10 +370,10 @@ export class Forwarding implements BodySink, UpstreamHandler {
   }
 
   #complete(upstream: UpstreamConnection): void {
-    const { client, context } = this.#owner
+    const { client } = this.#owner
     const responseBytes = upstream.responseBytes
     this.#upstream = null
-    if (client.isRequestComplete && upstream.writableLength === 0) context.pool.release(upstream)
+    if (client.isRequestComplete && upstream.writableLength === 0) this.#pool.release(upstream)
     else upstream.destroy()
     this.#report({ kind: 'completed', status: this.#status, requestBytes: client.requestBytes, responseBytes }, true)
     client.finishExchange()

@@ -2,10 +2,14 @@ import { BodyReader } from './body-reader.ts'
 import type { ClientConnection } from './client-connection.ts'
 import type { EngineContext } from './engine-context.ts'
 import type { Exchange, ForwardTarget, OwnResponse, StreamWriter } from './exchange.ts'
+import type { ExchangeForwarding } from './exchange-forwarding.ts'
 import type { ExchangeSide } from './exchange-side.ts'
 import { Forwarding, type ForwardingOwner } from './forwarding.ts'
 import type { H1RequestHead } from './h1/request-head.ts'
 import { renderConnection, renderOwnHead } from './own-response.ts'
+import { Http1ClientSide } from './relay/http1-client-side.ts'
+import { openUpstreamSide } from './relay/open-upstream-side.ts'
+import { Relay } from './relay/relay.ts'
 import { StreamResponder } from './stream-responder.ts'
 
 const NO_BODY = Buffer.alloc(0)
@@ -20,7 +24,7 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
   readonly arrivedAtMs: number
   onClientGone: (() => void) | null = null
   isFinished = false
-  #forwarding: Forwarding | null = null
+  #forwarding: ExchangeForwarding | null = null
   #reader: BodyReader | null = null
   #stream: StreamResponder | null = null
 
@@ -49,8 +53,13 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
         'forward() while another forward is in progress, or after the request body was consumed: answer with respond()',
       )
     }
-    this.#forwarding = new Forwarding(this, target)
-    this.#forwarding.start()
+    if (target.protocol === 'h2c' || target.protocol === 'h2') {
+      this.#relay(target)
+      return
+    }
+    const forwarding = new Forwarding(this, target)
+    this.#forwarding = forwarding
+    forwarding.start()
   }
 
   respond(response: OwnResponse): void {
@@ -155,6 +164,22 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
 
   onTunnelEnd(): void {
     this.#forwarding?.onClientTunnelEnd()
+  }
+
+  /** To an HTTP/2 backend. */
+  #relay(target: ForwardTarget): void {
+    const { client, head, context } = this
+    const relay = new Relay(
+      {
+        relayClient: new Http1ClientSide(client, head),
+        head,
+        context,
+        onForwardingOver: isExchangeOver => this.onForwardingOver(isExchangeOver),
+      },
+      target,
+    )
+    this.#forwarding = relay
+    relay.startOn(handler => openUpstreamSide(context, target, { head, scanner: client.scanner }, handler))
   }
 
   /** Makes the answer ours; false when it is too late for one. */

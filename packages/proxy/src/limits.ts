@@ -33,6 +33,14 @@ export interface ProxyLimits {
   readonly upstreamIdlePerTargetMax: number
   /** How long one may rest; below the 5 s after which a stock Node backend closes, so that we rarely meet a stale one. */
   readonly upstreamIdleTimeoutMs: number
+  /** Requests at once on one HTTP/2 connection to a backend, however many it allows; the next ones open another. */
+  readonly upstreamStreamsPerConnectionMax: number
+  /** HTTP/2 connections to one backend; beyond it requests wait, at most their connect time-out. */
+  readonly upstreamHttp2PerTargetMax: number
+  /** How long one of them may rest. */
+  readonly upstreamHttp2IdleTimeoutMs: number
+  /** Unsent bytes of one request or response with HTTP/2 on either side, above which its source is paused. */
+  readonly relayBufferBytesMax: number
   /** 1xx responses relayed for one request; more is a broken backend. */
   readonly interimResponsesMax: number
   /** Time between probes of a client that half-closed: tells "finished sending" from "gone". */
@@ -59,6 +67,10 @@ export const DEFAULT_LIMITS: ProxyLimits = {
   clientConnectionsMax: 20_000,
   upstreamIdlePerTargetMax: 256,
   upstreamIdleTimeoutMs: 4_000,
+  upstreamStreamsPerConnectionMax: 256,
+  upstreamHttp2PerTargetMax: 64,
+  upstreamHttp2IdleTimeoutMs: 60_000,
+  relayBufferBytesMax: 128 * KIB,
   interimResponsesMax: 64,
   halfCloseProbeMs: 500,
 }

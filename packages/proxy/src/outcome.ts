@@ -3,9 +3,10 @@ export type ClientPhase = 'request-body' | 'waiting' | 'response' | 'tunnel'
 
 /**
  * Why nothing of a request reached a backend. `stale`: the pooled connection was dead and the method is not idempotent;
- * the instance itself is probably well, so forwarding to it again is right.
+ * the instance itself is probably well, so forwarding to it again is right. `unprocessed`: the backend vouches that it
+ * did not look at the request (HTTP/2: REFUSED_STREAM, or beyond GOAWAY's last stream): it goes away, or has too much to do.
  */
-export type NotSentReason = 'refused' | 'connect-timeout' | 'connect-error' | 'stale'
+export type NotSentReason = 'refused' | 'connect-timeout' | 'connect-error' | 'stale' | 'unprocessed'
 
 /** Why an exchange failed while the client had not yet seen a response head. */
 export type FailureReason =
@@ -22,7 +23,10 @@ export type FailureReason =
  * `forward()` or `respond()`. After every other kind the exchange is over.
  */
 export type Outcome =
-  /** Response (or, with status 101, tunnel) relayed to its end. Bytes are those on the wire, heads included. */
+  /**
+   * Response (or, with status 101, tunnel) relayed to its end. Bytes are those on the wire, heads included; over HTTP/2
+   * those of names, values and bodies.
+   */
   | {
       readonly kind: 'completed'
       readonly status: number

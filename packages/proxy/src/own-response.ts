@@ -7,6 +7,11 @@ import { renderHeader } from './header-lines.ts'
 /** Fields that frame a message: the engine renders them from what it knows. */
 const ENGINE_FIELDS = new Set(['content-length', 'transfer-encoding', 'connection', 'date', 'keep-alive', 'upgrade'])
 
+/** True for a field that the owner of an exchange may not set. */
+export function isEngineField(lowerName: string): boolean {
+  return ENGINE_FIELDS.has(lowerName)
+}
+
 /** The head of an answer of our own, final blank line included. */
 export interface OwnHead {
   readonly status: number

@@ -1,8 +1,10 @@
 import type { Logger } from '@waiter/base'
 import type { Clock } from './clock.ts'
 import type { Exchange, RequestHead } from './exchange.ts'
+import type { Http2Limits } from './h2/index.ts'
 import type { HeaderPolicy } from './header-policy.ts'
 import type { ProxyLimits } from './limits.ts'
+import type { UpstreamTls } from './upstream-socket.ts'
 
 /** The page for an answer that the engine gives alone (malformed request, limits). Keep it small. */
 export type RenderError = (
@@ -20,6 +22,10 @@ export interface ProxyServerOptions {
   readonly log: Logger
   readonly renderError?: RenderError
   readonly clock?: Clock
+  /** How TLS toward backends is done. */
+  readonly upstreamTls?: UpstreamTls
+  /** Overrides what HTTP/2 connections, of clients and to backends, take from `limits` and their own defaults. */
+  readonly http2Limits?: Partial<Http2Limits>
 }
 
 /** Counters and gauges; a fresh plain object per call. */

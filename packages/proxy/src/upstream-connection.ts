@@ -1,10 +1,11 @@
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { EngineContext } from './engine-context.ts'
 import { BodyDecoder, Framing } from './h1/body-decoder.ts'
 import { HeadScanner, Scan } from './h1/head-scanner.ts'
 import { ResponseHead } from './h1/response-head.ts'
 import { InputBuffer } from './input-buffer.ts'
 import { WheelTimer } from './timer-wheel.ts'
+import { connectEventOf, openUpstreamSocket, type UpstreamTls } from './upstream-socket.ts'
 
 /** What happens on an upstream connection in use, told to whoever uses it. */
 export interface UpstreamHandler {
@@ -36,6 +37,13 @@ export interface UpstreamFailure {
   readonly syscall: string
 }
 
+/** The pool that a connection belongs to. */
+export interface UpstreamConnectionOwner {
+  /** Undefined for plain TCP. */
+  readonly tls: UpstreamTls | undefined
+  forget(connection: UpstreamConnection): void
+}
+
 const State = { CONNECTING: 0, IDLE: 1, HEAD: 2, BODY: 3, TUNNEL: 4, CLOSED: 5 } as const
 /** A read at least this big means bulk: the connection gets buffers of its own, which may be written without a copy. */
 const BULK_READ_BYTES_MIN = 32 * 1024
@@ -55,6 +63,7 @@ export class UpstreamConnection {
   /** Retired instances' connections must not return to the pool. */
   isRetired = false
   readonly #context: EngineContext
+  readonly #owner: UpstreamConnectionOwner
   readonly #scanner: HeadScanner
   readonly #socket: Socket
   readonly #input = new InputBuffer()
@@ -66,11 +75,11 @@ export class UpstreamConnection {
   #isPaused = false
   #bulkBuffer: Buffer | null = null
 
-  constructor(context: EngineContext, host: string, port: number, handler: UpstreamHandler) {
+  constructor(context: EngineContext, owner: UpstreamConnectionOwner, host: string, port: number) {
     this.#context = context
+    this.#owner = owner
     this.host = host
     this.port = port
-    this.handler = handler
     this.#scanner = new HeadScanner('response', context.limits, context.policy.responseTable)
     this.head = new ResponseHead(this.#scanner)
     this.decoder = new BodyDecoder(
@@ -79,12 +88,11 @@ export class UpstreamConnection {
       context.policy.responseTable,
     )
     this.timer = new WheelTimer(context.wheel, () => this.#onTimer())
-    this.#socket = connect({
+    this.#socket = openUpstreamSocket({
       host,
       port,
-      noDelay: true,
-      // A half-closed tunnel must still carry the other direction; outside tunnels we destroy on 'end' ourselves.
-      allowHalfOpen: true,
+      tls: owner.tls,
+      alpn: 'http/1.1',
       onread: {
         buffer: () => this.#bulkBuffer ?? context.readBuffer,
         callback: (length, bytes) => {
@@ -207,7 +215,7 @@ export class UpstreamConnection {
 
   #listen(): void {
     const socket = this.#socket
-    socket.on('connect', () => {
+    socket.on(connectEventOf(this.#owner.tls), () => {
       if (this.#state !== State.CONNECTING) return
       this.#state = State.IDLE
       this.handler?.onConnected()
@@ -330,7 +338,7 @@ export class UpstreamConnection {
     this.#input.clear()
     this.#socket.destroy()
     this.#returnBulkBuffer()
-    this.#context.pool.forget(this)
+    this.#owner.forget(this)
   }
 
   /** Reading has ended, or goes on in the shared memory. */

@@ -1,20 +1,23 @@
 import type { EngineContext } from './engine-context.ts'
-import { UpstreamConnection, type UpstreamHandler } from './upstream-connection.ts'
+import { UpstreamConnection, type UpstreamConnectionOwner, type UpstreamHandler } from './upstream-connection.ts'
+import type { UpstreamTls } from './upstream-socket.ts'
 
 /** Idle connections of one host and port, last used last. */
 interface HostPool {
   readonly idle: UpstreamConnection[]
 }
 
-/** All upstream connections of a server: resting ones by host and port, and every open one for closing and counting. */
-export class UpstreamPool {
+/** All HTTP/1.1 connections of a server to backends, with TLS or without: resting ones by host and port, and every open one for closing and counting. */
+export class UpstreamPool implements UpstreamConnectionOwner {
+  readonly tls: UpstreamTls | undefined
   readonly #context: EngineContext
   readonly #portsByHost = new Map<string, Map<number, HostPool>>()
   readonly #open = new Set<UpstreamConnection>()
   #idleCount = 0
 
-  constructor(context: EngineContext) {
+  constructor(context: EngineContext, tls: UpstreamTls | undefined) {
     this.#context = context
+    this.tls = tls
   }
 
   get openCount(): number {
@@ -42,7 +45,8 @@ export class UpstreamPool {
 
   /** Opens a new one; `handler` hears whether it connects. */
   connect(host: string, port: number, timeoutMs: number, handler: UpstreamHandler): UpstreamConnection {
-    const connection = new UpstreamConnection(this.#context, host, port, handler)
+    const connection = new UpstreamConnection(this.#context, this, host, port)
+    connection.handler = handler
     this.#open.add(connection)
     this.#context.upstreamConnectsTotal += 1
     connection.timer.arm(timeoutMs)

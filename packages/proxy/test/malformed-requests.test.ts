@@ -21,7 +21,7 @@ const REFUSED_HEADS: readonly (readonly [deed: string, bytes: string, status?: n
   ['begins with two empty lines', '\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n'],
   ['sends HTTP/0.9', 'GET /\r\n'],
   ['sends HTTP/2 as text', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n'],
-  ['sends the HTTP/2 preface', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
+  ['sends nearly the HTTP/2 preface', 'PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n'],
   ['sends HTTP/1.2', 'GET / HTTP/1.2\r\nHost: a\r\n\r\n', 505],
   ['writes the version in lower case', 'GET / http/1.1\r\nHost: a\r\n\r\n'],
   ['sends a TLS hello', '\x16\x03\x01\x02\x00\x01\x00'],

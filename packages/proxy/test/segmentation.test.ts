@@ -54,11 +54,16 @@ function transcribe(pieces: readonly Buffer[]): string {
     log: silentLogger,
     renderError: (status, message) => ({ headers: [], body: `${status} ${message}` }),
     onExchange: () => undefined,
+    upstreamTls: {},
+    http2Limits: {},
   })
   const owner: ConnectionOwner = {
     context,
     createExchange: (connection, head) => new Transcriber(connection, head, log, policy),
     startExchange: side => (side as Transcriber).start(),
+    becomeHttp2: () => {
+      throw new Error('no request here begins like the preface')
+    },
     forget: () => undefined,
   }
   const socket = new PaperSocket()

@@ -23,14 +23,18 @@ interface Entry {
   readonly code: number
 }
 
+/** Names looked up as strings that are remembered; HTTP/2 peers may make up any number of them. */
+const KNOWN_NAMES_MAX = 1024
+
 /**
- * Maps a field name in the raw bytes to its code without making a string. Immutable after construction.
+ * Maps a field name in the raw bytes to its code without making a string.
  *
  * A name that differs from a listed one by underscores for hyphens is dropped: CGI, WSGI and their like see no
  * difference, so that `X_Waiter_Auth_Principal` would pass for what only we may say.
  */
 export class FieldTable {
   readonly #byLength: (Entry[] | undefined)[] = []
+  readonly #codeByName = new Map<string, number>()
   readonly #prefixesByFirst: (Entry[] | undefined)[] = new Array<Entry[] | undefined>(256).fill(undefined)
 
   /** Exact names win over prefixes; of equal names the first wins. */
@@ -52,6 +56,17 @@ export class FieldTable {
       entries.push({ lower, code })
       this.#prefixesByFirst[first] = entries
     }
+  }
+
+  /** The same for a name that is already a string, in lower case and Latin-1. */
+  codeOfName(name: string): number {
+    const known = this.#codeByName.get(name)
+    if (known !== undefined) return known
+    const bytes = toBytes(name)
+    const code = bytes.length === 0 ? FieldCode.OTHER : this.codeOf(bytes, 0, bytes.length)
+    if (this.#codeByName.size >= KNOWN_NAMES_MAX) this.#codeByName.clear()
+    this.#codeByName.set(name, code)
+    return code
   }
 
   codeOf(bytes: Uint8Array, start: number, end: number): number {

@@ -143,6 +143,11 @@ export class Http2Connection implements InboundOwner, StreamHost {
     return this.#peer.allowsConnectProtocol
   }
 
+  /** The peer's first SETTINGS came: what it allows is known. */
+  get hasPeerSettings(): boolean {
+    return this.#inbound.hasSettings
+  }
+
   /** `request` would open a stream now (client role). */
   get canRequest(): boolean {
     if (this.#isOver || this.#hasPeerGoaway || this.#draining !== Draining.NO) return false
@@ -338,6 +343,10 @@ export class Http2Connection implements InboundOwner, StreamHost {
       this.fail(ErrorCode.ENHANCE_YOUR_CALM, 'too many streams cancelled')
       return
     }
+    if (this.role === 'client' && code === ErrorCode.NO_ERROR && stream.isRemoteEnded) {
+      stream.stopSending()
+      return
+    }
     const isUnprocessed = this.role === 'client' && code === ErrorCode.REFUSED_STREAM
     stream.abort({ cause: 'peer', code, detail: `the peer reset the stream: ${errorCodeName(code)}`, isUnprocessed })
   }
@@ -458,7 +467,7 @@ export class Http2Connection implements InboundOwner, StreamHost {
   }
 
   #onResponse(stream: Http2Stream, fields: readonly HeaderField[], isEnd: boolean): void {
-    const head = readResponseHead(fields)
+    const head = readResponseHead(fields, isEnd)
     if (typeof head === 'string') {
       this.#malformed(stream, head)
       return

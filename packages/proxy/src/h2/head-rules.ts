@@ -9,6 +9,8 @@ export interface Http2ResponseHead {
   readonly contentLength: number
   /** Every field, `:status` first. */
   readonly fields: readonly HeaderField[]
+  /** The head is the whole message. */
+  readonly isEnd: boolean
 }
 
 /** A head that is not served: malformed (status 0: the stream is reset) or answered with `status`. */
@@ -59,7 +61,7 @@ export function readRequestHead(fields: readonly HeaderField[], rules: RequestRu
 }
 
 /** Reads a response head; a string is what makes it malformed. */
-export function readResponseHead(fields: readonly HeaderField[]): Http2ResponseHead | string {
+export function readResponseHead(fields: readonly HeaderField[], isEnd: boolean): Http2ResponseHead | string {
   let status = 0
   let contentLength = -1
   let hasRegular = false
@@ -80,7 +82,7 @@ export function readResponseHead(fields: readonly HeaderField[]): Http2ResponseH
   }
   if (status === 0) return 'response without :status'
   if (status === 101) return 'status 101 does not exist in HTTP/2'
-  return { status, contentLength, fields }
+  return { status, contentLength, fields, isEnd }
 }
 
 /** What makes trailers malformed, or empty. Framing fields say nothing there any more, so they may not appear. */

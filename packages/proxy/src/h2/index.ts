@@ -14,11 +14,12 @@ export {
   Http2Connection,
   type Http2ConnectionEnd,
   type Http2ConnectionOptions,
+  type Http2ConnectionOwner,
 } from './connection.ts'
 export { ErrorCode, errorCodeName } from './error-code.ts'
 export type { Http2ResponseHead } from './head-rules.ts'
 export { HeaderField } from './header-field.ts'
-export type { Http2Io } from './io.ts'
+export type { Http2Clock, Http2Io } from './io.ts'
 export { DEFAULT_HTTP2_LIMITS, type Http2Limits } from './limits.ts'
 export { guessPreface } from './preface.ts'
 export { Http2RequestHead } from './request-head.ts'

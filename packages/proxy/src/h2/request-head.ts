@@ -2,30 +2,12 @@ import type { RequestHead } from '../exchange.ts'
 import { FieldKind } from './field-name.ts'
 import type { HeaderField } from './header-field.ts'
 
-/** What a head of either version tells an exchange's owner. */
-type CommonHead = Pick<
-  RequestHead,
-  | 'method'
-  | 'target'
-  | 'path'
-  | 'query'
-  | 'host'
-  | 'authority'
-  | 'bodyKind'
-  | 'contentLength'
-  | 'isUpgrade'
-  | 'expectsContinue'
-  | 'get'
-  | 'has'
-  | 'forEach'
->
-
 /**
  * A request head that came over HTTP/2, over decoded fields. `Host` is seen as HTTP/1.1 would show it, whether it came
  * as `:authority` or as `host`.
  */
-export class Http2RequestHead implements CommonHead {
-  readonly httpVersion = '2'
+export class Http2RequestHead implements RequestHead {
+  readonly httpVersion = '2.0'
   /** Every field, pseudo-header fields first. */
   readonly fields: readonly HeaderField[]
   method = ''
@@ -79,11 +61,14 @@ export class Http2RequestHead implements CommonHead {
   }
 
   /** Regular fields in order; `host` first when it came as `:authority`. */
-  forEach(callback: (name: string, value: string) => void): void {
-    let hasHost = false
-    for (const field of this.fields) if (field.about.kind === FieldKind.HOST) hasHost = true
-    if (!hasHost && this.authority !== '') callback('host', this.authority)
-    for (const field of this.fields) if (!isPseudo(field)) callback(field.name, field.value)
+  forEach(callback: (name: string, value: string) => void, lowerPrefix = ''): void {
+    if ('host'.startsWith(lowerPrefix) && this.authority !== '') {
+      const hasHost = this.fields.some(field => field.about.kind === FieldKind.HOST)
+      if (!hasHost) callback('host', this.authority)
+    }
+    for (const field of this.fields) {
+      if (field.name.startsWith(lowerPrefix) && !isPseudo(field)) callback(field.name, field.value)
+    }
   }
 }
 

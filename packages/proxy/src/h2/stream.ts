@@ -246,6 +246,13 @@ export class Http2Stream implements SendSideOwner {
     this.handler.onReset(reset)
   }
 
+  /** The peer answered in full and wants no more of the request; what is held of the answer stays (RFC 9113 §8.1). */
+  stopSending(): void {
+    if (this.isOver) return
+    this.sending.close()
+    this.#leaveTable()
+  }
+
   onSendEnded(): void {
     if (this.isOver) return
     if (this.isRemoteEnded) this.#leaveTable()

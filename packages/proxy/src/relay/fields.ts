@@ -1,0 +1,109 @@
+import { FieldCode } from '../h1/field-table.ts'
+import { HeaderField } from '../h2/index.ts'
+import type { CompiledPolicy } from '../h1/compiled-policy.ts'
+import { FieldKind, Indexing } from '../h2/field-name.ts'
+
+/** Lines remembered; the rest are made anew. */
+const LINES_MAX = 1024
+/** Longer ones hardly repeat. */
+const LINE_LENGTH_MAX = 256
+const STATUS_MAX = 599
+
+const lines = new Map<string, HeaderField>()
+const statuses: (HeaderField | undefined)[] = new Array<HeaderField | undefined>(STATUS_MAX + 1).fill(undefined)
+
+/**
+ * The field of a head line without its CRLF. Most lines of most responses repeat, and a field that is the same object
+ * need not be judged again.
+ */
+export function fieldOfLine(line: string, colon: number): HeaderField {
+  if (line.length > LINE_LENGTH_MAX) return makeField(line, colon)
+  const known = lines.get(line)
+  if (known !== undefined) return known
+  const field = makeField(line, colon)
+  if (field.about.indexing === Indexing.WITHOUT) return field
+  if (lines.size >= LINES_MAX) lines.clear()
+  // A copy of its own: a slice would keep the whole head alive.
+  const ownLine = Buffer.from(line, 'latin1').toString('latin1')
+  const kept = makeField(ownLine, colon)
+  lines.set(ownLine, kept)
+  return kept
+}
+
+function makeField(line: string, colon: number): HeaderField {
+  return new HeaderField(line.slice(0, colon).toLowerCase(), trimBlanks(line.slice(colon + 1)))
+}
+
+function trimBlanks(value: string): string {
+  return value.replace(/^[ \t]+|[ \t]+$/g, '')
+}
+
+/** `:status`. */
+export function statusField(status: number): HeaderField {
+  const known = statuses[status]
+  if (known !== undefined) return known
+  const field = new HeaderField(':status', String(status))
+  statuses[status] = field
+  return field
+}
+
+/** Adds the fields of lines made by `renderHeader`. */
+export function pushLines(fields: HeaderField[], text: string): void {
+  for (let start = 0; start < text.length; ) {
+    const end = text.indexOf('\r\n', start)
+    const line = text.slice(start, end)
+    fields.push(fieldOfLine(line, line.indexOf(':')))
+    start = end + 2
+  }
+}
+
+/** Lines of HTTP/1.1 for fields whose names and values were checked when they were made. */
+export function renderFields(fields: readonly HeaderField[]): string {
+  let text = ''
+  for (const { name, value } of fields) text += `${name}: ${value}\r\n`
+  return text
+}
+
+/** Fields of a response that came over HTTP/2, less what policy and protocol keep here. */
+export function collectResponse(fields: readonly HeaderField[], status: number, policy: CompiledPolicy): HeaderField[] {
+  const { responseTable, cookiePrefixes } = policy
+  const kept: HeaderField[] = []
+  for (const field of fields) {
+    const { kind } = field.about
+    if (kind !== FieldKind.REGULAR && kind !== FieldKind.CONTENT_LENGTH && kind !== FieldKind.COOKIE) continue
+    if (kind === FieldKind.CONTENT_LENGTH) {
+      if (status >= 200 && status !== 204) kept.push(field)
+      continue
+    }
+    const code = responseTable.codeOfName(field.name)
+    if (code === FieldCode.OTHER) kept.push(field)
+    else if (code === FieldCode.SET_COOKIE && !cookiePrefixes.some(prefix => field.value.startsWith(prefix))) {
+      kept.push(field)
+    }
+  }
+  return kept
+}
+
+/** Trailers that go on: nothing that frames, routes or authenticates, and nothing that the policy drops. */
+export function collectTrailers(
+  trailers: readonly HeaderField[] | null,
+  table: CompiledPolicy['responseTable'],
+): readonly HeaderField[] | null {
+  if (trailers === null) return null
+  const kept = trailers.filter(
+    field =>
+      field.fault === '' && field.about.kind === FieldKind.REGULAR && table.codeOfName(field.name) === FieldCode.OTHER,
+  )
+  return kept.length === 0 ? null : kept
+}
+
+/** A getter for the owner over decoded fields. */
+export function getterOver(fields: readonly HeaderField[]): (lowerName: string) => string | undefined {
+  return lowerName => {
+    let value: string | undefined
+    for (const field of fields) {
+      if (field.name === lowerName) value = value === undefined ? field.value : `${value}, ${field.value}`
+    }
+    return value
+  }
+}
