@@ -12,6 +12,21 @@ export function applyConfChange(conf: ConfState, change: ConfChange): Result<Con
   return joint === undefined ? changeSimple(conf, change.changes) : enterJoint(conf, change.changes, joint.autoLeave)
 }
 
+/**
+ * The configuration that a stored one describes: sorted, without doubles, and sound; or what is wrong with it. A
+ * configuration here is its own description, so that restoring asks for nothing else.
+ */
+export function restoreConf(stored: ConfState): Result<ConfState, string> {
+  const { voters, votersOutgoing, learners, learnersNext, autoLeave } = stored
+  return checked({
+    voters: sorted(new Set(voters)),
+    votersOutgoing: sorted(new Set(votersOutgoing)),
+    learners: sorted(new Set(learners)),
+    learnersNext: sorted(new Set(learnersNext)),
+    autoLeave,
+  })
+}
+
 /** True for the change that leaves a joint configuration: no changes, transition `auto`. */
 export function isLeaveJoint(change: ConfChange): boolean {
   return change.changes.length === 0 && change.transition === 'auto'

@@ -1,16 +1,18 @@
-import type { Message } from './message.ts'
+import type { Message, MsgStorageAppend, MsgStorageApply } from './message.ts'
 import type { Ready } from './ready.ts'
 import type { ProgressStatus, Status } from './status.ts'
-import type {
-  ConfChange,
-  ConfState,
-  Entry,
-  HardState,
-  NodeId,
-  ProposedEntry,
-  Role,
-  Snapshot,
-  SoftState,
+import {
+  APPEND_THREAD,
+  APPLY_THREAD,
+  type ConfChange,
+  type ConfState,
+  type Entry,
+  type HardState,
+  type NodeId,
+  type ProposedEntry,
+  type Role,
+  type Snapshot,
+  type SoftState,
 } from './types.ts'
 
 /** Turns a payload into text; the default quotes ASCII. */
@@ -24,6 +26,7 @@ const ROLE_NAMES: Readonly<Record<Role, string>> = {
 }
 
 const PROGRESS_NAMES = { probe: 'StateProbe', replicate: 'StateReplicate', snapshot: 'StateSnapshot' } as const
+const NOTHING_TO_STORE = { hardState: undefined, snapshot: undefined }
 const CHANGE_LETTERS = { addVoter: 'v', addLearner: 'l', remove: 'r', update: 'u' } as const
 
 /** Payload bytes as a quoted ASCII string, other bytes as `\xNN`. */
@@ -88,7 +91,7 @@ export function describeSnapshot(snapshot: Snapshot): string {
 
 /** One message on one line: `1->2 MsgApp Term:1 Log:1/3 Commit:3 Entries:[1/4 EntryNormal "foo"]`. */
 export function describeMessage(message: Message, format: DataFormatter = describeData): string {
-  const head = `${message.from}->${message.to} ${message.type} Term:${message.term} Log:${logOf(message)}`
+  const head = `${nameOf(message.from)}->${nameOf(message.to)} ${message.type} Term:${message.term} Log:${logOf(message)}`
   return head + rejectOf(message) + commitOf(message) + extrasOf(message, format)
 }
 
@@ -135,10 +138,17 @@ export function describeStatus(status: Status): string {
 function describeProposed(entry: ProposedEntry, format: DataFormatter): string {
   if (entry.kind === 'normal') return `EntryNormal ${format(entry.data)}`
   const change = describeConfChange(entry.change)
-  return change === '' ? 'EntryConfChangeV2' : `EntryConfChangeV2 ${change}`
+  const name = entry.change.isV1 === true ? 'EntryConfChange' : 'EntryConfChangeV2'
+  return change === '' ? name : `${name} ${change}`
+}
+
+function nameOf(id: NodeId): string {
+  if (id === APPEND_THREAD) return 'AppendThread'
+  return id === APPLY_THREAD ? 'ApplyThread' : String(id)
 }
 
 function logOf(message: Message): string {
+  if (message.type === 'MsgStorageAppendResp') return `${message.upTo.term}/${message.upTo.index}`
   const index = 'index' in message ? message.index : 0
   return `${'logTerm' in message ? message.logTerm : 0}/${index}`
 }
@@ -154,6 +164,7 @@ function commitOf(message: Message): string {
 
 function extrasOf(message: Message, format: DataFormatter): string {
   if (message.type === 'MsgSnap') return ` Snapshot: ${describeSnapshot(message.snapshot)}`
+  if (message.type === 'MsgStorageAppend' || message.type === 'MsgStorageApply') return storageText(message, format)
   if (message.type === 'MsgApp') return entriesText(message.entries.map(entry => describeEntry(entry, format)))
   if (message.type === 'MsgProp') {
     return entriesText(message.entries.map(entry => `0/0 ${describeProposed(entry, format)}`))
@@ -161,6 +172,15 @@ function extrasOf(message: Message, format: DataFormatter): string {
   if ('readRound' in message && message.readRound !== 0) return ` Round:${message.readRound}`
   if ('readId' in message) return ` Read:${message.readId}`
   return ''
+}
+
+function storageText(message: MsgStorageAppend | MsgStorageApply, format: DataFormatter): string {
+  const { hardState, snapshot } = message.type === 'MsgStorageAppend' ? message : NOTHING_TO_STORE
+  const state = hardState === undefined ? '' : ` ${describeHardState(hardState)}`
+  const snapshotText = snapshot === undefined ? '' : ` Snapshot: ${describeSnapshot(snapshot)}`
+  const responses = message.responses.map(response => describeMessage(response, format))
+  const responsesText = responses.length === 0 ? '' : ` Responses:[${responses.join(', ')}]`
+  return state + entriesText(message.entries.map(entry => describeEntry(entry, format))) + snapshotText + responsesText
 }
 
 function entriesText(entries: readonly string[]): string {

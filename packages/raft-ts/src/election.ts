@@ -3,7 +3,7 @@ import type { MsgVote, MsgVoteResp } from './message.ts'
 import { appendEntries } from './proposal.ts'
 import { voterIds } from './quorum.ts'
 import { broadcastAppend } from './replication.ts'
-import { type LogIndex, NONE } from './types.ts'
+import { type EntryId, type LogIndex, NONE } from './types.ts'
 
 /** What an election asks: whether it could be won, to be elected, or to be elected although a leader is heard. */
 export type CampaignKind = 'preElection' | 'election' | 'transfer'
@@ -26,14 +26,14 @@ export function startElection(machine: Machine, kind: CampaignKind): void {
 export function onVoteRequest(machine: Machine, message: MsgVote): void {
   const isPreVote = message.type === 'MsgPreVote'
   const type = isPreVote ? 'MsgPreVoteResp' : 'MsgVoteResp'
-  const knownCommit = machine.log.committedId()
+  const knownCommit = tellCommit(machine)
   const canVote =
     machine.vote === message.from ||
     (machine.vote === NONE && machine.leader === NONE) ||
     (isPreVote && message.term > machine.term)
   if (canVote && machine.log.isUpToDate({ index: message.index, term: message.logTerm })) {
     // The answer to a pre-vote carries the term that was asked for; the asker is there only in thought.
-    machine.send({ type, to: message.from, term: message.term, reject: false, knownCommit })
+    machine.send({ type, to: message.from, term: message.term, reject: false, ...knownCommit })
     if (!isPreVote) {
       machine.electionElapsed = 0
       machine.vote = message.from
@@ -41,7 +41,12 @@ export function onVoteRequest(machine: Machine, message: MsgVote): void {
     return
   }
   machine.trace({ kind: 'voteRefused', candidate: message.from, term: message.term, reason: 'log' })
-  machine.send({ type, to: message.from, term: machine.term, reject: true, knownCommit })
+  machine.send({ type, to: message.from, term: machine.term, reject: true, ...knownCommit })
+}
+
+/** What the answer to a vote says besides (rule E9). */
+export function tellCommit({ log, settings }: Machine): { readonly knownCommit?: EntryId } {
+  return settings.votesTellCommit ? { knownCommit: log.committedId() } : {}
 }
 
 /** A candidate is answered. */
@@ -63,6 +68,7 @@ export function onVoteResponse(machine: Machine, message: MsgVoteResp): void {
  */
 export function learnCommit(machine: Machine, { knownCommit }: MsgVoteResp): void {
   const { log, role } = machine
+  if (!machine.settings.votesTellCommit) return
   if (knownCommit === undefined || role === 'leader' || knownCommit.index <= log.committed) return
   // What is committed is so for ever and for everybody: having the entry is all that is asked.
   if (!log.matches(knownCommit) || !hasConfChange(machine, log.committed, knownCommit.index)) return

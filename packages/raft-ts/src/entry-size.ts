@@ -1,11 +1,16 @@
 import type { Entry, ProposedEntry } from './types.ts'
 
+/** A single change, and what frames several of them, in etcd's protobuf encoding. */
 const CHANGE_BYTES = 6
+const CHANGES_FRAME_BYTES = 2
 
 /** Bytes of the user's payload: what flow control and the uncommitted budget count. */
 export function payloadBytes(entry: Entry | ProposedEntry): number {
   if (entry.kind === 'normal') return entry.data.length
-  return entry.change.changes.length * CHANGE_BYTES + entry.change.context.length
+  const { changes, context, isV1 } = entry.change
+  // Without changes it is the end of a joint phase, which must always pass: nothing.
+  const frame = changes.length === 0 || isV1 === true ? 0 : CHANGES_FRAME_BYTES
+  return frame + changes.length * CHANGE_BYTES + context.length
 }
 
 /** Sum of `payloadBytes`. */

@@ -32,6 +32,7 @@ export {
   isSameConf,
   jointTransition,
   leaveJoint,
+  restoreConf,
 } from './config-change.ts'
 export { crc32c } from './crc32c.ts'
 export {
@@ -85,7 +86,9 @@ export type {
   MsgReadIndexResp,
   MsgSnap,
   MsgSnapStatus,
+  MsgStorageAppend,
   MsgStorageAppendResp,
+  MsgStorageApply,
   MsgStorageApplyResp,
   MsgTimeoutNow,
   MsgTransferLeader,
@@ -110,10 +113,13 @@ export { RawNode, type StepOutcome } from './raw-node.ts'
 export type { ReadOutcome } from './reads.ts'
 export type { Ready } from './ready.ts'
 export { type ConfChangeState, RULES, type Rules } from './rules.ts'
-export { DEFAULTS, type RaftOptions, type Settings } from './settings.ts'
+export { DEFAULTS, ETCD_OPTIONS, type RaftOptions, type Settings } from './settings.ts'
 export type { ProgressStatus, Status } from './status.ts'
 export type { TraceEvent } from './trace.ts'
+export { type InflightLimits, Tracker } from './tracker.ts'
 export {
+  APPEND_THREAD,
+  APPLY_THREAD,
   type ConfChange,
   type ConfChangeEntry,
   type ConfChangeSingle,

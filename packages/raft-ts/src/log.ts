@@ -13,11 +13,14 @@ export class RaftLog {
   applying: LogIndex
   applied: LogIndex
   readonly #maxApplyBytes: number
+  /** Entries may be applied that are still being written: the caller does both in one Ready, in that order. */
+  readonly #appliesUnstable: boolean
   #applyingBytes = 0
   #isApplyPaused = false
 
-  constructor(storage: LogReader, maxApplyBytes: number) {
+  constructor(storage: LogReader, maxApplyBytes: number, appliesUnstable: boolean = true) {
     this.storage = storage
+    this.#appliesUnstable = appliesUnstable
     this.#maxApplyBytes = maxApplyBytes
     const first = storage.firstIndex()
     this.unstable = new Unstable(storage.lastIndex() + 1)
@@ -134,19 +137,23 @@ export class RaftLog {
     assert(index <= this.committed, `applying ${index} beyond committed ${this.committed}`)
     this.applying = index
     this.#applyingBytes += bytes
-    this.#isApplyPaused = this.#applyingBytes >= this.#maxApplyBytes || index < this.committed
+    this.#isApplyPaused = this.#applyingBytes >= this.#maxApplyBytes || index < this.#appliableIndex
   }
 
   hasNextCommitted(): boolean {
     if (this.#isApplyPaused || this.unstable.snapshot !== undefined) return false
-    return this.committed > this.applying
+    return this.#appliableIndex > this.applying
+  }
+
+  get #appliableIndex(): LogIndex {
+    return this.#appliesUnstable ? this.committed : Math.min(this.committed, this.unstable.offset - 1)
   }
 
   /** Committed entries to apply next, bounded by the apply batch. A snapshot on its way goes first. */
   nextCommitted(): readonly Entry[] {
     if (!this.hasNextCommitted()) return []
     const room = this.#maxApplyBytes - this.#applyingBytes
-    const entries = this.slice(this.applying + 1, this.committed + 1, room)
+    const entries = this.slice(this.applying + 1, this.#appliableIndex + 1, room)
     assert(entries !== undefined, `committed entries after ${this.applying} are compacted`)
     return entries
   }

@@ -55,7 +55,7 @@ export class Machine {
     this.id = options.id
     this.rules = options.rules ?? RULES
     this.trace = options.trace ?? (() => undefined)
-    this.log = new RaftLog(storage, this.settings.maxApplyBytes)
+    this.log = new RaftLog(storage, this.settings.maxApplyBytes, !this.settings.asyncStorageWrites)
     this.tracker = new Tracker(this.settings)
     const { hardState, conf } = storage.initialState()
     this.#restart(hardState, conf, options.applied ?? 0)

@@ -1,5 +1,5 @@
 import type { Term } from '@waiter/base'
-import type { Entry, EntryId, LogIndex, NodeId, ProposedEntry, Snapshot } from './types.ts'
+import type { Entry, EntryId, HardState, LogIndex, NodeId, ProposedEntry, Snapshot } from './types.ts'
 
 interface Envelope {
   readonly from: NodeId
@@ -106,6 +106,23 @@ export interface MsgReadIndexResp extends Envelope {
   readonly readId: string
   readonly index: LogIndex
 }
+/**
+ * To `APPEND_THREAD`, with asynchronous storage only: make this durable, in this order, and after what was asked for
+ * before; then deliver `responses` to whom they name, this node included.
+ */
+export interface MsgStorageAppend extends Envelope {
+  readonly type: 'MsgStorageAppend'
+  readonly hardState: HardState | undefined
+  readonly entries: readonly Entry[]
+  readonly snapshot: Snapshot | undefined
+  readonly responses: readonly Message[]
+}
+/** To `APPLY_THREAD`, with asynchronous storage only: apply these, then deliver `responses` to this node. */
+export interface MsgStorageApply extends Envelope {
+  readonly type: 'MsgStorageApply'
+  readonly entries: readonly Entry[]
+  readonly responses: readonly Message[]
+}
 /** Local: a write is durable. `upTo` names the last entry written, `snapshot` the index of a saved snapshot; 0: none. */
 export interface MsgStorageAppendResp extends Envelope {
   readonly type: 'MsgStorageAppendResp'
@@ -142,7 +159,9 @@ export type Message =
   | MsgForgetLeader
   | MsgReadIndex
   | MsgReadIndexResp
+  | MsgStorageAppend
   | MsgStorageAppendResp
+  | MsgStorageApply
   | MsgStorageApplyResp
 
 type WithoutSender<M> = M extends Message
@@ -158,7 +177,9 @@ const LOCAL: ReadonlySet<Message['type']> = new Set([
   'MsgUnreachable',
   'MsgSnapStatus',
   'MsgForgetLeader',
+  'MsgStorageAppend',
   'MsgStorageAppendResp',
+  'MsgStorageApply',
   'MsgStorageApplyResp',
 ])
 

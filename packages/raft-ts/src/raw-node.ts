@@ -10,7 +10,15 @@ import { acceptReady, collectReady, hasReady, type Ready, type ReadyBaseline } f
 import type { RaftOptions } from './settings.ts'
 import { computeStatus, type Status } from './status.ts'
 import { step, tick } from './step.ts'
-import type { ConfChange, ConfState, Entry, LogIndex, NodeId } from './types.ts'
+import {
+  APPEND_THREAD,
+  APPLY_THREAD,
+  type ConfChange,
+  type ConfState,
+  type Entry,
+  type LogIndex,
+  type NodeId,
+} from './types.ts'
 
 /** What became of a message from the network. */
 export type StepOutcome =
@@ -119,7 +127,8 @@ export class RawNode {
 
   /** Feeds a message from the network. */
   step(message: Message): StepOutcome {
-    if (isLocalMessage(message.type)) return { kind: 'ignored', reason: 'localMessage' }
+    const isFromStorage = message.from === APPEND_THREAD || message.from === APPLY_THREAD
+    if (isLocalMessage(message.type) && !isFromStorage) return { kind: 'ignored', reason: 'localMessage' }
     if (isResponseMessage(message.type) && !this.#machine.tracker.progressById.has(message.from)) {
       return { kind: 'ignored', reason: 'unknownPeer' }
     }
@@ -135,7 +144,9 @@ export class RawNode {
   ready(): Ready {
     assert(this.#stepsOnAdvance === undefined, 'ready() before advance()')
     const ready = collectReady(this.#machine, this.#baseline)
-    this.#stepsOnAdvance = acceptReady(this.#machine, ready)
+    const steps = acceptReady(this.#machine, ready)
+    // With asynchronous storage each Ready is followed up by its own responses.
+    this.#stepsOnAdvance = this.#machine.settings.asyncStorageWrites ? undefined : steps
     this.#baseline = {
       softState: ready.softState ?? this.#baseline.softState,
       hardState: ready.hardState ?? this.#baseline.hardState,
@@ -173,6 +184,12 @@ export class RawNode {
     assert(next.ok, `a committed membership change cannot be applied: ${next.ok ? '' : next.error}`)
     switchToConf(machine, next.value)
     return machine.tracker.conf
+  }
+
+  /** Campaigns after so many ticks without a leader, until the next term or role draws anew. For tests and scripts. */
+  setRandomizedElectionTicks(ticks: number): void {
+    assert(Number.isSafeInteger(ticks) && ticks > 0, `an election after ${ticks} ticks`)
+    this.#machine.randomizedElectionTicks = ticks
   }
 
   status(): Status {

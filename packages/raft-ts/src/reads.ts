@@ -15,8 +15,7 @@ export function leaderOnReadIndex(machine: Machine, message: MsgReadIndex): Read
     machine.reads.addEarly(read)
     return 'pending'
   }
-  if (machine.tracker.isSingleton(machine.id)) answer(machine, read, machine.log.committed)
-  else startRound(machine, read)
+  serve(machine, read)
   return 'pending'
 }
 
@@ -35,10 +34,7 @@ export function onReadIndexResp(machine: Machine, message: MsgReadIndexResp): vo
 /** This term has its first commit: reads that came too early may start now (rule R3). */
 export function startEarlyReads(machine: Machine): void {
   if (machine.log.term(machine.log.committed) !== machine.term) return
-  for (const read of machine.reads.takeEarly()) {
-    if (machine.tracker.isSingleton(machine.id)) answer(machine, read, machine.log.committed)
-    else startRound(machine, read)
-  }
+  for (const read of machine.reads.takeEarly()) serve(machine, read)
 }
 
 /** Answers every read whose round a quorum has confirmed. */
@@ -48,7 +44,14 @@ export function answerConfirmedReads(machine: Machine): void {
   }
 }
 
+function serve(machine: Machine, read: PendingRead): void {
+  const { id, log, settings, tracker } = machine
+  if (tracker.isSingleton(id) || settings.readOnly === 'leaseBased') answer(machine, read, log.committed)
+  else startRound(machine, read)
+}
+
 function startRound(machine: Machine, read: PendingRead): void {
+  if (!machine.settings.sharesReadRounds) machine.reads.closeRound()
   if (machine.reads.add(read, machine.log.committed, machine.rules)) broadcastHeartbeat(machine)
   answerConfirmedReads(machine)
 }

@@ -1,7 +1,7 @@
 import { entriesBytes, payloadsBytes } from './entry-size.ts'
 import type { Machine, ReadState } from './machine.ts'
 import type { Message } from './message.ts'
-import type { Entry, HardState, Snapshot, SoftState } from './types.ts'
+import { APPEND_THREAD, APPLY_THREAD, type Entry, type HardState, type Snapshot, type SoftState } from './types.ts'
 
 /**
  * What the caller must do now, in this order (rules D1–D4):
@@ -11,6 +11,9 @@ import type { Entry, HardState, Snapshot, SoftState } from './types.ts'
  * 4. install `snapshot` and apply `committed` to the state machine, calling `applyConfChange` for membership changes;
  * 5. serve `reads` whose index is applied;
  * 6. call `advance()`.
+ *
+ * With `asyncStorageWrites` steps 2 and 4 travel in `messages`, addressed to `APPEND_THREAD` and `APPLY_THREAD`; each of
+ * the two works in order, at its own pace, and delivers the responses it was given. There is no step 6.
  */
 export interface Ready {
   /** Set when leader or role changed; nothing to persist. */
@@ -58,6 +61,7 @@ export function collectReady(machine: Machine, baseline: ReadyBaseline): Ready {
   const isPromiseChanged = machine.term !== baseline.hardState.term || machine.vote !== baseline.hardState.vote
   const toOthers = machine.messagesAfterAppend.filter(message => message.to !== machine.id)
   const snapshot = log.unstable.nextSnapshot()
+  if (machine.settings.asyncStorageWrites) return collectAsync(machine, baseline)
   return {
     softState: isSoftStateChanged(machine, baseline.softState) ? machine.softState : undefined,
     hardState: isHardStateChanged(machine, baseline.hardState) ? machine.hardState : undefined,
@@ -76,32 +80,71 @@ export function collectReady(machine: Machine, baseline: ReadyBaseline): Ready {
 /**
  * Marks a Ready as handed out.
  *
- * @returns the messages this node sends itself once the caller is done
+ * @returns the messages this node sends itself once the caller is done; none when they travel with the Ready
  */
 export function acceptReady(machine: Machine, ready: Ready): readonly Message[] {
   const { log } = machine
-  const local = { from: machine.id, to: machine.id, term: 0 }
-  const steps: Message[] = machine.messagesAfterAppend.filter(message => message.to === machine.id)
+  const steps: Message[] = []
+  if (!machine.settings.asyncStorageWrites) {
+    steps.push(...machine.messagesAfterAppend.filter(message => message.to === machine.id))
+    steps.push(...appendResponses(machine, ready.snapshot, 0), ...applyResponses(machine, ready.committed))
+  }
   log.unstable.accept()
-  const { unstable } = log
-  if (unstable.entries.length > 0 || unstable.snapshot !== undefined) {
-    const upTo = unstable.entries.at(-1) ?? { index: 0, term: 0 }
-    const id = { index: upTo.index, term: upTo.term }
-    steps.push({ ...local, type: 'MsgStorageAppendResp', upTo: id, snapshot: unstable.snapshot?.index ?? 0 })
-  }
   const lastApplied = ready.committed.at(-1)
-  if (lastApplied !== undefined) {
-    const batchBytes = entriesBytes(ready.committed)
-    log.acceptApplying(lastApplied.index, batchBytes)
-    const payload = payloadsBytes(ready.committed)
-    steps.push({ ...local, type: 'MsgStorageApplyResp', index: lastApplied.index, batchBytes, payloadBytes: payload })
-  }
+  if (lastApplied !== undefined) log.acceptApplying(lastApplied.index, entriesBytes(ready.committed))
   machine.messages = []
   machine.reads.closeRound()
   machine.messagesAfterAppend = []
   machine.readStates = []
   machine.droppedReads = []
   return steps
+}
+
+// With asynchronous storage: what is to be written and applied travels as messages that carry their own answers.
+function collectAsync(machine: Machine, baseline: ReadyBaseline): Ready {
+  const { log, id, term, messagesAfterAppend } = machine
+  const entries = log.unstable.nextEntries()
+  const snapshot = log.unstable.nextSnapshot()
+  const committed = log.nextCommitted()
+  const hardState = isHardStateChanged(machine, baseline.hardState) ? machine.hardState : undefined
+  const messages = [...machine.messages]
+  if (entries.length > 0 || hardState !== undefined || snapshot !== undefined || messagesAfterAppend.length > 0) {
+    const responses = [...messagesAfterAppend, ...appendResponses(machine, snapshot, term)]
+    const head = { from: id, to: APPEND_THREAD, term: hardState?.term ?? 0 }
+    messages.push({ type: 'MsgStorageAppend', ...head, hardState, entries, snapshot, responses })
+  }
+  if (committed.length > 0) {
+    const responses = applyResponses(machine, committed)
+    messages.push({ type: 'MsgStorageApply', from: id, to: APPLY_THREAD, term: 0, entries: committed, responses })
+  }
+  return {
+    softState: isSoftStateChanged(machine, baseline.softState) ? machine.softState : undefined,
+    hardState,
+    entries,
+    snapshot,
+    messages,
+    messagesAfterAppend: [],
+    committed,
+    reads: machine.readStates,
+    droppedReads: machine.droppedReads,
+    mustSync: entries.length > 0 || term !== baseline.hardState.term || machine.vote !== baseline.hardState.vote,
+  }
+}
+
+// In asynchronous writes the answer carries the term in which it was asked for: it is dropped in a later one (rule D5).
+function appendResponses(machine: Machine, snapshot: Snapshot | undefined, term: number): Message[] {
+  const last = machine.log.unstable.entries.at(-1)
+  if (last === undefined && snapshot === undefined) return []
+  const upTo = { index: last?.index ?? 0, term: last?.term ?? 0 }
+  const head = { from: APPEND_THREAD, to: machine.id, term }
+  return [{ type: 'MsgStorageAppendResp', ...head, upTo, snapshot: snapshot?.index ?? 0 }]
+}
+
+function applyResponses(machine: Machine, committed: readonly Entry[]): Message[] {
+  const last = committed.at(-1)
+  if (last === undefined) return []
+  const sizes = { batchBytes: entriesBytes(committed), payloadBytes: payloadsBytes(committed) }
+  return [{ type: 'MsgStorageApplyResp', from: APPLY_THREAD, to: machine.id, term: 0, index: last.index, ...sizes }]
 }
 
 function isHardStateChanged(machine: Machine, before: HardState): boolean {

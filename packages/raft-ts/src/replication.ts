@@ -50,7 +50,7 @@ function sendSnapshot(machine: Machine, to: NodeId, progress: Progress): boolean
   const snapshot = machine.log.snapshot()
   if (snapshot === undefined || snapshot.index === 0) return false
   // It would be ignored, and asked for again at once: a newcomer waits until a snapshot knows of it (rules S4, S6).
-  if (!isMember(snapshot.conf, to)) return false
+  if (machine.settings.snapshotsToMembersOnly && !isMember(snapshot.conf, to)) return false
   progress.becomeSnapshot(snapshot.index)
   machine.send({ type: 'MsgSnap', to, snapshot })
   machine.trace({ kind: 'snapshotSent', to, index: snapshot.index })

@@ -34,6 +34,22 @@ export interface RaftOptions {
   readonly stepDownOnRemoval?: boolean
   /** Refuse changes that must wait for another (rule C5). Off only for conformance scripts. */
   readonly validateConfChanges?: boolean
+  /**
+   * The driver writes and applies beside the machine: a Ready carries `MsgStorageAppend` and `MsgStorageApply` messages
+   * whose responses are stepped when done, and there is no `advance()`.
+   */
+  readonly asyncStorageWrites?: boolean
+  /**
+   * How reads are made linearizable: `safe` asks a quorum for every round of reads; `leaseBased` trusts that clocks run
+   * alike and answers at once as long as check-quorum has not failed. The second is for conformance scripts.
+   */
+  readonly readOnly?: 'safe' | 'leaseBased'
+  /** Reads that come before a round's heartbeats have left share the round (rule R2). */
+  readonly sharesReadRounds?: boolean
+  /** Answers to votes tell how far the voter knows the log to be committed (rule E9). */
+  readonly votesTellCommit?: boolean
+  /** A snapshot is not sent to whom it does not know: it would be ignored (rule S6). */
+  readonly snapshotsToMembersOnly?: boolean
   /** What the state machine holds already; from its own durable storage. */
   readonly applied?: LogIndex
   /** Told what happens inside; for logs, metrics and invariant checkers. Must not throw and must not call the node. */
@@ -62,6 +78,29 @@ export const DEFAULTS: Omit<Settings, 'id' | 'random'> = {
   forwardProposals: false,
   stepDownOnRemoval: true,
   validateConfChanges: true,
+  asyncStorageWrites: false,
+  readOnly: 'safe',
+  sharesReadRounds: true,
+  votesTellCommit: true,
+  snapshotsToMembersOnly: true,
+}
+
+/**
+ * What etcd's raft does where it differs from these defaults: for conformance scripts written in its terms. See
+ * conformance.md.
+ */
+export const ETCD_OPTIONS: Partial<RaftOptions> = {
+  preVote: false,
+  checkQuorum: false,
+  maxMessageBytes: Number.MAX_SAFE_INTEGER,
+  maxApplyBytes: Number.MAX_SAFE_INTEGER,
+  maxUncommittedBytes: Number.MAX_SAFE_INTEGER,
+  maxPendingReads: Number.MAX_SAFE_INTEGER,
+  forwardProposals: true,
+  stepDownOnRemoval: false,
+  sharesReadRounds: false,
+  votesTellCommit: false,
+  snapshotsToMembersOnly: false,
 }
 
 /**
@@ -78,6 +117,9 @@ export function resolveSettings(options: RaftOptions): Settings {
   if (!Number.isSafeInteger(settings.id) || settings.id < 1) complain('id must be a positive safe integer')
   if (!(settings.heartbeatTicks >= 1)) complain('heartbeatTicks must be at least 1')
   if (!(settings.electionTicks > settings.heartbeatTicks)) complain('electionTicks must be larger than heartbeatTicks')
+  if (settings.readOnly === 'leaseBased' && !settings.checkQuorum) {
+    complain('readOnly leaseBased needs checkQuorum: without it a leader that is cut off would answer for ever')
+  }
   for (const name of ['maxMessageBytes', 'maxUncommittedBytes', 'maxInflightBytes', 'maxPendingReads'] as const) {
     if (!(settings[name] >= 0)) complain(`${name} must not be negative`)
   }

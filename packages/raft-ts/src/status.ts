@@ -29,6 +29,8 @@ export interface Status {
   readonly transferee: NodeId
   readonly pendingConfIndex: LogIndex
   readonly electionElapsed: number
+  /** Ticks after which this node campaigns, as drawn last. */
+  readonly randomizedElectionTicks: number
   readonly uncommittedBytes: number
   /** By member, sorted; empty unless this node leads. */
   readonly progress: readonly ProgressStatus[]
@@ -49,6 +51,7 @@ export function computeStatus(machine: Machine): Status {
     transferee: machine.transferee,
     pendingConfIndex: machine.pendingConfIndex,
     electionElapsed: machine.electionElapsed,
+    randomizedElectionTicks: machine.randomizedElectionTicks,
     uncommittedBytes: machine.uncommittedBytes,
     progress: machine.role === 'leader' ? tracker.ids.map(id => progressOf(machine, id)) : [],
   }

@@ -1,7 +1,15 @@
 import { assertNever } from '@waiter/base'
 import { onAppend, onAppendResponse, onHeartbeat, onHeartbeatResponse, onUnreachable } from './append.ts'
 import { isJoint } from './config-change.ts'
-import { learnCommit, onCheckQuorum, onVoteRequest, onVoteResponse, startElection, tickElection } from './election.ts'
+import {
+  learnCommit,
+  onCheckQuorum,
+  onVoteRequest,
+  onVoteResponse,
+  startElection,
+  tellCommit,
+  tickElection,
+} from './election.ts'
 import type { Machine } from './machine.ts'
 import type { Message, MsgStorageAppendResp, MsgStorageApplyResp } from './message.ts'
 import type { Progress } from './progress.ts'
@@ -99,8 +107,10 @@ function onOlderTerm(machine: Machine, message: Message): void {
     // or this node could neither follow it nor be followed (rule E7).
     machine.send({ type: 'MsgAppResp', to: message.from, index: 0, reject: false, rejectHint: 0, logTerm: 0 })
   } else if (message.type === 'MsgPreVote') {
-    const knownCommit = machine.log.committedId()
-    machine.send({ type: 'MsgPreVoteResp', to: message.from, reject: true, knownCommit })
+    machine.send({ type: 'MsgPreVoteResp', to: message.from, reject: true, ...tellCommit(machine) })
+  } else if (message.type === 'MsgStorageAppendResp') {
+    // Of an earlier term: the entries may have been replaced since, and come back with the same name. The snapshot stands.
+    onSnapshotStored(machine, message)
   }
 }
 
@@ -171,7 +181,8 @@ function stepFollower(machine: Machine, message: Message): StepAnswer {
       followerOnTransfer(machine, message)
       return undefined
     case 'MsgForgetLeader':
-      machine.leader = NONE
+      // Who might answer reads by a lease must not be helped to another leader before it has run out.
+      if (machine.settings.readOnly === 'safe') machine.leader = NONE
       return undefined
     case 'MsgTimeoutNow':
       // No pre-vote: the leader itself wants this election.
@@ -195,12 +206,15 @@ function stepFromLeader(
   else assertNever(message)
 }
 
+function onSnapshotStored({ log }: Machine, { snapshot }: MsgStorageAppendResp): void {
+  if (snapshot === 0) return
+  log.unstable.stableSnapshotTo(snapshot)
+  if (snapshot > log.applied) log.appliedTo(snapshot, 0)
+}
+
 function onStorageAppended(machine: Machine, message: MsgStorageAppendResp): void {
   const { log, rules } = machine
-  if (message.snapshot !== 0) {
-    log.unstable.stableSnapshotTo(message.snapshot)
-    if (message.snapshot > log.applied) log.appliedTo(message.snapshot, 0)
-  }
+  onSnapshotStored(machine, message)
   if (message.upTo.index !== 0) log.unstable.stableTo(message.upTo, rules.isStableAckCurrent(log, message.upTo))
 }
 

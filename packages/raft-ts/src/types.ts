@@ -5,6 +5,11 @@ export type NodeId = Brand<number, 'NodeId'>
 /** Position in the log, from 1. A safe integer; 0 stands before the first entry. */
 export type LogIndex = Brand<number, 'LogIndex'>
 
+/** Who carries out `MsgStorageAppend` when storage is asynchronous. No member has this id. */
+export const APPEND_THREAD: NodeId = Number.MAX_SAFE_INTEGER
+/** Who carries out `MsgStorageApply`. */
+export const APPLY_THREAD: NodeId = Number.MAX_SAFE_INTEGER - 1
+
 /** Nobody: no leader known, no vote given. */
 export const NONE: NodeId = 0
 
@@ -83,6 +88,8 @@ export interface ConfChange {
   readonly transition: 'auto' | 'implicit' | 'explicit'
   /** Opaque to Raft: an address book entry, for example. */
   readonly context: Uint8Array
+  /** Told by descriptions only: it was asked for in etcd's older form, which knows a single change without joint phase. */
+  readonly isV1?: boolean
 }
 
 /** The state machine as of one index, with the configuration as of that index. */

@@ -1,5 +1,7 @@
 import { createPrng } from '@waiter/base'
 import {
+  APPEND_THREAD,
+  APPLY_THREAD,
   type ConfChange,
   type ConfChangeSingle,
   type ConfState,
@@ -9,6 +11,8 @@ import {
   type InitialLog,
   MemoryStorage,
   type Message,
+  type MsgStorageAppend,
+  type MsgStorageApply,
   NO_DATA,
   type RaftOptions,
   RawNode,
@@ -21,6 +25,7 @@ export class TestNode {
   readonly id: number
   readonly storage: MemoryStorage
   readonly raw: RawNode
+  readonly isAsync: boolean
   conf: ConfState
   readonly applied: Entry[] = []
   readonly reads: { readId: string; index: number }[] = []
@@ -31,6 +36,7 @@ export class TestNode {
     this.id = id
     this.storage = new MemoryStorage(initial)
     this.conf = this.storage.initialState().conf
+    this.isAsync = options.asyncStorageWrites === true
     this.raw = new RawNode({ id, random: createPrng(id), ...options }, this.storage)
   }
 
@@ -38,15 +44,44 @@ export class TestNode {
     return this.raw.status()
   }
 
-  /** Carries out one Ready and returns what it sent, in order. */
+  /** With asynchronous storage: what waits to be written and to be applied. */
+  readonly appendWork: MsgStorageAppend[] = []
+  readonly applyWork: MsgStorageApply[] = []
+
+  /** Carries out one Ready and returns what it sent, in order. With asynchronous storage the work waits. */
   handle(): { ready: Ready; sent: readonly Message[] } {
     const ready = this.raw.ready()
+    if (this.isAsync) {
+      this.reads.push(...ready.reads)
+      this.droppedReads.push(...ready.droppedReads)
+      for (const message of ready.messages) {
+        if (message.type === 'MsgStorageAppend') this.appendWork.push(message)
+        else if (message.type === 'MsgStorageApply') this.applyWork.push(message)
+      }
+      return { ready, sent: ready.messages.filter(({ to }) => to !== APPEND_THREAD && to !== APPLY_THREAD) }
+    }
     this.persist(ready)
     this.finish(ready)
     return { ready, sent: [...ready.messages, ...ready.messagesAfterAppend] }
   }
 
-  persist(ready: Ready): void {
+  /** Writes what was asked for first; returns the responses. */
+  appendNext(): readonly Message[] {
+    const work = this.appendWork.shift()
+    if (work === undefined) return []
+    this.persist(work)
+    return work.responses
+  }
+
+  /** Applies what was asked for first; returns the responses. */
+  applyNext(): readonly Message[] {
+    const work = this.applyWork.shift()
+    if (work === undefined) return []
+    this.apply(work.entries)
+    return work.responses
+  }
+
+  persist(ready: Pick<Ready, 'snapshot' | 'entries' | 'hardState'>): void {
     if (ready.snapshot !== undefined) {
       this.storage.restore(ready.snapshot)
       this.conf = ready.snapshot.conf
@@ -56,13 +91,17 @@ export class TestNode {
   }
 
   finish(ready: Ready): void {
-    for (const entry of ready.committed) {
-      this.applied.push(entry)
-      if (entry.kind === 'confChange') this.conf = this.raw.applyConfChange(entry.change)
-    }
+    this.apply(ready.committed)
     this.reads.push(...ready.reads)
     this.droppedReads.push(...ready.droppedReads)
     this.raw.advance()
+  }
+
+  apply(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      this.applied.push(entry)
+      if (entry.kind === 'confChange') this.conf = this.raw.applyConfChange(entry.change)
+    }
   }
 
   /** Handles everything there is and returns all messages. */
@@ -80,10 +119,11 @@ export class TestNode {
       .join(' ')
   }
 
-  compact(): void {
+  /** Forgets the log up to what is applied, or less of it. */
+  compact(through: number = this.status.applied): void {
     const index = this.status.applied
     this.storage.saveSnapshot(index, this.conf, encodeText(`state at ${index}`))
-    this.storage.compact(index)
+    this.storage.compact(through)
   }
 }
 

@@ -7,6 +7,7 @@ import {
   describeProgress,
   describeReady,
   describeSoftState,
+  ETCD_OPTIONS,
   encodeText,
   type InitialLog,
   type Message,
@@ -16,6 +17,9 @@ import {
 import { confOf, entriesOf, TestNode } from './cluster.ts'
 
 const CHANGE_KINDS = { v: 'addVoter', l: 'addLearner', r: 'remove', u: 'update' } as const
+
+/** With `etcd=true`: elections after three ticks, as etcd's own scripts have it. */
+const ELECTION_TICKS = 3
 
 interface Command {
   readonly name: string
@@ -63,6 +67,21 @@ export class ScriptRunner {
         return outcome(node().raw.propose(encodeText(command.words[1] ?? '')))
       case 'propose-conf-change':
         return outcome(node().raw.proposeConfChange(parseChange(command)))
+      case 'tick-election':
+        for (let times = ELECTION_TICKS; times > 0; times--) node().raw.tick()
+        return ''
+      case 'tick-heartbeat':
+        node().raw.tick()
+        return ''
+      case 'set-randomized-election-timeout':
+        node().raw.setRandomizedElectionTicks(Number(command.options.get('timeout')))
+        return ''
+      case 'forget-leader':
+        node().raw.forgetLeader()
+        return ''
+      case 'transfer-leadership':
+        this.#nodes.get(Number(command.options.get('from')))!.raw.transferLeader(Number(command.options.get('to')))
+        return ''
       case 'transfer-leader':
         node().raw.transferLeader(Number(command.options.get('to')))
         return ''
@@ -78,7 +97,8 @@ export class ScriptRunner {
         node().raw.beat()
         return ''
       case 'compact':
-        node().compact()
+        if (command.words[1] === undefined) node().compact()
+        else node().compact(Number(command.words[1]))
         return describeLog(node())
       default:
         return this.#executeMoving(command, node)
@@ -89,11 +109,21 @@ export class ScriptRunner {
     switch (command.name) {
       case 'process-ready':
         return this.#processReady(node())
+      case 'process-append-thread':
+        return this.#work('AppendThread', node().appendNext())
+      case 'process-apply-thread':
+        return this.#work('ApplyThread', node().applyNext())
+      case 'send-snapshot':
+        return this.#sendSnapshot(node(), Number(command.words[1]))
+      case 'raft-state':
+        return [...this.#nodes.values()].map(describeState).join('\n')
       case 'deliver':
+      case 'deliver-msgs':
         return this.#deliver(node().id, command.options.get('drop') !== undefined)
       case 'stabilize':
         return this.#stabilize(command.words.length > 0 ? command.words.map(Number) : [...this.#nodes.keys()])
       case 'log':
+      case 'raft-log':
         return describeLog(node())
       case 'status':
         return node()
@@ -118,6 +148,10 @@ export class ScriptRunner {
     const commit = Number(options.get('commit') ?? 0)
     const conf = confOf(numbers(options.get('voters')), { learners: numbers(options.get('learners')) })
     const settings: Partial<RaftOptions> = {
+      ...(options.get('etcd') === 'true' ? { ...ETCD_OPTIONS, electionTicks: ELECTION_TICKS } : {}),
+      asyncStorageWrites: options.get('async-storage-writes') === 'true',
+      readOnly: options.get('read-only') === 'lease-based' ? 'leaseBased' : 'safe',
+      ...(options.get('apply') === undefined ? {} : { maxApplyBytes: Number(options.get('apply')) }),
       preVote: options.get('prevote') === 'true',
       checkQuorum: options.get('checkquorum') === 'true',
       ...(options.get('inflight') === undefined ? {} : { maxInflightMessages: Number(options.get('inflight')) }),
@@ -144,6 +178,22 @@ export class ScriptRunner {
     return lines.join('\n')
   }
 
+  /** Whatever a thread has done is answered through the air, also to its own node: order is the script's. */
+  #work(thread: string, responses: readonly Message[]): string {
+    this.#air.push(...responses)
+    return responses.length === 0
+      ? `${thread} has nothing to tell`
+      : responses.map(one => describeMessage(one)).join('\n')
+  }
+
+  #sendSnapshot(node: TestNode, to: number): string {
+    const snapshot = node.storage.snapshot()!
+    const { term } = node.status.hardState
+    const message: Message = { type: 'MsgSnap', from: node.id, to, term, snapshot }
+    this.#air.push(message)
+    return describeMessage(message)
+  }
+
   #stabilize(ids: readonly number[]): string {
     const lines: string[] = []
     const indent = (text: string) =>
@@ -163,6 +213,19 @@ export class ScriptRunner {
         isMoving = true
       }
       for (const id of ids) {
+        const node = this.#nodes.get(id)!
+        if (node.appendWork.length > 0) {
+          lines.push(`> ${id} processing append thread`)
+          indent(this.#work('AppendThread', node.appendNext()))
+          isMoving = true
+        }
+        if (node.applyWork.length > 0) {
+          lines.push(`> ${id} processing apply thread`)
+          indent(this.#work('ApplyThread', node.applyNext()))
+          isMoving = true
+        }
+      }
+      for (const id of ids) {
         if (!this.#air.some(message => message.to === id)) continue
         lines.push(`> ${id} receiving messages`)
         indent(this.#deliver(id, false))
@@ -171,6 +234,14 @@ export class ScriptRunner {
     }
     return lines.join('\n')
   }
+}
+
+function describeState({ status }: TestNode): string {
+  const { voters, votersOutgoing, learners } = status.conf
+  const isVoter = [...voters, ...votersOutgoing].includes(status.id)
+  const member = isVoter ? 'Voter' : learners.includes(status.id) ? 'Learner' : 'Non-Member'
+  const { role, leader } = status
+  return `${status.id}: ${describeSoftState({ leader, role })} (${member}) Term:${status.hardState.term}`
 }
 
 function parse(line: string): Command {
@@ -185,7 +256,7 @@ function parseChange({ words, options }: Command): ConfChange {
     return { kind, id: Number(word.slice(1)) }
   })
   const transition = (options.get('transition') ?? 'auto') as ConfChange['transition']
-  return { changes, transition, context: NO_DATA }
+  return { changes, transition, context: NO_DATA, ...(options.get('v1') === 'true' ? { isV1: true } : {}) }
 }
 
 function outcome(result: object): string {
