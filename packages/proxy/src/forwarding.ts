@@ -54,6 +54,8 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
   #isCloseDelimited = false
   #isPayloadOnly = false
   #lastWritableLength = 0
+  /** The timer runs for a backend that has bytes of the body still to take. */
+  #isUploadWatched = false
 
   constructor(owner: ForwardingOwner, target: ForwardTarget) {
     this.#owner = owner
@@ -114,10 +116,16 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
       if (head === '') upstream.writeBytes(piece)
       else upstream.writePair(head, piece)
     }
-    if (upstream.writableLength > this.#owner.context.limits.writeBufferBytesMax) this.#owner.client.holdBody()
-    // Every byte sent gives the backend its whole time again.
+    const unsent = upstream.writableLength
+    if (unsent > this.#owner.context.limits.writeBufferBytesMax) this.#owner.client.holdBody()
+    // Every byte sent gives the backend its whole time again; one that takes no more of a body has less: nobody reads
+    // from the client meanwhile, so that its leaving would not be noticed either.
     const { responseTimeoutMs, streamIdleTimeoutMs } = this.#target
-    upstream.timer.arm(this.#stage === Stage.WAITING ? responseTimeoutMs : streamIdleTimeoutMs)
+    if (this.#stage === Stage.WAITING) {
+      this.#isUploadWatched = unsent > 0
+      this.#lastWritableLength = unsent
+    }
+    upstream.timer.arm(this.#stage === Stage.WAITING && unsent === 0 ? responseTimeoutMs : streamIdleTimeoutMs)
   }
 
   onRequestEnd(needsFinalCrLf: boolean): void {
@@ -394,8 +402,9 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
       return
     }
     const awaitsContinue = client.expectsContinue && !client.hasSentContinue
-    if (!client.isRequestComplete && !awaitsContinue) {
-      // The client is the slow one; its body rate is watched elsewhere.
+    if (this.#isUploadWatched || (!client.isRequestComplete && !awaitsContinue)) {
+      // All is sent, or the client is the slow one; its body rate is watched elsewhere.
+      this.#isUploadWatched = false
       upstream.timer.arm(responseTimeoutMs)
       return
     }

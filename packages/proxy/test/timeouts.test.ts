@@ -192,7 +192,7 @@ t.test('a backend that stops reading the request body: failed, not retryable', a
   const total = 24 * 1024 * 1024
   const { client, exchange, outcome, upstream } = await harness.forwarded(
     `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${total}\r\n\r\n`,
-    { responseTimeoutMs: 5_000, streamIdleTimeoutMs: 3_000 },
+    { responseTimeoutMs: 900_000, streamIdleTimeoutMs: 3_000 },
   )
   upstream.socket.pause()
   client.write(Buffer.alloc(total, 'x'))
@@ -206,14 +206,45 @@ t.test('a backend that stops reading the request body: failed, not retryable', a
     last = client.socket.writableLength
   }
   t.ok(mostBytes > 0 && mostBytes < 1024 * 1024, `held ${mostBytes} bytes of ${total}`)
+  const stalledAtMs = harness.clock.nowMs()
   t.match(await passTime(harness, outcome), {
     kind: 'failed-before-response',
     reason: 'request-stalled',
     retryable: false,
   })
+  t.ok(harness.clock.nowMs() - stalledAtMs < 10_000, 'after the time for streaming, not that for an answer')
   exchange.respond({ status: 503, headers: [], body: 'unable to stream request bytes' })
   await client.until('unable to stream request bytes')
   await client.ended()
+})
+
+t.test('a backend that took long to read the body has its whole time for an answer', async t => {
+  const harness = await createHarness(t)
+  const total = 8 * 1024 * 1024
+  const { client, outcome, upstream } = await harness.forwarded(
+    `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${total}\r\n\r\n`,
+    { responseTimeoutMs: 60_000, streamIdleTimeoutMs: 3_000 },
+  )
+  upstream.socket.pause()
+  upstream.socket.removeAllListeners('data')
+  client.write(Buffer.alloc(total, 'x'))
+  while (harness.proxy.stats().bufferedBytes === 0) await new Promise(resolve => setImmediate(resolve))
+  harness.clock.advance(2_000)
+  let received = 0
+  await new Promise<void>(resolve => {
+    upstream.socket.on('data', piece => {
+      received += piece.length
+      if (received >= total) resolve()
+    })
+    upstream.socket.resume()
+  })
+  for (let second = 0; second < 30; second++) {
+    harness.clock.advance(1_000)
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  upstream.write(ok('late'))
+  t.match(await outcome, { kind: 'completed', status: 200 })
+  await client.until('late')
 })
 
 t.test('idle backend connections age out', async t => {

@@ -240,6 +240,7 @@ t.test('each ending is counted, answered and released once', async t => {
     [completed(503), 'successful', undefined, 1],
     [completed(101), 'successful', undefined, 0],
     [unanswered(false), 'instance-error', 502, 1],
+    [{ ...unanswered(false), reason: 'request-stalled' } as Outcome, 'instance-error', 503, 1],
     [{ kind: 'response-timeout' }, 'instance-error', 504, 1],
     [{ kind: 'failed-mid-response', status: 200, detail: 'reset' }, 'instance-error', undefined, 1],
     [{ kind: 'client-gone', phase: 'response' }, 'client-error', undefined, 0],

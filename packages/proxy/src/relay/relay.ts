@@ -43,6 +43,8 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
   #hasRetried = false
   #hasSent = false
   #lastPendingBytes = 0
+  /** The timer runs for a backend that has bytes of the body still to take. */
+  #isUploadWatched = false
   #firstEnd: TunnelEnd | null = null
 
   constructor(owner: RelayOwner, target: ForwardTarget) {
@@ -100,10 +102,16 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
     this.#upstream.sendBody(bytes, start, end)
     // The send may have broken the stream.
     if (this.#isOver) return
-    if (this.#upstream.pendingBytes > this.#owner.context.limits.relayBufferBytesMax) this.#client.holdBody()
-    // Every byte sent gives the backend its whole time again.
+    const { pendingBytes } = this.#upstream
+    if (pendingBytes > this.#owner.context.limits.relayBufferBytesMax) this.#client.holdBody()
+    // Every byte sent gives the backend its whole time again; one that takes no more of a body has less: nobody reads
+    // from the client meanwhile, so that its leaving would not be noticed either.
     const { responseTimeoutMs, streamIdleTimeoutMs } = this.#target
-    this.#upstream.arm(this.#stage === Stage.WAITING ? responseTimeoutMs : streamIdleTimeoutMs)
+    if (this.#stage === Stage.WAITING) {
+      this.#isUploadWatched = pendingBytes > 0
+      this.#lastPendingBytes = pendingBytes
+    }
+    this.#upstream.arm(this.#stage === Stage.WAITING && pendingBytes === 0 ? responseTimeoutMs : streamIdleTimeoutMs)
   }
 
   onRequestEnd(trailers: readonly HeaderField[] | null): void {
@@ -298,8 +306,9 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
       this.#upstream.arm(streamIdleTimeoutMs)
       return
     }
-    if (!this.#client.isRequestComplete && !this.#client.awaitsContinue) {
-      // The client is the slow one; its body rate is watched elsewhere.
+    if (this.#isUploadWatched || (!this.#client.isRequestComplete && !this.#client.awaitsContinue)) {
+      // All is sent, or the client is the slow one; its body rate is watched elsewhere.
+      this.#isUploadWatched = false
       this.#upstream.arm(responseTimeoutMs)
       return
     }

@@ -6,7 +6,7 @@ import type { Identity } from '../auth/identity.ts'
 import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
 import { debugRequestLines, debugResponseLines } from './debug-headers.ts'
-import { queueTimeoutError, serviceFailureError } from './request-errors.ts'
+import { queueTimeoutError, serviceFailureError, unansweredError } from './request-errors.ts'
 
 /** Connections that nothing was sent on may be replaced this often: an instance that just died is gone within that. */
 const UNSENT_ATTEMPTS_MAX = 10
@@ -229,11 +229,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
       this.#wait(RETRY_PRIORITY)
       return
     }
-    this.#endWithError(slot, 'instance-error', {
-      status: 502,
-      message: 'Request to service backend failed',
-      details: { reason: outcome.reason, 'service-id': this.parts.runtime.id },
-    })
+    this.#endWithError(slot, 'instance-error', unansweredError(outcome.reason, this.parts.runtime.id))
   }
 
   #onClientGone(): void {

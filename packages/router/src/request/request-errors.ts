@@ -1,3 +1,4 @@
+import type { FailureReason } from '@waiter/proxy'
 import type { DescriptorError, Maintenance } from '@waiter/services'
 import type { ServiceFailure } from '@waiter/slots'
 import type { RequestError } from '../errors/error-response.ts'
@@ -30,6 +31,14 @@ export function queueTimeoutError(runtime: ServiceRuntime, queueTimeoutMs: numbe
       'work-stealing-offers-sent': 0,
     },
   }
+}
+
+/** A backend broke off, or took no more of the body, before it answered. */
+export function unansweredError(reason: FailureReason, serviceId: string): RequestError {
+  const details = { reason, 'service-id': serviceId }
+  return reason === 'request-stalled'
+    ? { status: 503, message: 'unable to stream request bytes', errorClass: 'waiter.StreamTimeout', details }
+    : { status: 502, message: 'Request to service backend failed', details }
 }
 
 /** The service cannot run: the reason in one sentence, what the newest failed instance left behind as details. */
