@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { eventually, freePort, request, startWaiter } from '../../packages/testkit/src/index.ts'
 import { findCommand } from '../proxy/contestant.ts'
-import { TOKEN } from './odd-request.ts'
 import type { SeenRequest } from './observation.ts'
+import { TOKEN } from './odd-request.ts'
 
 const BACKEND = fileURLToPath(new URL('recording-backend.ts', import.meta.url))
 

@@ -1,5 +1,5 @@
-import { renderTable } from './table.ts'
 import type { DifferentialResult, Finding } from './run.ts'
+import { renderTable } from './table.ts'
 
 /** The run as a page: what differs, how often, and why. */
 export function renderReport(result: DifferentialResult): string {

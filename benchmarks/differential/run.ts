@@ -5,7 +5,7 @@ import { compare, complete, type Difference } from './compare.ts'
 import { converse } from './converse.ts'
 import { generateCases, type OddCase } from './generate.ts'
 import type { Observation, SeenRequest } from './observation.ts'
-import { startHaproxy, startNginx, startWaiterProxy, type StartedProxy } from './proxies.ts'
+import { type StartedProxy, startHaproxy, startNginx, startWaiterProxy } from './proxies.ts'
 import { RULES, type Rule } from './rules.ts'
 import { namesTheService, type Reading, readStrictly } from './strict-reading.ts'
 

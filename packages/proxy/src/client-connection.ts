@@ -215,6 +215,10 @@ export class ClientConnection implements SocketListener {
     const { text, body } = renderRefusal(this.context, { status, message, head })
     if (head?.method === 'HEAD') this.writeText(text)
     else this.writePair(text, body)
+    if (head === null) {
+      const { remoteAddress, localPort } = this
+      this.context.onRefusal?.({ status, message, remoteAddress, localPort })
+    }
     this.#leaveExchange()
     this.#linger()
   }

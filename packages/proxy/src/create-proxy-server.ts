@@ -50,6 +50,7 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
       onExchange: options.onExchange,
       upstreamTls: options.upstreamTls ?? {},
       http2Limits: options.http2Limits ?? {},
+      onRefusal: options.onRefusal,
     })
     this.context.pool = new UpstreamPool(this.context, undefined)
     this.context.securePool = new UpstreamPool(this.context, this.context.upstreamTls)

@@ -5,7 +5,7 @@ import type { Exchange } from './exchange.ts'
 import type { CompiledPolicy } from './h1/compiled-policy.ts'
 import { HeadScanner } from './h1/head-scanner.ts'
 import type { ProxyLimits } from './limits.ts'
-import type { RenderError } from './proxy-server.ts'
+import type { Refusal, RenderError } from './proxy-server.ts'
 import { type TimerWheel, WheelTimer } from './timer-wheel.ts'
 import { DEFAULT_HTTP2_LIMITS, type Http2Clock, type Http2Limits, TurnScheduler } from './h2/index.ts'
 import type { Http2UpstreamPool } from './h2-upstream/http2-pool.ts'
@@ -30,6 +30,7 @@ export class EngineContext {
   readonly log: Logger
   readonly renderError: RenderError
   readonly onExchange: (exchange: Exchange) => void
+  readonly onRefusal: ((refusal: Refusal) => void) | undefined
   pool!: UpstreamPool
   /** The same over TLS. */
   securePool!: UpstreamPool
@@ -68,6 +69,7 @@ export class EngineContext {
     onExchange: (exchange: Exchange) => void
     upstreamTls: UpstreamTls
     http2Limits: Partial<Http2Limits>
+    onRefusal?: ((refusal: Refusal) => void) | undefined
   }) {
     const { limits, wheel, clock, http2Limits } = options
     this.limits = limits
@@ -81,6 +83,7 @@ export class EngineContext {
     this.log = options.log
     this.renderError = options.renderError
     this.onExchange = options.onExchange
+    this.onRefusal = options.onRefusal
   }
 
   /** A scanner ready for a request head. */

@@ -20,6 +20,8 @@ export interface RequestHead {
   /** Asks for a protocol upgrade that may be tunnelled (never h2c): Upgrade, or an extended CONNECT of HTTP/2. */
   readonly isUpgrade: boolean
   readonly expectsContinue: boolean
+  /** Fields of the head, repeated ones counted one by one. */
+  readonly fieldCount: number
   /** Value of a field by lower-case name; repeated fields are joined with `, ` (cookies with `; `). */
   get(lowerName: string): string | undefined
   has(lowerName: string): boolean
@@ -56,7 +58,7 @@ export interface ForwardTarget {
   /** Longest silence of an upgraded connection; `streamIdleTimeoutMs` when absent. */
   readonly tunnelIdleTimeoutMs?: number
   /** Called with the final status (not 1xx, but 101) before the head goes to the client. */
-  readonly onResponseHead?: (status: number, get: HeaderGetter) => void
+  onResponseHead?(status: number, get: HeaderGetter, fieldCount: number): void
   /**
    * Lines to append that depend on the response; called right after `onResponseHead`. Wins over nothing:
    * they are added to `extraResponseHead`.

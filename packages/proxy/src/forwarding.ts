@@ -170,7 +170,7 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
     }
     this.#status = status
     this.#stage = Stage.STREAMING
-    target.onResponseHead?.(status, head.get)
+    target.onResponseHead?.(status, head.get, head.scanner.fieldCount)
     // The callback may have aborted the exchange.
     const upstream = this.#upstream
     if (upstream === null) return

@@ -28,4 +28,11 @@ export type { HeaderPolicy } from './header-policy.ts'
 export { DEFAULT_LIMITS, type ProxyLimits } from './limits.ts'
 export type { ClientPhase, FailureReason, NotSentReason, Outcome } from './outcome.ts'
 export type { UpstreamTls } from './upstream-socket.ts'
-export type { ListenOptions, ProxyServer, ProxyServerOptions, ProxyStats, RenderError } from './proxy-server.ts'
+export type {
+  ListenOptions,
+  ProxyServer,
+  ProxyServerOptions,
+  ProxyStats,
+  Refusal,
+  RenderError,
+} from './proxy-server.ts'

@@ -13,6 +13,14 @@ export type RenderError = (
   head: RequestHead | null,
 ) => { readonly headers: readonly (readonly [name: string, value: string])[]; readonly body: string }
 
+/** Bytes that were no acceptable request, and what they were answered. */
+export interface Refusal {
+  readonly status: number
+  readonly message: string
+  readonly remoteAddress: string
+  readonly localPort: number
+}
+
 /** What a proxy server is made of. */
 export interface ProxyServerOptions {
   readonly limits?: Partial<ProxyLimits>
@@ -21,6 +29,8 @@ export interface ProxyServerOptions {
   readonly onExchange: (exchange: Exchange) => void
   readonly log: Logger
   readonly renderError?: RenderError
+  /** Told of every refusal for which there was no exchange, for whoever keeps a log. */
+  readonly onRefusal?: (refusal: Refusal) => void
   readonly clock?: Clock
   /** How TLS toward backends is done. */
   readonly upstreamTls?: UpstreamTls

@@ -2,9 +2,11 @@
  * A router: finds the service that a request names, gets it a slot, has it forwarded, and answers Waiter's own API.
  *
  * Reading order: `router` (what it is made of) → `pipeline` (what happens to a request) → `request/proxied-request`
- * (its way through a slot) → `services/` (what this router knows of services) → `api/`. Stateless: everything here can
+ * (its way through a slot) → `services/` (what this router knows of services) → `api/` → `access-log/`. Stateless: everything here can
  * be had again from the leader and the store; without a leader it goes on with what it was assigned last.
  */
+export { AccessLog } from './access-log/access-log.ts'
+export { LogFile } from './access-log/log-file.ts'
 export { findAddressProblem } from './auth/address-list.ts'
 export type { AuthenticationSettings, AuthenticatorSpec } from './auth/create-authentication.ts'
 export type { CorsSettings } from './request/cors-gate.ts'

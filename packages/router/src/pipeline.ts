@@ -9,11 +9,13 @@ import {
   type WaiterHeaders,
 } from '@waiter/services'
 import type { StoreMirror } from '@waiter/store/port'
-import { type ErrorContext, type RequestError, renderRequestError } from './errors/error-response.ts'
+import type { AccessLog, RequestType, ServiceLogPart } from './access-log/access-log.ts'
+import { LoggedExchange } from './access-log/logged-exchange.ts'
 import { isCorsByToken } from './api/api-access.ts'
 import { createAuthentication } from './auth/create-authentication.ts'
 import type { Identity } from './auth/identity.ts'
 import type { RequestAuthentication } from './auth/request-authentication.ts'
+import { type ErrorContext, type RequestError, renderRequestError } from './errors/error-response.ts'
 import { type Admission, AdmissionGates, type HeaderPair, type Visit } from './request/admission.ts'
 import { classifyRequest } from './request/classify.ts'
 import { type ClientFacts, createClientFacts } from './request/client-facts.ts'
@@ -60,14 +62,15 @@ export class Pipeline {
   readonly #environment: RequestEnvironment
   readonly #isWaiterHost: (host: string) => boolean
   readonly #serverHeader: HeaderPair
-  /** Timeouts of requests that bring none of their own, by descriptor. */
-  readonly #timeouts = new WeakMap<Descriptor, RequestTimeouts>()
+  readonly #accessLog: AccessLog | undefined
+  readonly #plans = new WeakMap<Descriptor, Plan>()
 
   constructor(options: RouterOptions, parts: PipelineParts) {
     this.#options = options
     this.#table = parts.table
     this.#tokens = parts.tokens
     this.#api = parts.api
+    this.#accessLog = options.accessLog
     const { services } = options
     this.#serverHeader = ['server', `waiter/${options.version}`]
     const hostnames = new Set(services.waiterHostnames)
@@ -95,6 +98,7 @@ export class Pipeline {
       connectTimeoutMs: options.connectTimeoutMs,
       routerId: options.routerId,
       protocolOf: exchange => clientFacts.protocolOf(exchange),
+      accessLog: options.accessLog,
       responseLines: options.renderHeader('via', `1.1 ${options.routerId}`),
       requestLinesOf: (runtime, identity) => this.#requestLinesOf(runtime, identity),
       needService: (runtime, descriptor) => this.#table.need(runtime, descriptor.tokens),
@@ -115,12 +119,15 @@ export class Pipeline {
       return
     }
     if (isApi) {
-      void this.#api.serve(exchange, contextOf(exchange))
+      const context = contextOf(exchange)
+      const type = exchange.head.path === PING_PATH ? 'ping' : 'waiter-api'
+      void this.#api.serve(this.#own(exchange, context, type), context)
       return
     }
+    const context = contextOf(exchange)
     const selection = this.#descriptors.select(exchange.head, waiterHeaders)
-    if (isPerhapsNew(selection)) void this.#admitAfresh(exchange, waiterHeaders)
-    else this.#admit({ exchange, headers: waiterHeaders, selection })
+    if (isPerhapsNew(selection)) void this.#admitAfresh(exchange, context, waiterHeaders)
+    else this.#admit({ exchange, context, headers: waiterHeaders, selection })
   }
 
   /** The service that a request means; a token that this router does not know may have been written a moment ago. */
@@ -152,20 +159,23 @@ export class Pipeline {
   }
 
   /** A name that nobody knows may be a token that was written through another router a moment ago. */
-  async #admitAfresh(exchange: Exchange, headers: WaiterHeaders | undefined): Promise<void> {
+  async #admitAfresh(exchange: Exchange, context: RequestContext, headers: WaiterHeaders | undefined): Promise<void> {
+    const own = this.#own(exchange, context, 'waiter-proxy')
     const selection = await this.#selectAfresh(exchange, headers)
     if (exchange.isFinished) return
-    const visit = { exchange, headers, selection }
+    if (own instanceof LoggedExchange) own.release()
+    const visit = { exchange, context, headers, selection }
     await this.#settle(visit, this.#gates.admit(visit))
   }
 
   async #settle(visit: Visit, admission: Admission | Promise<Admission>): Promise<void> {
+    const { exchange, context } = visit
     try {
       const settled = await admission
-      if (!visit.exchange.isFinished) this.#onAdmission(visit, settled)
+      if (!exchange.isFinished) this.#onAdmission(visit, settled)
     } catch (error) {
       this.#options.log.error({ err: error }, 'could not handle a request')
-      this.answerError(visit.exchange, contextOf(visit.exchange), toRequestError(error))
+      this.answerError(this.#own(exchange, context, 'waiter-proxy'), context, toRequestError(error))
     }
   }
 
@@ -182,19 +192,23 @@ export class Pipeline {
     }
   }
 
-  #onAdmission({ exchange, headers }: Visit, admission: Admission): void {
+  #onAdmission(visit: Visit, admission: Admission): void {
     if (admission.kind === 'admitted') {
-      this.#proxy(exchange, admission, headers)
+      this.#proxy(visit, admission)
       return
     }
+    const { exchange, headers } = visit
     const token = headers?.get('token') ?? exchange.head.host
     // Waiter's own name is no token, though a request to it may bring a description in headers.
     const isToken = headers?.has('token') || !this.#isWaiterHost(token)
     const { identity, answerHeaders, error } = admission
-    this.answerError(exchange, { ...contextOf(exchange), identity, answerHeaders }, error, isToken ? { token } : {})
+    const context = { ...visit.context, identity, answerHeaders }
+    this.answerError(this.#own(exchange, context, 'waiter-proxy'), context, error, isToken ? { token } : {})
   }
 
-  #answerPreflight(exchange: Exchange, isApi: boolean): void {
+  #answerPreflight(original: Exchange, isApi: boolean): void {
+    const context = contextOf(original)
+    const exchange = this.#own(original, context, isApi ? 'waiter-api' : 'waiter-proxy')
     const { head } = exchange
     const origin = head.get('origin') ?? ''
     const { discovery } = this.#descriptors.select(head, undefined)
@@ -204,7 +218,6 @@ export class Pipeline {
         ? this.cors.judgeApi(exchange, origin)
         : this.cors.judge(exchange, origin, rules)
     const answer = this.cors.answerPreflight(verdict, exchange)
-    const context = contextOf(exchange)
     if ('message' in answer) this.answerError(exchange, context, answer)
     else exchange.respond({ ...answer, headers: [...answer.headers, ...this.ownHeaders(context)] })
   }
@@ -221,6 +234,10 @@ export class Pipeline {
     error: RequestError,
     about: { serviceId?: string | null; instanceId?: string | null; token?: string | undefined } = {},
   ): void {
+    if (exchange instanceof LoggedExchange) {
+      exchange.errorClass = error.errorClass
+      exchange.identity = context.identity
+    }
     const own = this.ownHeaders(context)
     // A redirect says everything in its head.
     if (error.status < 400) exchange.respond({ status: error.status, headers: [...own, ...(error.headers ?? [])] })
@@ -252,18 +269,25 @@ export class Pipeline {
     }
   }
 
+  /** An exchange that is answered here, so that its answer is logged. */
+  #own(exchange: Exchange, context: RequestContext, type: RequestType): Exchange {
+    return this.#accessLog === undefined
+      ? exchange
+      : new LoggedExchange(exchange, this.#accessLog, { cid: context.cid, type })
+  }
+
   #proxy(
-    exchange: Exchange,
+    { exchange, context, headers }: Visit,
     { descriptor, identity, answerHeaders }: Extract<Admission, { kind: 'admitted' }>,
-    headers: WaiterHeaders | undefined,
   ): void {
-    const context = contextOf(exchange)
+    const plan = this.#planOf(descriptor)
     new ProxiedRequest(
       {
         exchange,
         runtime: this.#table.open(descriptor.definition),
         descriptor,
-        timeouts: this.#timeoutsOf(descriptor, headers),
+        timeouts: headers === undefined ? plan.timeouts : timeoutsOf(plan, descriptor, headers),
+        logPart: plan.logPart,
         cid: context.cid,
         isDebug: headers?.has('debug') ?? false,
         identity,
@@ -287,14 +311,15 @@ export class Pipeline {
     return isNews
   }
 
-  #timeoutsOf(descriptor: Descriptor, headers: WaiterHeaders | undefined): RequestTimeouts {
-    const hasOwn = headers !== undefined && TIMEOUT_HEADERS.some(name => headers.has(name))
-    if (hasOwn) return computeRequestTimeouts({ headers, timeouts: descriptor.timeouts })
-    const known = this.#timeouts.get(descriptor)
+  #planOf(descriptor: Descriptor): Plan {
+    const known = this.#plans.get(descriptor)
     if (known !== undefined) return known
-    const timeouts = computeRequestTimeouts({ headers: NO_HEADERS, timeouts: descriptor.timeouts })
-    this.#timeouts.set(descriptor, timeouts)
-    return timeouts
+    const plan = {
+      timeouts: computeRequestTimeouts({ headers: NO_HEADERS, timeouts: descriptor.timeouts }),
+      logPart: this.#accessLog?.servicePart(descriptor),
+    }
+    this.#plans.set(descriptor, plan)
+    return plan
   }
 
   /** `authorization`, principal and `via` (spec §1.5): the same for every request of one user to a service. */
@@ -321,6 +346,19 @@ export class Pipeline {
   }
 }
 
+/** What all requests of one descriptor share, made with its first request. */
+interface Plan {
+  /** Of requests that bring none of their own. */
+  readonly timeouts: RequestTimeouts
+  readonly logPart: ServiceLogPart | undefined
+}
+
+function timeoutsOf(plan: Plan, descriptor: Descriptor, headers: WaiterHeaders): RequestTimeouts {
+  const hasOwn = TIMEOUT_HEADERS.some(name => headers.has(name))
+  return hasOwn ? computeRequestTimeouts({ headers, timeouts: descriptor.timeouts }) : plan.timeouts
+}
+
+const PING_PATH = '/waiter-ping'
 const TIMEOUT_HEADERS = [
   'timeout',
   'queue-timeout',

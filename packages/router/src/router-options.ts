@@ -3,6 +3,7 @@ import type { ProxyServer, ProxyServerOptions } from '@waiter/proxy'
 import type { Entitlements, ServicesConfig } from '@waiter/services'
 import type { EjectionConfig } from '@waiter/slots'
 import type { KeyValueStore } from '@waiter/store'
+import type { AccessLog } from './access-log/access-log.ts'
 import type { AuthenticationSettings } from './auth/create-authentication.ts'
 import type { SupportInfo } from './errors/error-response.ts'
 import type { CorsSettings } from './request/cors-gate.ts'
@@ -21,6 +22,8 @@ export interface RouterOptions {
   readonly createProxyServer: (options: ProxyServerOptions) => ProxyServer
   readonly renderHeader: (name: string, value: string) => string
   readonly ejection: EjectionConfig
+  /** One line per request; undefined when it is switched off. The router closes it. */
+  readonly accessLog?: AccessLog | undefined
   readonly connectTimeoutMs: number
   readonly clientIdleTimeoutMs: number
   /** Password of user `waiter` towards instances of a service. */

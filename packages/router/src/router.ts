@@ -69,6 +69,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       dropResponseCookiePrefixes: OWN_COOKIES,
     },
     onExchange: exchange => pipeline.handle(exchange),
+    onRefusal: refusal => options.accessLog?.refused(refusal),
     log: options.log,
   })
   const server = proxy
@@ -88,6 +89,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       await Promise.all(following)
       table.dispose()
       await options.store.close()
+      await options.accessLog?.close()
     },
   }
 }

@@ -53,7 +53,10 @@ export async function startNode(start: NodeStart, log: Logger): Promise<RunningN
     entry: entry('router-main.ts'),
     count: start.workers,
     bind: start.bind,
-    startMessage: worker => ({ ...context(worker === 1 ? 'router' : `router-${worker}`), control: grpc }),
+    startMessage: worker => {
+      const role = worker === 1 ? 'router' : `router-${worker}`
+      return { ...context(role), requestLogFile: requestLogFileOf(start, role), control: grpc }
+    },
     log,
   })
   try {
@@ -88,4 +91,8 @@ function controlPaths(data: DataPaths): { storeDirectory: string; schedulerDirec
 function logTargetOf(start: NodeStart, role: string): LogTarget {
   if (start.log.kind === 'stderr') return start.log
   return { ...start.log, path: join(start.data.logs, `${start.nodeId}-${role}.log`) }
+}
+
+function requestLogFileOf(start: NodeStart, role: string): string {
+  return join(start.settings['request-log'].directory ?? start.data.logs, `${start.nodeId}-${role}-requests.log`)
 }

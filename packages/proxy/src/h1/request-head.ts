@@ -52,6 +52,10 @@ export class H1RequestHead implements RequestHead {
     return this.minorVersion === 1 ? '1.1' : '1.0'
   }
 
+  get fieldCount(): number {
+    return this.#scanner.generation === this.#generation ? this.#scanner.fieldCount : this.#detach().length
+  }
+
   get(lowerName: string): string | undefined {
     if (this.#scanner.generation === this.#generation) return findField(this.text, this.#scanner, lowerName)
     let value: string | undefined

@@ -45,6 +45,12 @@ export class Http2RequestHead implements RequestHead {
     return this.protocol !== ''
   }
 
+  get fieldCount(): number {
+    let count = 0
+    for (const field of this.fields) if (!isPseudo(field)) count += 1
+    return count
+  }
+
   get(lowerName: string): string | undefined {
     if (lowerName === 'host') return this.authority === '' ? undefined : this.authority
     let joined: string | undefined

@@ -196,6 +196,10 @@ export class Http1UpstreamSide implements RelayUpstream, UpstreamHandler, RelayH
     return framing === Framing.NONE || (framing === Framing.LENGTH && contentLength === 0)
   }
 
+  get fieldCount(): number {
+    return this.#head!.scanner.fieldCount
+  }
+
   get get(): HeaderGetter {
     return this.#head!.get
   }

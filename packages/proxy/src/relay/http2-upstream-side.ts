@@ -180,6 +180,10 @@ export class Http2UpstreamSide implements RelayUpstream, StreamTaker, Http2Strea
     return this.#head.isEnd
   }
 
+  get fieldCount(): number {
+    return this.#head.fields.length
+  }
+
   get get(): HeaderGetter {
     return getterOver(this.#head.fields)
   }

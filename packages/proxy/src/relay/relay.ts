@@ -248,7 +248,7 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
   #beginResponse(head: RelayHead, status: number): boolean {
     this.#status = status
     this.#stage = Stage.STREAMING
-    this.#target.onResponseHead?.(status, head.get)
+    this.#target.onResponseHead?.(status, head.get, head.fieldCount)
     return !this.#isOver
   }
 

@@ -10,6 +10,8 @@ export interface RelayHead {
   readonly isCloseDelimited: boolean
   /** Nothing follows. */
   readonly isEnd: boolean
+  /** Fields of the head, repeated ones counted one by one. */
+  readonly fieldCount: number
   readonly get: HeaderGetter
   /** Fields that go on: names in lower case, without pseudo-header fields and what policy or protocol keep here. */
   collect(): HeaderField[]

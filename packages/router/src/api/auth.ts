@@ -1,5 +1,5 @@
 import { WaiterError } from '@waiter/base'
-import { decideKeepAlive, type Discovery } from '@waiter/services'
+import { type Discovery, decideKeepAlive } from '@waiter/services'
 import type { Hono } from 'hono'
 import { toHeaderValue } from '../request/debug-headers.ts'
 import type { ApiCall, ApiEnvironment, ApiParts } from './api-context.ts'

@@ -1,5 +1,6 @@
 import type { Exchange, OwnResponse } from '@waiter/proxy'
 import { Hono } from 'hono'
+import { LoggedExchange } from '../access-log/logged-exchange.ts'
 import { toRequestError } from '../pipeline.ts'
 import type { HeaderPair } from '../request/admission.ts'
 import type { RequestContext } from '../request/request-context.ts'
@@ -52,6 +53,7 @@ export function createApi(parts: ApiParts): { serve(exchange: Exchange, context:
       return undefined
     }
     const { identity } = entry
+    if (exchange instanceof LoggedExchange) exchange.identity = identity
     const context = { ...plain, identity, answerHeaders }
     const query = head.query === null ? '' : `?${head.query}`
     const method = head.method === 'HEAD' ? 'GET' : head.method

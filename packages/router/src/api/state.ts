@@ -36,6 +36,7 @@ export function addStateRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void
     'router-metrics': () => ({
       metrics: { routers: { [routerId]: byService(table.values(), metricsOf) } },
     }),
+    'request-log': () => options.accessLog?.stats() ?? 'disabled',
     'kv-store': () => ({ cache: { count: tokens.size }, 'synced?': tokens.isSynced, variant: 'replica' }),
   }
 

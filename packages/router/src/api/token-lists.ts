@@ -9,8 +9,8 @@ import {
   type TokenRecord,
 } from '@waiter/services'
 import type { Hono } from 'hono'
-import { requestErrorOf } from '../request/request-errors.ts'
 import { nextRequestId } from '../request/request-context.ts'
+import { requestErrorOf } from '../request/request-errors.ts'
 import { TOKEN_PREFIX } from '../tokens/token-replica.ts'
 import { tokenFailure } from '../tokens/token-service.ts'
 import { TokenWatchers } from '../tokens/token-watchers.ts'

@@ -1,6 +1,6 @@
-import { AuthCookies, COOKIE_CHARS_MAX } from './auth-cookies.ts'
 import { createAddressTest } from './address-list.ts'
 import { type ApiKey, createApiKeys } from './api-keys.ts'
+import { AuthCookies, COOKIE_CHARS_MAX } from './auth-cookies.ts'
 import type { Authenticator } from './authenticator.ts'
 import { createIdentityFactory, type IdentityFactory } from './identity.ts'
 import { createOneUser } from './one-user.ts'

@@ -8,6 +8,7 @@ import type { ClientFacts } from './client-facts.ts'
 import { type CorsGate, refusal } from './cors-gate.ts'
 import type { Requester, Selection } from './descriptor-cache.ts'
 import { FOREIGN_HOST, FOREIGN_ORIGIN, type ForeignPages } from './foreign-pages.ts'
+import type { RequestContext } from './request-context.ts'
 import { maintenanceError, requestErrorOf } from './request-errors.ts'
 
 export type HeaderPair = readonly [name: string, value: string]
@@ -35,6 +36,7 @@ export type LateGate = (visit: Visit, descriptor: Descriptor) => RequestError | 
 /** A request on its way through the gates. */
 export interface Visit {
   readonly exchange: Exchange
+  readonly context: RequestContext
   readonly headers: WaiterHeaders | undefined
   readonly selection: Selection
 }

@@ -1,7 +1,14 @@
 import type { InstanceLease } from '@waiter/control'
-import type { Exchange, ForwardTarget, Outcome } from '@waiter/proxy'
+import type { Exchange, ForwardTarget, HeaderGetter, Outcome } from '@waiter/proxy'
 import type { Descriptor, RequestTimeouts } from '@waiter/services'
 import { type QueueFailure, type ReleaseStatus, type Slot, Waiter } from '@waiter/slots'
+import type {
+  AccessLog,
+  LoggedInstance,
+  RequestType,
+  ResponseLogPart,
+  ServiceLogPart,
+} from '../access-log/access-log.ts'
 import type { Identity } from '../auth/identity.ts'
 import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
@@ -14,6 +21,9 @@ const UNSENT_ATTEMPTS_MAX = 10
 const UNANSWERED_ATTEMPTS_MAX = 1
 /** Served before requests that came later: it has waited already. */
 const RETRY_PRIORITY = 1
+const SWITCHING_PROTOCOLS = 101
+/** Of a moment that did not come. */
+const NEVER = -1
 
 /** What every request of this router shares. */
 export interface RequestEnvironment {
@@ -23,6 +33,8 @@ export interface RequestEnvironment {
   readonly routerId: string
   /** As the client speaks it, perhaps to a proxy in front of us. */
   readonly protocolOf: (exchange: Exchange) => string
+  /** Undefined when it is switched off. */
+  readonly accessLog: AccessLog | undefined
   /** `via` and the like: the same for every response of this router. */
   readonly responseLines: string
   /** `authorization`, principal, `via`: the same for every request of a user to a service. */
@@ -37,6 +49,8 @@ export interface ProxiedRequestParts {
   readonly runtime: ServiceRuntime
   readonly descriptor: Descriptor
   readonly timeouts: RequestTimeouts
+  /** What every line about this descriptor's requests has; undefined without a log. */
+  readonly logPart: ServiceLogPart | undefined
   readonly cid: string
   readonly isDebug: boolean
   /** Undefined when the token disables authentication. */
@@ -65,7 +79,13 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   readonly #environment: RequestEnvironment
   readonly #deadlineMs: number
   #slot: Slot | undefined
-  #grantedAtMs = 0
+  #grantedAtMs = NEVER
+  #answeredAtMs = NEVER
+  #status: number | undefined
+  /** For the request log. */
+  #type: RequestType = 'waiter-proxy'
+  #instance: LoggedInstance | undefined
+  #response: ResponseLogPart | undefined
   #unsentAttempts = 0
   #unansweredAttempts = 0
   #isOver = false
@@ -106,14 +126,15 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     const environment = this.#environment
     const cidLine = `x-cid: ${cid}\r\n`
     this.#slot = slot
+    this.#instance = slot
     this.host = slot.host
     this.port = slot.port
     this.extraRequestHead = environment.requestLinesOf(runtime, this.parts.identity) + cidLine
     this.extraResponseHead = environment.responseLines + cidLine
+    this.#grantedAtMs = environment.nowMs()
     for (const [name, value] of this.parts.answerHeaders)
       this.extraResponseHead += environment.renderHeader(name, value)
     if (isDebug) {
-      this.#grantedAtMs = environment.nowMs()
       this.extraResponseHead += debugRequestLines(this, environment, this.#grantedAtMs)
     }
     exchange.forward(this)
@@ -162,12 +183,27 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     return debugResponseLines(this.#environment, this.#environment.nowMs() - this.#grantedAtMs)
   }
 
+  /** The backend answers. */
+  onResponseHead(status: number, get: HeaderGetter, fieldCount: number): void {
+    this.#status = status
+    this.#answeredAtMs = this.#environment.nowMs()
+    const { accessLog } = this.#environment
+    if (accessLog === undefined) return
+    this.#response = accessLog.responsePart(get, fieldCount)
+    if (status !== SWITCHING_PROTOCOLS) return
+    // The end of the tunnel has a line of its own.
+    this.#type = 'websocket-upgrade'
+    this.#record(undefined)
+    this.#type = 'waiter-proxy'
+  }
+
   /** How the present forward ended. */
   onOutcome(outcome: Outcome): void {
     const slot = this.#slot
     if (slot === undefined) return
     switch (outcome.kind) {
       case 'completed':
+        this.#record(undefined)
         this.#end(slot, outcome.status === 503 ? 'instance-busy' : 'success', 'successful')
         return
       case 'not-sent':
@@ -184,14 +220,17 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
         })
         return
       case 'failed-mid-response':
+        this.#record(outcome.kind)
         this.#end(slot, 'instance-error', 'instance-error')
         return
       case 'client-gone':
       case 'client-stalled':
       case 'client-malformed':
+        this.#record(outcome.kind)
         this.#end(slot, 'client-error', 'client-error')
         return
       case 'aborted':
+        this.#record(outcome.kind)
         this.#end(slot, 'generic-error', 'generic-error')
     }
   }
@@ -236,11 +275,13 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     // Once forwarded, the engine reports an outcome; only a request that waits ends here.
     if (this.parts.runtime.machine.cancel(this)) {
       this.parts.runtime.armTimer()
+      this.#record('client-gone')
       this.#finish('client-error')
     }
   }
 
   #endWithError(slot: Slot, status: ReleaseStatus, error: RequestError): void {
+    this.#recordError(error)
     this.#environment.answerError(this, error)
     this.#end(slot, status, 'instance-error')
   }
@@ -253,8 +294,38 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   #fail(error: RequestError, count: CountName): void {
     if (this.#isOver) return
+    this.#recordError(error)
     this.#environment.answerError(this, error)
     this.#finish(count)
+  }
+
+  #recordError(error: RequestError): void {
+    this.#status = error.status
+    this.#record(undefined, error.errorClass)
+  }
+
+  /** Writes the request's line, before its connection may go on with another head. */
+  #record(problem: string | undefined, errorClass?: string): void {
+    const { accessLog } = this.#environment
+    const { logPart, exchange, cid } = this.parts
+    if (accessLog === undefined || logPart === undefined) return
+    accessLog.proxied(
+      exchange,
+      {
+        status: this.#status,
+        cid,
+        service: logPart,
+        instance: this.#instance,
+        response: this.#response,
+        grantedAtMs: this.#grantedAtMs,
+        answeredAtMs: this.#answeredAtMs,
+        retries: this.#unsentAttempts + this.#unansweredAttempts,
+        problem,
+        errorClass,
+        identity: this.parts.identity,
+      },
+      this.#type,
+    )
   }
 
   #finish(count: CountName): void {

@@ -26,6 +26,7 @@ export function headOf(parts: {
     contentLength: 0,
     isUpgrade: false,
     expectsContinue: false,
+    fieldCount: fields.length,
     get,
     has: name => get(name) !== undefined,
     forEach: callback => {

@@ -5,12 +5,13 @@ const ms = (fallback: number, meaning: string) => z.int().min(0).default(fallbac
 const positive = (fallback: number, meaning: string) => z.int().min(1).default(fallback).describe(meaning)
 const userName = z.string().min(1).max(256)
 
+const HEADERS_LOGGED_MAX = 32
+const headerName = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'a header name: letters, digits and dashes, at most 64')
+
 /** A pair `[from, to]` of ports, both included. */
 const portRange = z
   .tuple([z.int().min(1024).max(65_535), z.int().min(1024).max(65_535)])
   .refine(([from, to]) => from <= to, 'the first port must not be above the last')
-
-const headerName = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'a header name: letters, digits and dashes, at most 64')
 
 /** Addresses and networks. */
 const addresses = z
@@ -143,6 +144,24 @@ const scheduler = section('What runs the instances.', {
   }),
 })
 
+const requestLog = section('One JSON line for every request.', {
+  enabled: z.boolean().default(true).describe('Whether there is one.'),
+  directory: z.string().min(1).optional().describe('Where the files are. Default: `logs` in the data directory.'),
+  'file-bytes-max': z
+    .int()
+    .min(1024 * 1024)
+    .default(128 * 1024 * 1024)
+    .describe('A file that would grow beyond this is put aside.'),
+  'files-max': z.int().min(1).max(1_000).default(4).describe('Files of one router, the present one included.'),
+  'request-headers': z
+    .array(headerName)
+    .max(HEADERS_LOGGED_MAX)
+    .default([])
+    .describe('Request headers to log beside the usual fields; credentials never are.'),
+  'response-headers': z.array(headerName).max(HEADERS_LOGGED_MAX).default([]).describe('The same of responses.'),
+  'omitted-fields': z.array(z.string()).default([]).describe('Fields to leave out.'),
+})
+
 /**
  * The configuration (spec §12), under the original's names where the meaning is the same. Unknown keys are refused, so
  * that a misspelt one cannot be silently without effect. Every key has a description: `npm run gen:docs` makes
@@ -230,6 +249,7 @@ export const settingsSchema = z.strictObject({
     level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('What is worth a line.'),
     'file-bytes-max': positive(32 * 1024 * 1024, 'A log file is put aside at this size; one older file is kept.'),
   }),
+  'request-log': requestLog,
   'shutdown-grace-ms': positive(5_000, 'From the first Ctrl-C until what still runs is cut.'),
 })
 

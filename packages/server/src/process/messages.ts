@@ -32,6 +32,8 @@ export interface RouterStart extends ChildContext {
     /** Other workers listen on the same port. */
     readonly isShared: boolean
   }
+  /** Where its request log goes; no other router writes there. */
+  readonly requestLogFile: string
   /** gRPC address of the control process. */
   readonly control: string
 }

@@ -1,8 +1,9 @@
 /** A router process of a node. */
 import { randomBytes } from 'node:crypto'
+import type { Logger } from '@waiter/base'
 import { createNodeAuth, createRemoteStore, RouterAgent } from '@waiter/control'
 import { createProxyServer, renderHeader } from '@waiter/proxy'
-import { startRouter } from '@waiter/router'
+import { AccessLog, LogFile, startRouter } from '@waiter/router'
 import { createSimpleEntitlements } from '@waiter/services'
 import { DEFAULT_EJECTION } from '@waiter/slots'
 import { redactSettings } from '../config/redact-settings.ts'
@@ -12,6 +13,8 @@ import { createPasswordFor } from '../service-password.ts'
 import { VERSION } from '../version.ts'
 import type { RouterStart } from './messages.ts'
 import { runChild } from './run-child.ts'
+
+const nowMs = (): number => performance.now()
 
 runChild<RouterStart>('start-router', async (message, log) => {
   const { settings, nodeId, worker, clusterSecret, bind } = message
@@ -41,6 +44,7 @@ runChild<RouterStart>('start-router', async (message, log) => {
     connectTimeoutMs: settings['instance-request-properties']['connection-timeout-ms'],
     clientIdleTimeoutMs: settings['instance-request-properties']['client-connection-idle-timeout-ms'],
     passwordFor: createPasswordFor(clusterSecret),
+    accessLog: createAccessLog(message, log),
     supportInfo: settings['support-info'],
     settings: redactSettings(settings) as Record<string, unknown>,
     version: VERSION,
@@ -62,3 +66,22 @@ runChild<RouterStart>('start-router', async (message, log) => {
   log.info({ httpUrl, routerId }, 'the router serves')
   return { address: httpUrl, stop: graceMs => router.stop(graceMs) }
 })
+
+function createAccessLog({ settings, requestLogFile }: RouterStart, log: Logger): AccessLog | undefined {
+  const wanted = settings['request-log']
+  if (!wanted.enabled) return undefined
+  const sink = new LogFile({
+    path: requestLogFile,
+    bytesMax: wanted['file-bytes-max'],
+    filesMax: wanted['files-max'],
+    log,
+    nowMs,
+  })
+  return new AccessLog({
+    sink,
+    nowMs,
+    requestHeaders: wanted['request-headers'],
+    responseHeaders: wanted['response-headers'],
+    omittedFields: wanted['omitted-fields'],
+  })
+}
