@@ -2,9 +2,10 @@
 export type ClientPhase = 'request-body' | 'waiting' | 'response' | 'tunnel'
 
 /**
- * Why nothing of a request reached a backend. `stale`: the pooled connection was dead and the method is not idempotent;
- * the instance itself is probably well, so forwarding to it again is right. `unprocessed`: the backend vouches that it
- * did not look at the request (HTTP/2: REFUSED_STREAM, or beyond GOAWAY's last stream): it goes away, or has too much to do.
+ * Why nothing of a request reached a backend. `stale`: the pooled connection was dead and the method is not idempotent,
+ * or the backend gave it up (HTTP/2: GOAWAY) before it looked at the request; the instance itself is probably well, so
+ * forwarding to it again is right. `unprocessed`: the backend refused the request unseen (HTTP/2: REFUSED_STREAM), since
+ * it has too much to do.
  */
 export type NotSentReason = 'refused' | 'connect-timeout' | 'connect-error' | 'stale' | 'unprocessed'
 

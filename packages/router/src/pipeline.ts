@@ -1,5 +1,5 @@
 import { WaiterError } from '@waiter/base'
-import type { Exchange, OwnResponse } from '@waiter/proxy'
+import type { Exchange, OwnResponse, RequestHead } from '@waiter/proxy'
 import {
   computeRequestTimeouts,
   type Descriptor,
@@ -22,6 +22,7 @@ import { type ClientFacts, createClientFacts } from './request/client-facts.ts'
 import { CorsGate } from './request/cors-gate.ts'
 import { DescriptorCache, type Requester, type Resolution, type Selection } from './request/descriptor-cache.ts'
 import { ForeignPages } from './request/foreign-pages.ts'
+import { isGrpcRequest } from './request/grpc.ts'
 import { ProxiedRequest, type RequestEnvironment } from './request/proxied-request.ts'
 import { contextOf, type RequestContext } from './request/request-context.ts'
 import { maintenanceError } from './request/request-errors.ts'
@@ -259,6 +260,7 @@ export class Pipeline {
       query: head.query,
       accept: head.get('accept'),
       contentType: head.get('content-type'),
+      isGrpc: isGrpcRequest(head),
       principal: context.identity?.principal ?? this.authentication.onlyPrincipal,
       serviceId: about.serviceId ?? null,
       instanceId: about.instanceId ?? null,
@@ -286,7 +288,7 @@ export class Pipeline {
         exchange,
         runtime: this.#table.open(descriptor.definition),
         descriptor,
-        timeouts: headers === undefined ? plan.timeouts : timeoutsOf(plan, descriptor, headers),
+        timeouts: timeoutsOf(plan, exchange.head, descriptor, headers),
         logPart: plan.logPart,
         cid: context.cid,
         isDebug: headers?.has('debug') ?? false,
@@ -353,9 +355,16 @@ interface Plan {
   readonly logPart: ServiceLogPart | undefined
 }
 
-function timeoutsOf(plan: Plan, descriptor: Descriptor, headers: WaiterHeaders): RequestTimeouts {
-  const hasOwn = TIMEOUT_HEADERS.some(name => headers.has(name))
-  return hasOwn ? computeRequestTimeouts({ headers, timeouts: descriptor.timeouts }) : plan.timeouts
+function timeoutsOf(
+  plan: Plan,
+  head: RequestHead,
+  descriptor: Descriptor,
+  headers: WaiterHeaders | undefined,
+): RequestTimeouts {
+  const hasOwn = headers !== undefined && TIMEOUT_HEADERS.some(name => headers.has(name))
+  const grpcTimeout = isGrpcRequest(head) ? head.get('grpc-timeout') : undefined
+  if (!hasOwn && grpcTimeout === undefined) return plan.timeouts
+  return computeRequestTimeouts({ headers: headers ?? NO_HEADERS, timeouts: descriptor.timeouts, grpcTimeout })
 }
 
 const PING_PATH = '/waiter-ping'

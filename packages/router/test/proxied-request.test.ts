@@ -129,7 +129,7 @@ class World {
 }
 
 const completed = (status: number): Outcome => ({ kind: 'completed', status, requestBytes: 1, responseBytes: 1 })
-const notSent = (reason: 'refused' | 'stale' = 'refused'): Outcome => ({
+const notSent = (reason: 'refused' | 'stale' | 'unprocessed' = 'refused'): Outcome => ({
   kind: 'not-sent',
   reason,
   code: 'ECONNREFUSED',
@@ -297,6 +297,41 @@ t.test('it goes before those that came later', async t => {
   t.equal(first.isForwarding, true)
   t.equal(second.isForwarding, false)
 })
+
+t.test('an instance that refuses a request unseen counts as busy, and another gets it', async t => {
+  const w = world(t)
+  w.assign({ a: 1, b: 1 })
+  const fake = w.request()
+  fake.end(notSent('unprocessed'))
+  t.equal(fake.targets.length, 2)
+  t.not(fake.targets[0]?.port, fake.targets[1]?.port)
+  const failures = w.runtime.machine.instanceStates().map(state => state.consecutiveFailures)
+  t.same(failures.sort(), [0, 1])
+})
+
+t.test(
+  'a gRPC status of 14, in head or trailers, counts as busy; the backend speaks what its service says',
+  async t => {
+    for (const [protocol, grpcStatus, from, failures] of [
+      ['h2c', '14', 'onResponseHead', 1],
+      ['h2', '14', 'onResponseTrailers', 1],
+      ['h2c', '13', 'onResponseTrailers', 0],
+      ['http', '14', 'onResponseTrailers', 0],
+    ] as const) {
+      const w = world(t, { 'backend-proto': protocol })
+      w.assign({ a: 1 })
+      const fake = w.request()
+      const target = fake.targets[0]!
+      t.equal(target.protocol, protocol)
+      const get = (name: string) => (name === 'grpc-status' ? grpcStatus : undefined)
+      if (from === 'onResponseHead') target.onResponseHead?.(200, get, 1)
+      else target.onResponseTrailers?.(get)
+      fake.end(completed(200))
+      t.match(w.counts, { successful: 1 })
+      t.equal(w.runtime.machine.instanceStates()[0]?.consecutiveFailures, failures, `${protocol} ${grpcStatus} ${from}`)
+    }
+  },
+)
 
 t.test('after ten such attempts the client is told', async t => {
   const w = world(t)

@@ -5,8 +5,8 @@ import { ErrorCode, type Http2RequestHead, type Http2Stream, type StreamReset } 
 import { openUpstreamSide } from '../relay/open-upstream-side.ts'
 import { Relay, type RelayOwner } from '../relay/relay.ts'
 import { type ClientStreamOwner, Http2ClientStream } from './http2-client-stream.ts'
-import { renderOwnFields } from './own-fields.ts'
 import { Http2StreamWriter } from './http2-stream-writer.ts'
+import { renderOwnFields } from './own-fields.ts'
 
 const NO_BODY = Buffer.alloc(0)
 

@@ -1,7 +1,7 @@
-import { FieldCode } from '../h1/field-table.ts'
-import { HeaderField } from '../h2/index.ts'
 import type { CompiledPolicy } from '../h1/compiled-policy.ts'
+import { FieldCode } from '../h1/field-table.ts'
 import { FieldKind, Indexing } from '../h2/field-name.ts'
+import { HeaderField } from '../h2/index.ts'
 
 /** Lines remembered; the rest are made anew. */
 const LINES_MAX = 1024

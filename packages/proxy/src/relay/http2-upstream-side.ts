@@ -227,14 +227,7 @@ export class Http2UpstreamSide implements RelayUpstream, StreamTaker, Http2Strea
   onReset(reset: StreamReset): void {
     this.#stream = null
     const isStale = reset.cause === 'connection' && this.#wasReused && this.#head === NO_HEAD
-    const kind = reset.isUnprocessed
-      ? 'unprocessed'
-      : reset.cause === 'malformed'
-        ? 'malformed'
-        : reset.cause === 'connection'
-          ? 'closed'
-          : 'reset'
-    this.#fail({ kind, detail: reset.detail, code: reset.code, isStale })
+    this.#fail({ kind: kindOf(reset), detail: reset.detail, code: reset.code, isStale })
   }
 
   onDrain(): void {
@@ -245,4 +238,10 @@ export class Http2UpstreamSide implements RelayUpstream, StreamTaker, Http2Strea
     this.#timer.release()
     this.#handler.onBroken({ code: ErrorCode.INTERNAL_ERROR, isStale: false, isUnsent: false, ...failure })
   }
+}
+
+function kindOf({ cause, code, isUnprocessed }: StreamReset): RelayFailure['kind'] {
+  if (isUnprocessed) return code === ErrorCode.REFUSED_STREAM ? 'unprocessed' : 'gone-away'
+  if (cause === 'malformed') return 'malformed'
+  return cause === 'connection' ? 'closed' : 'reset'
 }

@@ -275,7 +275,7 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
     }
     const isUntouched = !this.#client.hasBodyBeenTaken
     if (kind === 'unprocessed' && isUntouched) this.#notSent('unprocessed', detail)
-    else if (isUnsent && isUntouched) this.#notSent('stale', detail)
+    else if ((isUnsent || kind === 'gone-away') && isUntouched) this.#notSent('stale', detail)
     else if (kind === 'malformed') this.#failBeforeResponse('malformed-response', detail)
     else this.#failBeforeResponse(kind === 'closed' ? 'closed' : 'reset', detail)
   }

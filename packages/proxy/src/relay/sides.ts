@@ -27,7 +27,7 @@ export interface RelayResponse {
 
 /** Why an upstream side failed. */
 export interface RelayFailure {
-  readonly kind: 'refused' | 'connect' | 'closed' | 'reset' | 'malformed' | 'unprocessed'
+  readonly kind: 'refused' | 'connect' | 'closed' | 'reset' | 'malformed' | 'unprocessed' | 'gone-away'
   readonly detail: string
   /** RST_STREAM's, where there was one. */
   readonly code: number

@@ -1,4 +1,3 @@
-import { request as httpRequest } from 'node:http'
 import type { Descriptor } from '@waiter/services'
 import { computeHealthCheckTarget } from '@waiter/services'
 import { type QueueFailure, type ReleaseStatus, type Slot, Waiter } from '@waiter/slots'
@@ -6,12 +5,11 @@ import type { Hono } from 'hono'
 import type { Resolution } from '../request/descriptor-cache.ts'
 import { queueTimeoutError, requestErrorOf, serviceFailureError } from '../request/request-errors.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
+import { askOnce } from './ask-once.ts'
 import type { ApiCall, ApiEnvironment, ApiParts } from './api-context.ts'
 
 const PING_TIMEOUT_MS = 300_000
 const PING_TIMEOUT_MS_MAX = 3_600_000
-/** A health check page is small; more of it is not shown. */
-const PING_BODY_BYTES_MAX = 64 * 1024
 /** Before every ordinary request (spec §4.8). */
 const PING_PRIORITY = 1_000_000
 
@@ -136,7 +134,8 @@ async function askInstance(
   const instance = { id: slot.instanceId, host: slot.host, port }
   let status: ReleaseStatus = 'instance-error'
   try {
-    const answer = await get({
+    const answer = await askOnce({
+      proto: target.proto,
       host: slot.host,
       port,
       path: target.url,
@@ -158,39 +157,6 @@ async function askInstance(
   } finally {
     runtime.release(slot, status)
   }
-}
-
-function get(options: {
-  host: string
-  port: number
-  path: string
-  authorization: string
-  timeoutMs: number
-}): Promise<{ status: number; body: string; headers: Record<string, unknown> }> {
-  return new Promise((resolve, reject) => {
-    const { host, port, path, authorization, timeoutMs } = options
-    const request = httpRequest(
-      {
-        host,
-        port,
-        path,
-        agent: false,
-        signal: AbortSignal.timeout(Math.ceil(timeoutMs)),
-        headers: { authorization, 'x-waiter-request-type': 'ping' },
-      },
-      response => {
-        let body = ''
-        response.setEncoding('utf8')
-        response.on('data', (piece: string) => {
-          if (body.length < PING_BODY_BYTES_MAX) body += piece
-        })
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body, headers: response.headers }))
-        response.on('error', reject)
-      },
-    )
-    request.on('error', reject)
-    request.end()
-  })
 }
 
 /** A ping in the queue. */

@@ -1,4 +1,5 @@
 import type { OwnResponse } from '@waiter/proxy'
+import { renderGrpcError } from '../request/grpc.ts'
 
 /** What a user is told when Waiter itself ends a request (spec §1.7). */
 export interface RequestError {
@@ -21,6 +22,8 @@ export interface ErrorContext {
   readonly query: string | null
   readonly accept: string | undefined
   readonly contentType: string | undefined
+  /** A gRPC call: answered in trailers, unless it accepts a page. */
+  readonly isGrpc?: boolean
   readonly principal: string | null
   readonly serviceId: string | null
   readonly instanceId: string | null
@@ -54,11 +57,15 @@ const TITLES: Readonly<Record<string, string>> = {
   'waiter.CorsRequestForbidden': 'Cross-Origin Request Forbidden',
 }
 
+/** What somebody accepts who wants to read the answer. */
+const PAGES = /application\/json|text\/html|text\/plain/
+
 type Format = 'json' | 'html' | 'text'
 
-/** Renders an error in the form that the client asked for: JSON, HTML or text (spec §1.7). */
+/** Renders an error in the form that the client asked for: JSON, HTML, text or gRPC's trailers (spec §1.7). */
 export function renderRequestError(error: RequestError, context: ErrorContext): OwnResponse {
   const format = chooseFormat(context)
+  if (context.isGrpc === true && !PAGES.test(context.accept ?? '')) return renderGrpcError(error, context)
   const title = error.title ?? TITLES[error.errorClass ?? ''] ?? `Waiter Error ${error.status}`
   return {
     status: error.status,

@@ -1,5 +1,5 @@
 import type { InstanceLease } from '@waiter/control'
-import type { Exchange, ForwardTarget, HeaderGetter, Outcome } from '@waiter/proxy'
+import type { BackendProtocol, Exchange, ForwardTarget, HeaderGetter, Outcome } from '@waiter/proxy'
 import type { Descriptor, RequestTimeouts } from '@waiter/services'
 import { type QueueFailure, type ReleaseStatus, type Slot, Waiter } from '@waiter/slots'
 import type {
@@ -13,6 +13,7 @@ import type { Identity } from '../auth/identity.ts'
 import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
 import { debugRequestLines, debugResponseLines } from './debug-headers.ts'
+import { isBusyStatus } from './grpc.ts'
 import { queueTimeoutError, serviceFailureError, unansweredError } from './request-errors.ts'
 
 /** Connections that nothing was sent on may be replaced this often: an instance that just died is gone within that. */
@@ -67,6 +68,7 @@ export interface ProxiedRequestParts {
  */
 export class ProxiedRequest extends Waiter implements ForwardTarget {
   readonly parts: ProxiedRequestParts
+  readonly protocol: BackendProtocol
   host = ''
   port = 0
   extraRequestHead = ''
@@ -76,6 +78,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   readonly streamIdleTimeoutMs: number
   readonly tunnelIdleTimeoutMs: number
   readonly lateResponseHead: (() => string) | undefined
+  readonly onResponseTrailers: ((get: HeaderGetter) => void) | undefined
   readonly #environment: RequestEnvironment
   readonly #deadlineMs: number
   #slot: Slot | undefined
@@ -86,6 +89,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   #type: RequestType = 'waiter-proxy'
   #instance: LoggedInstance | undefined
   #response: ResponseLogPart | undefined
+  #isBusy = false
   #unsentAttempts = 0
   #unansweredAttempts = 0
   #isOver = false
@@ -100,6 +104,10 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.streamIdleTimeoutMs = timeouts.streamingTimeoutMs
     this.tunnelIdleTimeoutMs = timeouts.socketTimeoutMs
     this.lateResponseHead = parts.isDebug ? () => this.#lateDebugLines() : undefined
+    this.protocol = parts.runtime.definition.effective['backend-proto']
+    // gRPC tells by `grpc-status` what others tell by their status.
+    const mayBeGrpc = this.protocol === 'h2c' || this.protocol === 'h2'
+    this.onResponseTrailers = mayBeGrpc ? get => this.#noteGrpcStatus(get) : undefined
     this.#deadlineMs = parts.exchange.arrivedAtMs + timeouts.queueTimeoutMs
   }
 
@@ -179,6 +187,10 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     if (runtime.leases.size === 0) this.#environment.needService(runtime, descriptor)
   }
 
+  #noteGrpcStatus(get: HeaderGetter): void {
+    if (isBusyStatus(get('grpc-status'))) this.#isBusy = true
+  }
+
   #lateDebugLines(): string {
     return debugResponseLines(this.#environment, this.#environment.nowMs() - this.#grantedAtMs)
   }
@@ -187,6 +199,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   onResponseHead(status: number, get: HeaderGetter, fieldCount: number): void {
     this.#status = status
     this.#answeredAtMs = this.#environment.nowMs()
+    if (this.onResponseTrailers !== undefined) this.#noteGrpcStatus(get)
     const { accessLog } = this.#environment
     if (accessLog === undefined) return
     this.#response = accessLog.responsePart(get, fieldCount)
@@ -204,7 +217,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     switch (outcome.kind) {
       case 'completed':
         this.#record(undefined)
-        this.#end(slot, outcome.status === 503 ? 'instance-busy' : 'success', 'successful')
+        this.#end(slot, outcome.status === 503 || this.#isBusy ? 'instance-busy' : 'success', 'successful')
         return
       case 'not-sent':
         this.#retryUnsent(slot, outcome)
@@ -255,7 +268,8 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
       runtime.release(slot, 'unused')
       return
     }
-    runtime.release(slot, 'connect-failed')
+    // An instance that refuses streams has too much to do; to one that refuses connections nobody listens.
+    runtime.release(slot, outcome.reason === 'unprocessed' ? 'instance-busy' : 'connect-failed')
     this.#wait(RETRY_PRIORITY)
   }
 
