@@ -68,6 +68,10 @@ export class ClientConnection implements SocketListener {
     return this.#socket.localPort
   }
 
+  get isSecure(): boolean {
+    return this.#socket.isSecure
+  }
+
   /** The scanner of the present head; borrowed, since a resting connection needs none. */
   get scanner(): HeadScanner {
     this.#scanner ??= this.context.takeScanner()

@@ -1,4 +1,5 @@
 import { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 
 /** What a client's socket tells its connection. */
 export interface SocketListener {
@@ -16,6 +17,8 @@ export interface SocketListener {
 export class ClientSocket {
   readonly remoteAddress: string
   readonly localPort: number
+  /** TLS. */
+  readonly isSecure: boolean
   readonly #socket: Socket
   /** Who listens; another one after `handOver`. */
   #listener: SocketListener
@@ -34,6 +37,7 @@ export class ClientSocket {
     this.#socket = socket
     this.remoteAddress = socket.remoteAddress ?? ''
     this.localPort = socket.localPort ?? 0
+    this.isSecure = socket instanceof TLSSocket
     socket.on('end', () => this.#listener.onEndOfInput())
     socket.on('drain', () => this.#listener.onDrain())
     socket.on('error', () => this.#listener.onGone())
@@ -118,7 +122,9 @@ export class ClientSocket {
 
   /** Closes with RST, so that the client cannot take the end for a clean one. */
   reset(): void {
-    this.#socket.resetAndDestroy()
+    // Of TLS a missing close_notify says the same; its sockets have no reset.
+    if (this.isSecure) this.#socket.destroy()
+    else this.#socket.resetAndDestroy()
   }
 
   destroy(): void {

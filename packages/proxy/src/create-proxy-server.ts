@@ -17,6 +17,7 @@ import { DEFAULT_LIMITS } from './limits.ts'
 import type { ListenOptions, ProxyServer, ProxyServerOptions, ProxyStats, RenderError } from './proxy-server.ts'
 import { supportsStaticReads } from './static-reads.ts'
 import { TimerWheel } from './timer-wheel.ts'
+import { type Certificates, TlsListener, type TlsTerms } from './tls/tls-listener.ts'
 import { UpstreamPool } from './upstream-pool.ts'
 
 /** Connections the kernel holds for us while we are busy; the kernel's own limit (somaxconn) may be lower. */
@@ -35,6 +36,7 @@ export function createProxyServer(options: ProxyServerOptions): ProxyServer {
 class NetProxyServer implements ProxyServer, ConnectionOwner {
   readonly context: EngineContext
   readonly #servers = new Set<Server>()
+  readonly #tlsListeners = new Set<TlsListener>()
   readonly #connections = new Set<ClientPeer>()
   #onEmpty: (() => void) | null = null
 
@@ -61,9 +63,7 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     const { context } = this
     context.hasStaticReads = await supportsStaticReads()
     if (!context.hasStaticReads) context.log.warn({}, 'client sockets read the slower way: this Node has no other')
-    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, socket =>
-      this.adoptClient(socket, { protocol: 'plain', readsStatically: context.hasStaticReads }),
-    )
+    const server = options.tls === undefined ? this.#createPlainServer() : this.#createTlsServer(options.tls)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     server.once('error', reject)
     server.listen(
@@ -78,10 +78,15 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     return { port: typeof address === 'object' && address !== null ? address.port : options.port }
   }
 
+  setCertificates(certificates: Certificates): void {
+    for (const listener of this.#tlsListeners) listener.setCertificates(certificates)
+  }
+
   drain(): void {
     if (this.context.isDraining) return
     this.context.isDraining = true
     for (const server of this.#servers) server.close()
+    for (const listener of this.#tlsListeners) listener.close()
     for (const connection of [...this.#connections]) connection.drain()
     this.#closeUpstreams('idle')
   }
@@ -111,6 +116,12 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     const { context } = this
     const pools = [context.pool, context.securePool, context.http2Pool]
     let bufferedBytes = sum(pools, pool => pool.bufferedBytes)
+    let tlsHandshakes = 0
+    let tlsHandshakesFailedTotal = 0
+    for (const { pending, failedTotal } of this.#tlsListeners) {
+      tlsHandshakes += pending
+      tlsHandshakesFailedTotal += failedTotal
+    }
     for (const connection of this.#connections) bufferedBytes += connection.bufferedBytes
     return {
       clientConnections: this.#connections.size,
@@ -123,6 +134,8 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
       upstreamReusedTotal: context.upstreamReusedTotal,
       staleRetriesTotal: context.staleRetriesTotal,
       droppedConnectionsTotal: context.droppedConnectionsTotal,
+      tlsHandshakes,
+      tlsHandshakesFailedTotal,
       bufferedBytes,
     }
   }
@@ -158,6 +171,36 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
   forget(peer: ClientPeer): void {
     this.#connections.delete(peer)
     if (this.#connections.size === 0) this.#onEmpty?.()
+  }
+
+  #createPlainServer(): Server {
+    const { context } = this
+    return createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, socket =>
+      this.adoptClient(socket, { protocol: 'plain', readsStatically: context.hasStaticReads }),
+    )
+  }
+
+  #createTlsServer(terms: TlsTerms): Server {
+    const { limits, log } = this.context
+    const listener: TlsListener = new TlsListener({
+      terms,
+      protocols: ['h2', 'http/1.1'],
+      handshakeTimeoutMs: limits.handshakeTimeoutMs,
+      handshakesMax: limits.handshakesMax,
+      log,
+      hasRoom: () =>
+        !this.context.isDraining && this.#connections.size + listener.pending < limits.clientConnectionsMax,
+      onDropped: () => {
+        this.context.droppedConnectionsTotal += 1
+      },
+      onSecure: socket =>
+        this.adoptClient(socket, {
+          protocol: socket.alpnProtocol === 'h2' ? 'h2' : 'http/1.1',
+          readsStatically: false,
+        }),
+    })
+    this.#tlsListeners.add(listener)
+    return listener.server
   }
 
   /** The one way in for accepted connections, whichever listener they come from. */

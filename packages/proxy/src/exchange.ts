@@ -102,6 +102,8 @@ export interface Exchange {
   /** The peer's address as the socket tells it. */
   readonly remoteAddress: string
   readonly localPort: number
+  /** The client's connection to this engine is encrypted. */
+  readonly isSecure: boolean
   /** `Clock.nowMs` when the head was complete. */
   readonly arrivedAtMs: number
   /** True once the exchange is over: answered, aborted or its client gone. */

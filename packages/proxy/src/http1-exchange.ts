@@ -43,6 +43,10 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
     return this.client.localPort
   }
 
+  get isSecure(): boolean {
+    return this.client.isSecure
+  }
+
   forward(target: ForwardTarget): void {
     if (this.isFinished) {
       target.onOutcome({ kind: 'client-gone', phase: 'waiting' })

@@ -36,3 +36,6 @@ export type {
   Refusal,
   RenderError,
 } from './proxy-server.ts'
+export { Certificate, type CertificatePem, loadCertificate, type TlsVersion } from './tls/certificate.ts'
+export { normalizeServerName } from './tls/sni-table.ts'
+export type { Certificates, TlsTerms } from './tls/tls-listener.ts'

@@ -27,6 +27,10 @@ export interface ProxyLimits {
   readonly writeBufferBytesMax: number
   /** Unsent bytes of a `respondStream` writer above which the client counts as stalled and is cut. */
   readonly streamBufferBytesMax: number
+  /** From the connection to the end of a TLS handshake. */
+  readonly handshakeTimeoutMs: number
+  /** TLS handshakes at once; with more, the oldest unfinished one is dropped. */
+  readonly handshakesMax: number
   /** Client connections at once; more are dropped at accept. */
   readonly clientConnectionsMax: number
   /** Idle upstream connections kept per host and port. */
@@ -64,6 +68,8 @@ export const DEFAULT_LIMITS: ProxyLimits = {
   lingerTimeoutMs: 2_000,
   writeBufferBytesMax: 256 * KIB,
   streamBufferBytesMax: 1024 * KIB,
+  handshakeTimeoutMs: 10_000,
+  handshakesMax: 512,
   clientConnectionsMax: 20_000,
   upstreamIdlePerTargetMax: 256,
   upstreamIdleTimeoutMs: 4_000,

@@ -4,6 +4,7 @@ import type { Exchange, RequestHead } from './exchange.ts'
 import type { Http2Limits } from './h2/index.ts'
 import type { HeaderPolicy } from './header-policy.ts'
 import type { ProxyLimits } from './limits.ts'
+import type { Certificates, TlsTerms } from './tls/tls-listener.ts'
 import type { UpstreamTls } from './upstream-socket.ts'
 
 /** The page for an answer that the engine gives alone (malformed request, limits). Keep it small. */
@@ -51,6 +52,9 @@ export interface ProxyStats {
   readonly upstreamReusedTotal: number
   readonly staleRetriesTotal: number
   readonly droppedConnectionsTotal: number
+  /** Under way right now. */
+  readonly tlsHandshakes: number
+  readonly tlsHandshakesFailedTotal: number
   /** Bytes held in user space right now: unread input plus unsent output, both sides. */
   readonly bufferedBytes: number
 }
@@ -61,12 +65,16 @@ export interface ListenOptions {
   readonly port: number
   /** Several processes share the port, balanced by the kernel (Node >= 23.1). */
   readonly reusePort?: boolean
+  /** Over TLS only, with these certificates. */
+  readonly tls?: TlsTerms
 }
 
 /** A listening engine. */
 export interface ProxyServer {
   /** May be called more than once: one server can listen on several ports. */
   listen(options: ListenOptions): Promise<{ readonly port: number }>
+  /** Replaces the certificates of TLS listeners, for new connections. */
+  setCertificates(certificates: Certificates): void
   /** Stops accepting, closes resting connections, and answers what is in flight with `connection: close`. */
   drain(): void
   /** Drains, waits at most `deadlineMs`, then cuts what is left. Resolves when every socket is closed. */

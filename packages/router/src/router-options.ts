@@ -26,9 +26,15 @@ export interface RouterOptions {
   readonly accessLog?: AccessLog | undefined
   readonly connectTimeoutMs: number
   readonly clientIdleTimeoutMs: number
+  readonly handshakeTimeoutMs: number
+  readonly handshakesMax: number
   /** Password of user `waiter` towards instances of a service. */
   readonly passwordFor: (serviceId: string) => string
   readonly supportInfo: readonly SupportInfo[]
+  /** State of the certificates for `/state/tls`; absent without TLS. */
+  readonly tlsState?: (() => unknown) | undefined
+  /** What somebody should see to, in sentences, for `/status`. */
+  readonly warnings: () => readonly string[]
   /** Effective configuration for `/settings`, secrets already hidden. */
   readonly settings: Readonly<Record<string, unknown>>
   readonly version: string

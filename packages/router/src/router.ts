@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { createPrng } from '@waiter/base'
 import type { LeaderLink } from '@waiter/control'
-import type { ProxyServer } from '@waiter/proxy'
+import type { Certificates, ListenOptions, ProxyServer } from '@waiter/proxy'
 import { type OverridesRecord, STORE_PREFIXES } from '@waiter/services'
 import { StoreMirror } from '@waiter/store/port'
 import { createApi } from './api/create-api.ts'
@@ -17,7 +17,9 @@ import { TokenService } from './tokens/token-service.ts'
 export interface Router {
   readonly table: ServiceTable
   /** @returns the port */
-  listen(options: { host: string; port: number; reusePort?: boolean }): Promise<number>
+  listen(options: ListenOptions): Promise<number>
+  /** New certificates for the listeners with TLS. */
+  setCertificates(certificates: Certificates): void
   /** Connects it with the leader. */
   connect(link: LeaderLink): void
   /** Finishes what runs within `graceMs`. */
@@ -57,7 +59,11 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   })
   const pipeline = new Pipeline(options, { table, tokens, overrides, api })
   proxy = options.createProxyServer({
-    limits: { clientIdleTimeoutMs: options.clientIdleTimeoutMs },
+    limits: {
+      clientIdleTimeoutMs: options.clientIdleTimeoutMs,
+      handshakeTimeoutMs: options.handshakeTimeoutMs,
+      handshakesMax: options.handshakesMax,
+    },
     headerPolicy: {
       // `x-cid` goes on as `contextOf` understood it: one field, checked.
       dropRequest: {
@@ -78,6 +84,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   return {
     table,
     listen: async listenOptions => (await server.listen(listenOptions)).port,
+    setCertificates: certificates => server.setCertificates(certificates),
     connect: leaderLink => {
       link = leaderLink
       table.connect(leaderLink)

@@ -9,22 +9,18 @@ export function announceReady(
 ): void {
   const routers = cluster.nodes.map(node => node.http)
   if (options.isJson) {
-    const nodes = cluster.nodes.map(({ id, pid, roles, http, workers, grpc }) => ({
-      id,
-      pid,
-      roles,
-      http,
-      workers,
-      grpc,
+    const nodes = cluster.nodes.map(({ id, pid, roles, http, https, workers, grpc }) => ({
+      ...{ id, pid, roles, http, https, workers, grpc },
     }))
     process.stdout.write(`${JSON.stringify({ ready: true, routers, pid: process.pid, nodes })}\n`)
     return
   }
   const url = routers[0]
+  const secure = cluster.nodes.flatMap(node => node.https ?? [])
   process.stdout.write(`
 Waiter is ready.
 
-  routers    ${routers.join('  ')}
+  routers    ${[...routers, ...secure].join('  ')}
   services   ${url}/apps
   data       ${options.data.path}
   logs       ${join(options.data.logs, '*.log')}

@@ -45,6 +45,7 @@ export async function startCluster(spec: ClusterSpec): Promise<RunningCluster> {
           pid: child.pid ?? 0,
           roles: ['router'],
           http,
+          https: child.secureAddress,
           workers: start.workers,
           grpc: first.grpc,
         },
@@ -59,6 +60,7 @@ export async function startCluster(spec: ClusterSpec): Promise<RunningCluster> {
 
 function nodeStart(spec: ClusterSpec, index: number): NodeStart {
   const port = spec.options.port ?? spec.settings.port
+  const securePort = spec.settings['server-options']['ssl-port']
   return {
     kind: 'start-node',
     workers: countWorkers(spec.options.workers ?? spec.settings.workers, spec.options.nodes),
@@ -67,8 +69,14 @@ function nodeStart(spec: ClusterSpec, index: number): NodeStart {
     clusterSecret: spec.data.clusterSecret,
     log: spec.logTarget,
     data: spec.data.paths,
-    bind: { host: spec.settings.host, port: port === 0 ? 0 : port + index - 1 },
+    bind: { host: spec.settings.host, port: portOfNode(port, index) },
+    securePort: securePort === undefined ? undefined : portOfNode(securePort, index),
   }
+}
+
+/** The nodes of this machine take ports one after the other. */
+function portOfNode(first: number, index: number): number {
+  return first === 0 ? 0 : first + index - 1
 }
 
 /** `auto`: the nodes of this machine share its cores out. */

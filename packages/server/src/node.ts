@@ -17,6 +17,8 @@ export interface RunningNode {
   readonly roles: readonly ('control' | 'router')[]
   /** Where clients send requests. */
   readonly http: string
+  /** The same over TLS; undefined without. */
+  readonly https: string | undefined
   /** Router processes that share that port. */
   readonly workers: number
   /** Where nodes reach its control process, or the control process that it follows. */
@@ -53,6 +55,7 @@ export async function startNode(start: NodeStart, log: Logger): Promise<RunningN
     entry: entry('router-main.ts'),
     count: start.workers,
     bind: start.bind,
+    securePort: start.securePort,
     startMessage: worker => {
       const role = worker === 1 ? 'router' : `router-${worker}`
       return { ...context(role), requestLogFile: requestLogFileOf(start, role), control: grpc }
@@ -60,12 +63,13 @@ export async function startNode(start: NodeStart, log: Logger): Promise<RunningN
     log,
   })
   try {
-    const http = await routers.start()
+    const { http, https } = await routers.start()
     return {
       id: start.nodeId,
       pid: process.pid,
       roles: control === undefined ? ['router'] : ['control', 'router'],
       http,
+      https,
       workers: start.workers,
       grpc,
       // Routers first: no request is accepted any more when the instances go.

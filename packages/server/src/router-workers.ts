@@ -1,15 +1,28 @@
+import { randomBytes } from 'node:crypto'
 import type { Logger } from '@waiter/base'
 import { requireFreePort } from './listening.ts'
 import type { Bind, RouterStart } from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
+
+const TICKET_SECRET_BYTES = 32
+/** How to choose another port for HTTPS. */
+export const SECURE_PORT_MEND = 'server-options.ssl-port'
+
+/** Where the routers of a node serve. */
+export interface RouterAddresses {
+  readonly http: string
+  readonly https: string | undefined
+}
 
 export interface RouterWorkersOptions {
   /** File that a worker runs. */
   readonly entry: string
   readonly count: number
   readonly bind: Bind
+  /** For HTTPS; absent: none. */
+  readonly securePort: number | undefined
   /** The rest of a worker's start message. */
-  readonly startMessage: (worker: number) => Omit<RouterStart, 'kind' | 'worker' | 'bind'>
+  readonly startMessage: (worker: number) => Omit<RouterStart, 'kind' | 'worker' | 'bind' | 'tls'>
   readonly log: Logger
 }
 
@@ -22,6 +35,9 @@ export class RouterWorkers {
   readonly #children: SupervisedChild[] = []
   /** Where they listen; known once the first does, when the system chose the port. */
   #address: string | undefined
+  #secureAddress: string | undefined
+  /** For this life of the node: whoever reads it later cannot read what was recorded. */
+  readonly #ticketSecret = randomBytes(TICKET_SECRET_BYTES).toString('base64')
 
   constructor(options: RouterWorkersOptions) {
     this.#options = options
@@ -30,22 +46,25 @@ export class RouterWorkers {
   /**
    * Starts all and waits until they serve.
    *
-   * @returns their URL
    * @throws WaiterError what one of them could not do, with the mend; none is left running then
    */
-  async start(): Promise<string> {
-    const { count, bind } = this.#options
-    if (count > 1) await requireFreePort(bind)
+  async start(): Promise<RouterAddresses> {
+    const { count, bind, securePort } = this.#options
+    if (count > 1) {
+      await requireFreePort(bind)
+      if (securePort !== undefined) await requireFreePort({ ...bind, port: securePort }, SECURE_PORT_MEND)
+    }
     for (let worker = 1; worker <= count; worker++) this.#children.push(this.#create(worker))
     try {
       const [first, ...others] = this.#children
       // With port 0 the first one's is for all; else nobody has to wait for anybody.
       const leading = first?.start().then(address => {
         this.#address = address
+        this.#secureAddress = first.secureAddress
       })
-      if (bind.port === 0) await leading
+      if (bind.port === 0 || securePort === 0) await leading
       await Promise.all([leading, ...others.map(child => child.start())])
-      return this.#address ?? ''
+      return { http: this.#address ?? '', https: this.#secureAddress }
     } catch (error) {
       await this.stop(0)
       throw error
@@ -57,7 +76,7 @@ export class RouterWorkers {
   }
 
   #create(worker: number): SupervisedChild {
-    const { entry, count, bind, startMessage, log } = this.#options
+    const { entry, count, bind, securePort, startMessage, log } = this.#options
     return new SupervisedChild(
       entry,
       () => ({
@@ -69,6 +88,13 @@ export class RouterWorkers {
           port: this.#address === undefined ? bind.port : portOf(this.#address),
           isShared: count > 1,
         },
+        tls:
+          securePort === undefined
+            ? undefined
+            : {
+                port: this.#secureAddress === undefined ? securePort : portOf(this.#secureAddress),
+                ticketSecret: this.#ticketSecret,
+              },
       }),
       log,
     )

@@ -66,6 +66,26 @@ t.test('mistakes are named with their line', async t => {
       'scaling:\n  # how fast\n  decision-flor-ms: 1\n',
       '3: scaling.decision-flor-ms: no such key: misspelt, or not supported',
     ],
+    [
+      'HTTPS without a certificate',
+      'port: 1\nserver-options:\n  ssl-port: 9443\n',
+      '3: server-options.ssl-port: needs at least one of server-options.certificates',
+    ],
+    [
+      'a certificate without its key',
+      'server-options:\n  ssl-port: 9443\n  certificates:\n    - cert: a.pem\n',
+      /^4: server-options.certificates.0.key: /,
+    ],
+    [
+      'a name that no certificate can be for',
+      'server-options:\n  certificates:\n    - cert: a.pem\n      key: a.key\n      names: [a.example,\n        "a b"]\n',
+      /^6: server-options.certificates.0.names.1: a host name, or/,
+    ],
+    [
+      'no known version of TLS',
+      'server-options:\n  ssl-min-version: TLSv1.1\n',
+      /^2: server-options.ssl-min-version: /,
+    ],
     ['a text where there should be a number', 'host: x\nport: "80"\n', /^2: port: .*number/],
     ['a number where there should be a map', 'scaling: 3\n', /^1: scaling: .*object/],
     ['a port beyond the last', 'port: 65536\n', /^1: port: .*65535/],

@@ -3,6 +3,7 @@
  * wish), a hello-world backend that starts in milliseconds, HTTP and WebSocket clients that show every byte, and ways
  * to wait for events instead of sleeping. Nothing here runs in production.
  */
+export { type CertificateWish, makeCertificate, type TestCertificate } from './certificates.ts'
 export { type FastKitchen, fastKitchenCommand, listFastKitchens } from './fast-kitchen/fast-kitchen.ts'
 export type { KitchenState } from './kitchen/context.ts'
 export { createKitchen, type Kitchen, type KitchenPorts } from './kitchen/kitchen.ts'

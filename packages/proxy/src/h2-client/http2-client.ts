@@ -55,6 +55,10 @@ export class Http2Client implements SocketListener, Http2ConnectionOwner, Client
     return this.#clientSocket.localPort
   }
 
+  get isSecure(): boolean {
+    return this.#clientSocket.isSecure
+  }
+
   get bufferedBytes(): number {
     return this.#clientSocket.bufferedBytes + this.#connection.heldBytes
   }

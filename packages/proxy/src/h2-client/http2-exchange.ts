@@ -14,6 +14,7 @@ const NO_BODY = Buffer.alloc(0)
 export interface Http2Peer {
   readonly remoteAddress: string
   readonly localPort: number
+  readonly isSecure: boolean
 }
 
 /** The exchange of an HTTP/2 client: one stream. */
@@ -43,6 +44,10 @@ export class Http2Exchange implements Exchange, RelayOwner, ClientStreamOwner {
 
   get localPort(): number {
     return this.#peer.localPort
+  }
+
+  get isSecure(): boolean {
+    return this.#peer.isSecure
   }
 
   forward(target: ForwardTarget): void {

@@ -1,4 +1,4 @@
-import type { Exchange, HeaderGetter, Refusal, RequestHead } from '@waiter/proxy'
+import type { Exchange, HeaderGetter, Refusal } from '@waiter/proxy'
 import type { Descriptor } from '@waiter/services'
 import { LineWriter, ready, toAsciiJson, wireToAsciiJson } from './line-writer.ts'
 import type { LogFileStats } from './log-file.ts'
@@ -101,7 +101,7 @@ export class AccessLog {
   readonly #responseHeaders: readonly string[]
   readonly #omitted: ReadonlySet<string>
   #lastClient = { host: '', address: '', port: -1, json: NOTHING }
-  #lastKind = { method: '', version: '', type: '', count: -1, json: NOTHING }
+  #lastKind = { method: '', version: '', type: '', isSecure: false, count: -1, json: NOTHING }
   #lastIdentity: { readonly identity: LoggedIdentity | undefined; readonly json: Uint8Array } = {
     identity: undefined,
     json: NOTHING,
@@ -222,11 +222,11 @@ export class AccessLog {
     line.text(cid)
     // Behind the id: the quote of its end makes way.
     line.length -= 1
-    line.raw(KEY.requestTime)
+    line.raw(exchange.isSecure ? KEY.secureRequestTime : KEY.requestTime)
     line.raw(this.#clock.iso(exchange.arrivedAtMs))
     line.raw(QUOTE)
     line.raw(this.#clientOf(exchange))
-    line.raw(this.#kindOf(head, type))
+    line.raw(this.#kindOf(exchange, type))
     this.#wire(KEY.path, head.path)
     if (head.query !== null) this.#wire(KEY.query, head.query)
     this.#wire(KEY.userAgent, head.get('user-agent'))
@@ -272,20 +272,21 @@ export class AccessLog {
     return json
   }
 
-  #kindOf({ method, httpVersion, fieldCount }: RequestHead, type: RequestType): Uint8Array {
+  #kindOf({ head, isSecure }: Exchange, type: RequestType): Uint8Array {
+    const { method, httpVersion, fieldCount } = head
     const last = this.#lastKind
-    if (last.method === method && last.version === httpVersion && last.type === type && last.count === fieldCount)
-      return last.json
+    const isSame = last.method === method && last.version === httpVersion && last.isSecure === isSecure
+    if (isSame && last.type === type && last.count === fieldCount) return last.json
     const protocol = PROTOCOLS[httpVersion]
     const json = ready(
       wireField('method', method) +
-        field('scheme', 'http') +
+        field('scheme', isSecure ? 'https' : 'http') +
         field('request-type', type) +
         field('client-protocol', protocol) +
         field('internal-protocol', protocol) +
         `,"request-header-count":${fieldCount}`,
     )
-    this.#lastKind = { method, version: httpVersion, type, count: fieldCount, json }
+    this.#lastKind = { method, version: httpVersion, type, isSecure, count: fieldCount, json }
     return json
   }
 
@@ -330,6 +331,7 @@ const KEY = {
   cid: ready('{"cid":'),
   requestId: ready(',"request-id":'),
   requestTime: ready('-http","request-time":"'),
+  secureRequestTime: ready('-https","request-time":"'),
   path: key('path'),
   query: key('query-string'),
   userAgent: key('user-agent'),

@@ -35,6 +35,10 @@ export class LoggedExchange implements Exchange {
     return this.#inner.localPort
   }
 
+  get isSecure(): boolean {
+    return this.#inner.isSecure
+  }
+
   get arrivedAtMs(): number {
     return this.#inner.arrivedAtMs
   }

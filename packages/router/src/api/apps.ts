@@ -1,6 +1,7 @@
 import { WaiterError } from '@waiter/base'
 import type { LeaderLink } from '@waiter/control'
 import type { Hono } from 'hono'
+import { schemeOf } from '../request/scheme.ts'
 import { type ApiCall, type ApiEnvironment, type ApiParts, includesOf, queryOf } from './api-context.ts'
 import { isSelectedApp, type RenderAppContext, renderApp, renderAppDetails } from './render-app.ts'
 
@@ -18,6 +19,7 @@ export function addAppRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void {
       call.req.query('effective-parameters') === 'true' || includesOf(call).has('effective-parameters'),
     isCurrentVersion: (token, version) => parts.tokens.find(token)?.etag === version,
     routerId: parts.options.routerId,
+    scheme: schemeOf(call.env.exchange),
   })
 
   app.get('/apps', async call => {

@@ -1,5 +1,6 @@
 import type { Hono } from 'hono'
 import { chooseFormat } from '../errors/error-response.ts'
+import { schemeOf } from '../request/scheme.ts'
 import type { ApiEnvironment, ApiParts } from './api-context.ts'
 import { includesOf } from './api-context.ts'
 
@@ -40,8 +41,10 @@ export function addBasicRoutes(app: Hono<ApiEnvironment>, { options }: ApiParts)
       // A credential must not come back in a page that anybody may embed.
       if (!/^(?:authorization|cookie)$/i.test(name)) headers[name.toLowerCase()] = value
     })
+    const warnings = options.warnings()
     return call.json({
       status: 'ok',
+      ...(warnings.length === 0 ? {} : { warnings }),
       ...(include.has('request-info')
         ? {
             'request-info': {
@@ -50,11 +53,11 @@ export function addBasicRoutes(app: Hono<ApiEnvironment>, { options }: ApiParts)
               'internal-protocol': protocol,
               'query-string': head.query,
               'remote-addr': exchange.remoteAddress,
-              'request-id': `${context.cid}-http`,
+              'request-id': `${context.cid}-${schemeOf(exchange)}`,
               'request-method': head.method.toLowerCase(),
               'request-time': new Date().toISOString(),
               'router-id': options.routerId,
-              scheme: 'http',
+              scheme: schemeOf(exchange),
               uri: head.path,
             },
           }

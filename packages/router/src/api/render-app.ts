@@ -10,6 +10,8 @@ export interface RenderAppContext {
   /** Is this the token's present version? */
   readonly isCurrentVersion: (token: string, version: string) => boolean
   readonly routerId: string
+  /** By which the client came. */
+  readonly scheme: 'http' | 'https'
 }
 
 type Json = Record<string, unknown>
@@ -21,7 +23,7 @@ export function renderApp(service: ServiceView, context: RenderAppContext): Json
     ...commonFields(service, context),
     'instance-counts': { 'healthy-instances': summary.healthy, 'unhealthy-instances': summary.unhealthy },
     'last-request-time': isoTime(summary.lastRequestMs),
-    url: `http://${context.host}/apps/${definition.id}`,
+    url: `${context.scheme}://${context.host}/apps/${definition.id}`,
     'service-id': definition.id,
     ...(context.include.has('healthy-instances')
       ? {

@@ -1,5 +1,6 @@
 import { WaiterError } from '@waiter/base'
 import type { Hono } from 'hono'
+import { schemeOf } from '../request/scheme.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
 import type { ApiEnvironment, ApiParts } from './api-context.ts'
 
@@ -36,12 +37,14 @@ export function addStateRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void
     'router-metrics': () => ({
       metrics: { routers: { [routerId]: byService(table.values(), metricsOf) } },
     }),
+    tls: () => options.tlsState?.() ?? 'disabled',
     'request-log': () => options.accessLog?.stats() ?? 'disabled',
     'kv-store': () => ({ cache: { count: tokens.size }, 'synced?': tokens.isSynced, variant: 'replica' }),
   }
 
   app.get('/state', async call => {
-    const base = `http://${call.env.exchange.head.authority}`
+    const { exchange } = call.env
+    const base = `${schemeOf(exchange)}://${exchange.head.authority}`
     const view = await parts
       .leader()
       ?.viewServices('')

@@ -14,7 +14,7 @@ export function createClientFacts(trustedProxies: readonly string[]): ClientFact
   return {
     isHttps: exchange => {
       const forwarded = isTrusted(exchange.remoteAddress) ? exchange.head.get('x-forwarded-proto') : undefined
-      return forwarded?.toLowerCase() === 'https'
+      return forwarded === undefined ? exchange.isSecure : forwarded.toLowerCase() === 'https'
     },
     protocolOf: exchange => {
       const version = isTrusted(exchange.remoteAddress) ? exchange.head.get('x-forwarded-proto-version') : undefined

@@ -1,4 +1,5 @@
 import type { ProxiedRequest, RequestEnvironment } from './proxied-request.ts'
+import { schemeOf } from './scheme.ts'
 
 const NS_PER_MS = 1_000_000
 
@@ -17,7 +18,7 @@ export function debugRequestLines(
     'x-waiter-client-protocol': environment.protocolOf(exchange),
     'x-waiter-internal-protocol': `HTTP/${exchange.head.httpVersion}`,
     'x-waiter-request-date': new Date().toUTCString(),
-    'x-waiter-request-id': `${cid}-http`,
+    'x-waiter-request-id': `${cid}-${schemeOf(exchange)}`,
     'x-waiter-router-id': environment.routerId,
     'x-waiter-service-id': runtime.id,
     'x-waiter-backend-id': request.instanceId,

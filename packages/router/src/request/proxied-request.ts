@@ -20,6 +20,8 @@ import { queueTimeoutError, serviceFailureError, unansweredError } from './reque
 const UNSENT_ATTEMPTS_MAX = 10
 /** An idempotent request whose connection died without a response byte is tried once more. */
 const UNANSWERED_ATTEMPTS_MAX = 1
+/** Without it, backends would take what we decrypted for plain HTTP, and redirect to where it came from. */
+const FORWARDED_OVER_TLS = 'x-forwarded-proto: https\r\n'
 /** Served before requests that came later: it has waited already. */
 const RETRY_PRIORITY = 1
 const SWITCHING_PROTOCOLS = 101
@@ -138,6 +140,8 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.host = slot.host
     this.port = slot.port
     this.extraRequestHead = environment.requestLinesOf(runtime, this.parts.identity) + cidLine
+    // A proxy in front of us knows better what the user's own connection is.
+    if (exchange.isSecure && !exchange.head.has('x-forwarded-proto')) this.extraRequestHead += FORWARDED_OVER_TLS
     this.extraResponseHead = environment.responseLines + cidLine
     this.#grantedAtMs = environment.nowMs()
     for (const [name, value] of this.parts.answerHeaders)

@@ -41,6 +41,7 @@ export class FakeExchange {
   readonly head: RequestHead
   readonly remoteAddress = '127.0.0.1'
   readonly localPort = 9091
+  isSecure = false
   readonly arrivedAtMs: number
   isFinished = false
   onClientGone: (() => void) | null = null

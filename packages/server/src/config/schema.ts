@@ -123,6 +123,49 @@ const requests = section('How requests are served. A token may set its own time-
     .describe('Requests with one of these headers are answered 400.'),
 })
 
+const certificate = z.strictObject({
+  cert: z.string().min(1),
+  key: z.string().min(1),
+  names: z
+    .array(z.string().regex(/^(?:\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$/i, 'a host name, or `*.` and one'))
+    .min(1)
+    .max(1_000)
+    .optional(),
+})
+
+const CERTIFICATES_MAX = 1_000
+
+const server = z
+  .strictObject({
+    'ssl-port': z
+      .int()
+      .min(0)
+      .max(65_535)
+      .optional()
+      .describe('Port for HTTPS of the first router; others take the next ones. 0: any that is free. Absent: none.'),
+    certificates: z
+      .array(certificate)
+      .max(CERTIFICATES_MAX)
+      .default([])
+      .describe(
+        'PEM files `{cert, key, names}`: certificate with its chain, key, and the host names (default: those in the ' +
+          'certificate). The first is also for every other name. Files that change are read again.',
+      ),
+    'ssl-min-version': z.enum(['TLSv1.2', 'TLSv1.3']).default('TLSv1.2').describe('Oldest version that is spoken.'),
+    'handshake-timeout-ms': positive(10_000, 'Longest TLS handshake.'),
+    'handshakes-max': positive(
+      512,
+      'TLS handshakes at once of a router; with more the oldest unfinished one is dropped.',
+    ),
+    'certificate-check-interval-ms': positive(2_000, 'How often certificate files are looked at.'),
+  })
+  .refine(({ 'ssl-port': port, certificates }) => port === undefined || certificates.length > 0, {
+    path: ['ssl-port'],
+    message: 'needs at least one of server-options.certificates',
+  })
+  .prefault({})
+  .describe('HTTPS.')
+
 const scaling = section('When and how far services are scaled.', {
   'decision-floor-ms': positive(100, 'How soon after a change the next decision for the same service may come.'),
   'autoscaler-interval-ms': positive(1_000, 'How often a service is looked at while its target still moves.'),
@@ -205,6 +248,7 @@ export const settingsSchema = z.strictObject({
   'trusted-proxies': addresses.describe(
     'Addresses and networks of proxies in front of Waiter whose `x-forwarded-proto` is believed.',
   ),
+  'server-options': server,
   'instance-request-properties': requests,
   'deployment-error-config': section('When a service counts as unable to start.', {
     'min-failed-instances': positive(2, 'So many instances must have failed without one becoming healthy.'),

@@ -32,6 +32,13 @@ export interface RouterStart extends ChildContext {
     /** Other workers listen on the same port. */
     readonly isShared: boolean
   }
+  readonly tls:
+    | {
+        readonly port: number
+        /** Base64; what all workers of the node seal session tickets with. */
+        readonly ticketSecret: string
+      }
+    | undefined
   /** Where its request log goes; no other router writes there. */
   readonly requestLogFile: string
   /** gRPC address of the control process. */
@@ -45,6 +52,8 @@ export interface NodeStart extends ChildContext {
   readonly bind: Bind
   /** Router processes that share the port. */
   readonly workers: number
+  /** For HTTPS; absent: none. */
+  readonly securePort?: number | undefined
   /** gRPC address of the control process to follow; absent: this node has one of its own. */
   readonly control?: string
 }
@@ -60,7 +69,14 @@ export interface StopMessage {
 /** Parent to child. */
 export type ToChild = StartMessage | StopMessage
 
+/** Where a child serves: a URL or `host:port`. */
+export interface ChildAddresses {
+  readonly address: string
+  /** URL of HTTPS, if it serves that. */
+  readonly secureAddress?: string | undefined
+}
+
 /** Child to parent. */
 export type FromChild =
-  | { readonly kind: 'ready'; readonly address: string }
+  | ({ readonly kind: 'ready' } & ChildAddresses)
   | { readonly kind: 'failed'; readonly code: string; readonly message: string }

@@ -5,5 +5,5 @@ import { runChild } from './run-child.ts'
 
 runChild<NodeStart>('start-node', async (message, log) => {
   const node = await startNode(message, log)
-  return { address: node.http, stop: graceMs => node.stop(graceMs) }
+  return { address: node.http, secureAddress: node.https, stop: graceMs => node.stop(graceMs) }
 })

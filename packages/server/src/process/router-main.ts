@@ -2,14 +2,16 @@
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '@waiter/base'
 import { createNodeAuth, createRemoteStore, RouterAgent } from '@waiter/control'
-import { createProxyServer, renderHeader } from '@waiter/proxy'
-import { AccessLog, LogFile, startRouter } from '@waiter/router'
+import { type Certificates, createProxyServer, renderHeader } from '@waiter/proxy'
+import { AccessLog, LogFile, type Router, startRouter } from '@waiter/router'
 import { createSimpleEntitlements } from '@waiter/services'
 import { DEFAULT_EJECTION } from '@waiter/slots'
 import { redactSettings } from '../config/redact-settings.ts'
 import { administratorsOf, toAuthentication, toCors, toServicesConfig } from '../config/services-config.ts'
 import { listenOrExplain } from '../listening.ts'
+import { SECURE_PORT_MEND } from '../router-workers.ts'
 import { createPasswordFor } from '../service-password.ts'
+import { CertificateFiles } from '../tls/certificate-files.ts'
 import { VERSION } from '../version.ts'
 import type { RouterStart } from './messages.ts'
 import { runChild } from './run-child.ts'
@@ -24,7 +26,9 @@ runChild<RouterStart>('start-router', async (message, log) => {
   const seat = worker === 1 ? nodeId : `${nodeId}-worker-${worker}`
   const routerId = `${prefix === '' ? seat : `${prefix}-${seat}`}-${randomBytes(6).toString('hex')}`
   const ejection = settings['ejection-config']
-  const router = await startRouter({
+  const tls =
+    message.tls === undefined ? undefined : await openTls(message, certs => router.setCertificates(certs), log)
+  const router: Router = await startRouter({
     routerId,
     nodeId,
     services,
@@ -46,12 +50,19 @@ runChild<RouterStart>('start-router', async (message, log) => {
     passwordFor: createPasswordFor(clusterSecret),
     accessLog: createAccessLog(message, log),
     supportInfo: settings['support-info'],
+    handshakeTimeoutMs: settings['server-options']['handshake-timeout-ms'],
+    handshakesMax: settings['server-options']['handshakes-max'],
+    tlsState: tls && (() => tls.files.state()),
+    warnings: () => tls?.files.warnings() ?? [],
     settings: redactSettings(settings) as Record<string, unknown>,
     version: VERSION,
     log,
   })
   const port = await listenOrExplain(() => router.listen({ ...bind, reusePort: bind.isShared }), bind)
-  const httpUrl = `http://${bind.host.includes(':') ? `[${bind.host}]` : bind.host}:${port}`
+  const securePort = tls && (await listenSecurely(router, bind, tls))
+  const host = bind.host.includes(':') ? `[${bind.host}]` : bind.host
+  const httpUrl = `http://${host}:${port}`
+  const httpsUrl = securePort === undefined ? undefined : `https://${host}:${securePort}`
   const agent = new RouterAgent({
     address: message.control,
     auth,
@@ -63,9 +74,48 @@ runChild<RouterStart>('start-router', async (message, log) => {
     log,
   })
   router.connect(agent)
-  log.info({ httpUrl, routerId }, 'the router serves')
-  return { address: httpUrl, stop: graceMs => router.stop(graceMs) }
+  log.info({ httpUrl, httpsUrl, routerId }, 'the router serves')
+  return {
+    address: httpUrl,
+    secureAddress: httpsUrl,
+    stop: graceMs => {
+      tls?.files.stop()
+      return router.stop(graceMs)
+    },
+  }
 })
+
+interface OpenTls {
+  readonly files: CertificateFiles
+  readonly port: number
+  readonly ticketSecret: Buffer
+}
+
+async function openTls(
+  { settings, tls }: RouterStart,
+  onChange: (certificates: Certificates) => void,
+  log: Logger,
+): Promise<OpenTls> {
+  const options = settings['server-options']
+  const files = await CertificateFiles.open({
+    sources: options.certificates,
+    minVersion: options['ssl-min-version'],
+    checkIntervalMs: options['certificate-check-interval-ms'],
+    onChange,
+    log,
+  })
+  return { files, port: tls?.port ?? 0, ticketSecret: Buffer.from(tls?.ticketSecret ?? '', 'base64') }
+}
+
+async function listenSecurely(router: Router, bind: RouterStart['bind'], tls: OpenTls): Promise<number> {
+  const where = { host: bind.host, port: tls.port }
+  const terms = { certificates: tls.files.certificates, ticketSecret: tls.ticketSecret }
+  return await listenOrExplain(
+    () => router.listen({ ...where, reusePort: bind.isShared, tls: terms }),
+    where,
+    SECURE_PORT_MEND,
+  )
+}
 
 function createAccessLog({ settings, requestLogFile }: RouterStart, log: Logger): AccessLog | undefined {
   const wanted = settings['request-log']

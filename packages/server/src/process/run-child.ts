@@ -1,11 +1,9 @@
 import { type Logger, WaiterError } from '@waiter/base'
 import { createLogger } from '../logging.ts'
-import type { FromChild, StartMessage, ToChild } from './messages.ts'
+import type { ChildAddresses, FromChild, StartMessage, ToChild } from './messages.ts'
 
 /** What a child runs: started once, stopped once. */
-export interface ChildRole {
-  /** What it listens on, for the parent: a URL or `host:port`. */
-  readonly address: string
+export interface ChildRole extends ChildAddresses {
   /** Finishes what runs within `graceMs`, then releases everything. */
   stop(graceMs: number): Promise<void>
 }
@@ -47,7 +45,7 @@ export function runChild<Start extends StartMessage>(
     start(message as Start, log).then(
       started => {
         role = started
-        send({ kind: 'ready', address: started.address })
+        send({ kind: 'ready', address: started.address, secureAddress: started.secureAddress })
       },
       error => {
         log?.error({ err: error }, 'could not start')

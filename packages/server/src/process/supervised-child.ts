@@ -17,6 +17,7 @@ export class SupervisedChild {
   readonly #startMessage: (address: string | undefined) => StartMessage
   #process: ChildProcess | undefined
   #address: string | undefined
+  #secureAddress: string | undefined
   #isStopping = false
   #restartTimer: NodeJS.Timeout | undefined
   #deaths = 0
@@ -34,6 +35,11 @@ export class SupervisedChild {
 
   get pid(): number | undefined {
     return this.#process?.pid
+  }
+
+  /** URL of HTTPS, of a child that serves it. */
+  get secureAddress(): string | undefined {
+    return this.#secureAddress
   }
 
   /**
@@ -69,8 +75,10 @@ export class SupervisedChild {
     child.send(this.#startMessage(this.#address) satisfies ToChild)
     return new Promise((resolve, reject) => {
       child.on('message', (message: FromChild) => {
-        if (message.kind === 'ready') resolve(message.address)
-        else reject(new WaiterError(message.message, { code: message.code }))
+        if (message.kind === 'ready') {
+          this.#secureAddress = message.secureAddress
+          resolve(message.address)
+        } else reject(new WaiterError(message.message, { code: message.code }))
       })
       // For as long as the child lives: an error event that nobody hears would end this process.
       child.on('error', error => reject(error))

@@ -30,6 +30,8 @@ export interface ReadyLine {
     readonly pid: number
     readonly roles: readonly string[]
     readonly http: string
+    /** With TLS only. */
+    readonly https?: string
     readonly grpc: string
   }[]
 }
