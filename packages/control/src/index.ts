@@ -9,10 +9,15 @@
  */
 export type {
   AgentHost,
+  AnswerQuestion,
   AssignmentChange,
   ClusterView,
+  ExternalMetricsRow,
   InstanceLease,
+  InstanceSignal,
+  InstancesChange,
   LeaderLink,
+  RouterAnswers,
   ServiceBeliefRow,
   ServiceLeases,
   ServiceLoadRow,

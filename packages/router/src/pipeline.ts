@@ -5,6 +5,7 @@ import {
   type Descriptor,
   type Discovery,
   type OverridesRecord,
+  RAW_SERVICE_ID_PREFIX,
   type RequestTimeouts,
   type WaiterHeaders,
 } from '@waiter/services'
@@ -25,8 +26,9 @@ import { ForeignPages } from './request/foreign-pages.ts'
 import { isGrpcRequest } from './request/grpc.ts'
 import { ProxiedRequest, type RequestEnvironment } from './request/proxied-request.ts'
 import { contextOf, type RequestContext } from './request/request-context.ts'
-import { maintenanceError } from './request/request-errors.ts'
+import { maintenanceError, suspendedError } from './request/request-errors.ts'
 import type { RouterOptions } from './router-options.ts'
+import type { KnownDescriptions } from './services/known-descriptions.ts'
 import type { ServiceRuntime } from './services/service-runtime.ts'
 import type { ServiceTable } from './services/service-table.ts'
 import { TOKEN_PREFIX, type TokenReplica } from './tokens/token-replica.ts'
@@ -42,6 +44,7 @@ export interface PipelineParts {
   readonly table: ServiceTable
   readonly tokens: TokenReplica
   readonly overrides: StoreMirror<OverridesRecord>
+  readonly descriptions: KnownDescriptions
   readonly api: ApiServer
 }
 
@@ -59,6 +62,7 @@ export class Pipeline {
   readonly clientFacts: ClientFacts
   readonly foreignPages: ForeignPages
   readonly cors: CorsGate
+  readonly #known: KnownDescriptions
   readonly #api: ApiServer
   readonly #environment: RequestEnvironment
   readonly #isWaiterHost: (host: string) => boolean
@@ -70,6 +74,7 @@ export class Pipeline {
     this.#options = options
     this.#table = parts.table
     this.#tokens = parts.tokens
+    this.#known = parts.descriptions
     this.#api = parts.api
     this.#accessLog = options.accessLog
     const { services } = options
@@ -90,6 +95,7 @@ export class Pipeline {
       config: services,
       tokens: parts.tokens,
       isOneUser: authentication.isOneUser,
+      findServiceDescription: serviceId => parts.descriptions.find(serviceId),
       findOverrides: serviceId => parts.overrides.find(serviceId)?.overrides,
     })
     this.#gates = new AdmissionGates({ authentication, clientFacts, foreignPages, cors: this.cors, lateGates: [] })
@@ -283,10 +289,18 @@ export class Pipeline {
     { descriptor, identity, answerHeaders }: Extract<Admission, { kind: 'admitted' }>,
   ): void {
     const plan = this.#planOf(descriptor)
+    const runtime = this.#table.open(descriptor.definition)
+    if (runtime.suspension !== undefined) {
+      runtime.metrics.onError('suspended', performance.now())
+      const about = { serviceId: runtime.id, token: descriptor.tokens[0]?.token }
+      const own = this.#own(exchange, context, 'waiter-proxy')
+      this.answerError(own, { ...context, identity, answerHeaders }, suspendedError(runtime, runtime.suspension), about)
+      return
+    }
     new ProxiedRequest(
       {
         exchange,
-        runtime: this.#table.open(descriptor.definition),
+        runtime,
         descriptor,
         timeouts: timeoutsOf(plan, exchange.head, descriptor, headers),
         logPart: plan.logPart,
@@ -304,6 +318,11 @@ export class Pipeline {
     let isNews = false
     for (const name of names.split(',').slice(0, TOKENS_MAX)) {
       const token = name.trim()
+      if (token.startsWith(RAW_SERVICE_ID_PREFIX)) {
+        const serviceId = token.slice(RAW_SERVICE_ID_PREFIX.length)
+        if (this.#known.find(serviceId) === undefined && (await this.#known.learn(serviceId))) isNews = true
+        continue
+      }
       if (!/^[A-Za-z][\w.$-]{1,252}$/.test(token)) continue
       const entry = await this.#options.store.get(TOKEN_PREFIX + token)
       if (entry === undefined || (this.#tokens.find(token)?.version ?? -1) >= entry.version) continue

@@ -38,5 +38,7 @@ export interface RouterOptions {
   /** Effective configuration for `/settings`, secrets already hidden. */
   readonly settings: Readonly<Record<string, unknown>>
   readonly version: string
+  /** Finishes what runs and ends the process; its node starts a fresh one (`POST /drain` with `crash=true`). */
+  readonly endProcess?: () => void
   readonly log: Logger
 }

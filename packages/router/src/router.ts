@@ -1,21 +1,28 @@
 import { randomInt } from 'node:crypto'
 import { createPrng } from '@waiter/base'
-import type { LeaderLink } from '@waiter/control'
+import type { AnswerQuestion, LeaderLink } from '@waiter/control'
 import type { Certificates, ListenOptions, ProxyServer } from '@waiter/proxy'
-import { type OverridesRecord, STORE_PREFIXES } from '@waiter/services'
-import { StoreMirror } from '@waiter/store/port'
+import { type OverridesRecord, STORE_PREFIXES, type SuspensionRecord } from '@waiter/services'
+import { type KeyValueStore, StoreMirror } from '@waiter/store/port'
 import { createApi } from './api/create-api.ts'
+import { createAnswers } from './cluster/questions.ts'
+import { Drain } from './drain.ts'
+import { RouterMetrics } from './metrics/router-metrics.ts'
 import { OverrideService } from './overrides/override-service.ts'
 import { Pipeline } from './pipeline.ts'
 import { OWN_COOKIES, withoutOwnCookies } from './request/own-cookies.ts'
 import type { RouterOptions } from './router-options.ts'
+import { KnownDescriptions } from './services/known-descriptions.ts'
 import { ServiceTable } from './services/service-table.ts'
+import { SuspensionService } from './suspensions/suspension-service.ts'
 import { TokenReplica } from './tokens/token-replica.ts'
 import { TokenService } from './tokens/token-service.ts'
 
 /** A router: takes clients' requests and serves them, with or without a leader. */
 export interface Router {
   readonly table: ServiceTable
+  /** Answers what other routers ask of this one. */
+  readonly answer: AnswerQuestion
   /** @returns the port */
   listen(options: ListenOptions): Promise<number>
   /** New certificates for the listeners with TLS. */
@@ -32,32 +39,37 @@ const CORS_ANSWERS = ['access-control-allow-origin', 'access-control-allow-crede
 /** Builds a router; it listens when told to. */
 export async function startRouter(options: RouterOptions): Promise<Router> {
   const tokens = new TokenReplica(options.store, options.log)
-  const overrides = new StoreMirror<OverridesRecord>({
-    store: options.store,
-    prefix: STORE_PREFIXES.overrides,
-    parse: text => JSON.parse(text) as OverridesRecord,
-    onChange: () => pipeline.forgetDescriptors(),
-    log: options.log,
-  })
-  const mirrors = [tokens, overrides]
+  const mirror = <Stored>(name: keyof typeof STORE_PREFIXES, onChange: (id: string) => void): StoreMirror<Stored> =>
+    new StoreMirror({ ...options, prefix: STORE_PREFIXES[name], parse: text => JSON.parse(text) as Stored, onChange })
+  const overrides = mirror<OverridesRecord>('overrides', () => pipeline.forgetDescriptors())
+  const suspensions = mirror<SuspensionRecord>('suspensions', serviceId => table.onSuspension(serviceId))
+  const mirrors = [tokens, overrides, suspensions]
   let proxy: ProxyServer | undefined
   let link: LeaderLink | undefined
-  const table = new ServiceTable({
+  const drain = new Drain({ log: options.log, endProcess: options.endProcess ?? (() => undefined) })
+  const table: ServiceTable = new ServiceTable({
+    findSuspension: serviceId => suspensions.find(serviceId),
     ejection: options.ejection,
     random: createPrng(randomInt(2 ** 32)),
     nowMs: () => performance.now(),
     onInstanceRetired: (host, port) => proxy?.closeUpstream(host, port),
   })
+  const descriptions = new KnownDescriptions({ ...options, table, leader: () => link })
   const api = createApi({
     options,
     table,
     tokens,
     tokenService: new TokenService({ ...options, replica: tokens }),
     overrides: new OverrideService({ ...options, mirror: overrides }),
+    suspensions: new SuspensionService({ ...options, mirror: suspensions }),
+    descriptions,
+    drain,
+    metrics: new RouterMetrics(performance.now()),
+    stats: () => proxy?.stats(),
     leader: () => link,
     pipeline: () => pipeline,
   })
-  const pipeline = new Pipeline(options, { table, tokens, overrides, api })
+  const pipeline = new Pipeline(options, { table, tokens, overrides, descriptions, api })
   proxy = options.createProxyServer({
     limits: {
       clientIdleTimeoutMs: options.clientIdleTimeoutMs,
@@ -83,6 +95,13 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   await Promise.all(mirrors.map(mirror => mirror.ready))
   return {
     table,
+    answer: createAnswers({
+      nodeId: options.nodeId,
+      table,
+      refresh: id => refresh(options.store, { overrides, suspensions }, id),
+      drain,
+      findDescription: id => descriptions.find(id),
+    }),
     listen: async listenOptions => (await server.listen(listenOptions)).port,
     setCertificates: certificates => server.setCertificates(certificates),
     connect: leaderLink => {
@@ -90,6 +109,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       table.connect(leaderLink)
     },
     stop: async graceMs => {
+      drain.stop()
+      api.close()
       await server.close(graceMs)
       link?.close()
       for (const mirror of mirrors) mirror.stop()
@@ -98,5 +119,17 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       await options.store.close()
       await options.accessLog?.close()
     },
+  }
+}
+
+/** Somebody says that a service's overrides or suspension changed: reads them now instead of waiting for the watch. */
+async function refresh(
+  store: KeyValueStore,
+  mirrors: { readonly [Name in 'overrides' | 'suspensions']: Pick<StoreMirror<unknown>, 'learn'> },
+  serviceId: string,
+): Promise<void> {
+  for (const name of ['overrides', 'suspensions'] as const) {
+    const entry = await store.get(STORE_PREFIXES[name] + serviceId)
+    if (entry !== undefined) mirrors[name].learn(serviceId, entry.value, entry.version)
   }
 }

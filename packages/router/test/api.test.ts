@@ -67,7 +67,7 @@ t.test('what is not there, and what may not be done', async t => {
     ['POST', '/state/leader', 405, 'Invalid request method'],
     ['PATCH', `/apps/${ID}`, 405, 'Invalid request method'],
     ['TRACE', '/apps', 405, 'Invalid request method'],
-    ['GET', '/state/nothing', 404, 'Not found: neither a part of the state nor a service of this router'],
+    ['GET', '/state/nothing', 404, 'Not found: neither a part of the state nor a service'],
     ['GET', `/apps/${ID}`, 404, 'Service not found'],
     ['GET', `/apps/${ID}/logs?instance-id=a&host=b`, 404, 'Service not found'],
     ['GET', `/apps/${ID}/logs?host=b`, 400, 'Instance id is missing: give both instance-id and host'],
@@ -301,8 +301,9 @@ t.test('services', async t => {
     t.equal(absent.headers['x-waiter-answered'], undefined, 'a mark of ours stays inside')
   })
   await t.test('GET /apps/:id/logs', async t => {
-    t.same(await get({ path: `/apps/${ID}/logs?instance-id=${ID}.1&host=127.0.0.8` }), [
-      { name: 'stdout', type: 'file', size: 5, path: 'stdout' },
+    const base = `/apps/${ID}/logs?instance-id=${ID}.1&host=127.0.0.8`
+    t.same(await get({ path: base }), [
+      { name: 'stdout', type: 'file', size: 5, url: `http://localhost:${port}${base}&file=stdout` },
       { name: 'sub', type: 'directory', path: 'sub' },
     ])
   })

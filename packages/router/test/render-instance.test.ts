@@ -21,10 +21,23 @@ const record: InstanceRecord = {
   extra: { 'spawned-at-ms': 1_001.5 },
 }
 
+const VIEW = { isManager: true, baseUrl: 'http://localhost' }
+
 t.test('an instance shows when it was spawned and when it was first healthy, to the fraction', async t => {
-  t.match(renderInstance(record), { 'spawned-at-ms': 1_001.5, 'healthy-at-ms': 1_012.75 })
+  t.match(renderInstance(record, VIEW), { 'spawned-at-ms': 1_001.5, 'healthy-at-ms': 1_012.75 })
 })
 
 t.test('an instance that never passed a health check shows null', async t => {
-  t.equal(renderInstance({ ...record, state: 'starting', healthyAtMs: null })['healthy-at-ms'], null)
+  t.equal(renderInstance({ ...record, state: 'starting', healthyAtMs: null }, VIEW)['healthy-at-ms'], null)
+})
+
+t.test('only who manages the service sees where its files are, and what it wrote', async t => {
+  const failed = { ...record, state: 'failed' as const, stderrTail: 'secret trouble' }
+  const stranger = renderInstance(failed, { ...VIEW, isManager: false })
+  t.notOk('log-url' in stranger)
+  t.notMatch(JSON.stringify(stranger), 'secret trouble')
+  t.match(renderInstance(failed, VIEW), {
+    'log-url': 'http://localhost/apps/s/logs?instance-id=s.a&host=127.0.0.1',
+    stderr: 'secret trouble',
+  })
 })

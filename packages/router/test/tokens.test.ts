@@ -195,6 +195,7 @@ t.test('the descriptor cache', async t => {
       entitlements,
       isOneUser: true,
       findOverrides: () => undefined,
+      findServiceDescription: () => undefined,
     })
     const find = (name: string, requester = 'alice') =>
       cache
@@ -280,6 +281,7 @@ t.test('the descriptor cache', async t => {
       entitlements,
       isOneUser,
       findOverrides: () => undefined,
+      findServiceDescription: () => undefined,
     })
     replica.learn('app', text({ 'run-as-user': '*', 'permitted-user': '*' }), 1)
     const selection = cache.select(headOf({ headers: { host: 'app' } }), undefined)

@@ -23,6 +23,8 @@ export type {
   KillRequest,
   KillResult,
   LogEntry,
+  LogPiece,
+  LogRange,
   Scheduler,
   SchedulerEvent,
   ServiceRecord,

@@ -27,8 +27,30 @@ export interface Scheduler {
   kill(request: KillRequest, fence: Fence): Promise<KillResult>
   /** Stops all instances and forgets the service. Resolves when nothing of it runs any more. Unknown: no error. */
   delete(id: ServiceId, fence: Fence): Promise<void>
+  /**
+   * The service's overrides changed: from now on this definition holds, for what runs as well, as far as it can change
+   * while it runs. Unknown service: no error.
+   */
+  update(service: ServiceDefinition, fence: Fence): Promise<void>
   /** Lists files of an instance's working directory; `path` is relative to it and cannot leave it. */
   logs(instance: InstanceRef, path: string): Promise<readonly LogEntry[]>
+  /** Reads at most `LOG_PIECE_BYTES_MAX` bytes of a file there; fewer at its end. */
+  readLog(instance: InstanceRef, path: string, range: LogRange): Promise<LogPiece>
+}
+
+/** The largest piece of a log file that travels at once. */
+export const LOG_PIECE_BYTES_MAX: number = 1024 * 1024
+
+/** Which bytes of a file are wanted. */
+export interface LogRange {
+  readonly offset: number
+  readonly length: number
+}
+
+/** Bytes of a file, and how large the file is now. */
+export interface LogPiece {
+  readonly content: Uint8Array
+  readonly size: number
 }
 
 /** Who is allowed to act: the term of the leader that decided. */

@@ -20,6 +20,7 @@ export {
   writeAuthCookie,
 } from './auth-cookie.ts'
 export { authorizeRequest } from './authorize-request.ts'
+export { isBypassService } from './bypass.ts'
 export { type ChooseVersionInput, chooseVersion, type VersionChoice, type VersionState } from './choose-version.ts'
 export {
   createServicesConfig,
@@ -72,7 +73,7 @@ export {
   withBypass,
 } from './interstitial.ts'
 export { formatIsoTime, parseIsoTime } from './iso-time.ts'
-export type { JsonLimits, JsonObject } from './json.ts'
+export { type JsonLimits, type JsonObject, parseLimitedJson } from './json.ts'
 export {
   DEFAULT_JUDGE,
   type JudgeConfig,
@@ -105,6 +106,7 @@ export {
 export { isExclusive, type ResolveInput, resolveDescriptor, resolveDiscovery } from './resolve-descriptor.ts'
 export { computeServiceId } from './service-id.ts'
 export { STORE_PREFIXES } from './store-keys.ts'
+export type { SuspensionRecord } from './suspension.ts'
 export {
   type CorsRule,
   createSimpleEntitlements,

@@ -4,6 +4,8 @@ export const STORE_PREFIXES = {
   tokens: 'tokens/',
   /** Service id → `OverridesRecord`. */
   overrides: 'overrides/',
+  /** Service id → `SuspensionRecord`. */
+  suspensions: 'suspensions/',
   /** Token name → `WithdrawalRecord`. */
   withdrawals: 'withdrawals/',
 } as const

@@ -1,5 +1,5 @@
 import type { InstanceId, Millis, RouterId, ServiceId, Term } from '@waiter/base'
-import type { InstanceRecord, LogEntry } from '@waiter/schedulers'
+import type { InstanceRecord, LogEntry, LogPiece, LogRange } from '@waiter/schedulers'
 import type { ServiceDefinition } from '@waiter/services'
 
 /** A token that led to a service, with the version that was read. */
@@ -113,6 +113,49 @@ export interface ClusterView {
   readonly routers: readonly { routerId: RouterId; httpUrl: string }[]
 }
 
+/** What somebody wants to happen to one instance. */
+export interface InstanceSignal {
+  readonly serviceId: ServiceId
+  readonly instanceId: InstanceId
+  /**
+   * `expire`: is replaced, then stopped. `soft-kill`: finishes what runs, is stopped. `force-kill`: is stopped at once.
+   */
+  readonly kind: 'expire' | 'soft-kill' | 'force-kill'
+  /** How long what runs may go on (`soft-kill`); 0: as long as on a scale-down. */
+  readonly drainTimeoutMs: number
+}
+
+/** What all routers said to one question. */
+export interface RouterAnswers {
+  readonly answers: readonly { readonly routerId: RouterId; readonly answer: unknown }[]
+  /** Attached, but without an answer in time. */
+  readonly silentRouterIds: readonly RouterId[]
+}
+
+/** Answers what the leader asks on somebody's behalf; the topic says what the argument is. */
+export type AnswerQuestion = (topic: string, argument: unknown) => Promise<unknown>
+
+/** What one instance of a bypass service said of itself (spec §4.5). */
+export interface ExternalMetricsRow {
+  readonly serviceId: ServiceId
+  readonly instanceId: InstanceId
+  readonly updatedAtMs: Millis
+  readonly activeRequests: number
+  /** 0: it said nothing of that. */
+  readonly lastRequestMs: Millis
+}
+
+/** Healthy instances of some services, or (`isFull`) of all. */
+export interface InstancesChange {
+  readonly isFull: boolean
+  readonly services: readonly {
+    readonly serviceId: ServiceId
+    /** Undefined: the service is gone. */
+    readonly definition: ServiceDefinition | undefined
+    readonly instances: readonly InstanceRecord[]
+  }[]
+}
+
 /** A router's line to the leader. */
 export interface LeaderLink {
   /** Who leads, as far as this router knows; `isConnected` says whether it is reachable now. */
@@ -127,5 +170,14 @@ export interface LeaderLink {
   viewServices(serviceId?: ServiceId): Promise<ClusterView>
   deleteService(serviceId: ServiceId): Promise<{ readonly isDeleted: boolean }>
   listLogs(serviceId: ServiceId, instanceId: InstanceId, path: string): Promise<readonly LogEntry[]>
+  readLog(serviceId: ServiceId, instanceId: InstanceId, path: string, range: LogRange): Promise<LogPiece>
+  /** `isFound` false: no such instance runs. Resolves when it is under way, not when the instance is gone. */
+  signalInstance(signal: InstanceSignal): Promise<{ readonly isFound: boolean }>
+  /** Puts a question to every attached router, this one included. */
+  askRouters(topic: string, argument: unknown, timeoutMs: number): Promise<RouterAnswers>
+  /** `isUsed` false: nothing in it was news of an instance that runs. */
+  reportExternalMetrics(rows: readonly ExternalMetricsRow[]): Promise<{ readonly isUsed: boolean }>
+  /** Everything first, then what changes; ends with the connection, or when `signal` aborts. */
+  watchInstances(signal: AbortSignal): AsyncIterable<InstancesChange>
   close(): void
 }

@@ -1,6 +1,6 @@
-import { type ClientDuplexStream, credentials } from '@grpc/grpc-js'
+import { type ClientDuplexStream, credentials, type ServiceError } from '@grpc/grpc-js'
 import type { InstanceId, Logger, RouterId, ServiceId, Term } from '@waiter/base'
-import type { LogEntry } from '@waiter/schedulers'
+import type { LogEntry, LogPiece, LogRange } from '@waiter/schedulers'
 import type { ServiceDefinition } from '@waiter/services'
 import {
   type Assignment,
@@ -8,14 +8,31 @@ import {
   type AttachResponse,
   CoordinatorServiceClient,
   type DeleteServiceResponse,
+  type AskRoutersResponse,
   type ListLogsResponse,
   type ListServicesResponse,
+  type ReadLogResponse,
+  type ReportExternalMetricsResponse,
+  type RouterQuestion,
+  type SignalInstanceResponse,
+  type WatchInstancesResponse,
 } from '../generated/waiter/v1/coordinator.ts'
-import { callUnary } from '../rpc/call-unary.ts'
+import { callUnary, fromServiceError } from '../rpc/call-unary.ts'
 import { channelOptions } from '../rpc/channel-options.ts'
 import type { NodeAuth } from '../rpc/node-auth.ts'
-import type { AgentHost, ClusterView, LeaderLink, ServiceUseRow, SourceToken } from './leader-link.ts'
-import { fromLoadRow, toAssignmentChange, toBelief, toServiceView, toUse } from './wire.ts'
+import type {
+  AgentHost,
+  AnswerQuestion,
+  ClusterView,
+  ExternalMetricsRow,
+  InstanceSignal,
+  InstancesChange,
+  LeaderLink,
+  RouterAnswers,
+  ServiceUseRow,
+  SourceToken,
+} from './leader-link.ts'
+import { fromLoadRow, toAssignmentChange, toBelief, toInstancesChange, toServiceView, toUse } from './wire.ts'
 
 /** At most one load report in this time: under load, figures change with every request. */
 const REPORT_FLOOR_MS = 50
@@ -32,6 +49,8 @@ export interface RouterAgentOptions {
   readonly worker: number
   readonly httpUrl: string
   readonly host: AgentHost
+  /** Absent: this router answers no questions. */
+  readonly answer?: AnswerQuestion
   readonly log: Logger
 }
 
@@ -130,6 +149,56 @@ export class RouterAgent implements LeaderLink {
     return JSON.parse(response.entriesJson) as LogEntry[]
   }
 
+  async readLog(serviceId: ServiceId, instanceId: InstanceId, path: string, range: LogRange): Promise<LogPiece> {
+    const request = { serviceId, instanceId, path, ...range }
+    return await callUnary<ReadLogResponse>((metadata, options, callback) =>
+      this.#client.readLog(request, metadata, options, callback),
+    )
+  }
+
+  async signalInstance({ kind, ...signal }: InstanceSignal): Promise<{ readonly isFound: boolean }> {
+    const response = await callUnary<SignalInstanceResponse>((metadata, options, callback) =>
+      this.#client.signalInstance({ ...signal, signal: kind }, metadata, options, callback),
+    )
+    return { isFound: response.found }
+  }
+
+  async askRouters(topic: string, argument: unknown, timeoutMs: number): Promise<RouterAnswers> {
+    // The leader gives up on silent routers at `timeoutMs`; its answer needs a moment more to get here.
+    const ANSWER_SLACK_MS = 2_000
+    const request = { topic, argumentJson: JSON.stringify(argument), timeoutMs }
+    const response = await callUnary<AskRoutersResponse>(
+      (metadata, options, callback) => this.#client.askRouters(request, metadata, options, callback),
+      timeoutMs + ANSWER_SLACK_MS,
+    )
+    return {
+      answers: response.answers.map(({ routerId, answerJson }) => ({ routerId, answer: JSON.parse(answerJson) })),
+      silentRouterIds: response.silentRouterIds,
+    }
+  }
+
+  async reportExternalMetrics(rows: readonly ExternalMetricsRow[]): Promise<{ readonly isUsed: boolean }> {
+    const response = await callUnary<ReportExternalMetricsResponse>((metadata, options, callback) =>
+      this.#client.reportExternalMetrics({ instances: rows.map(row => ({ ...row })) }, metadata, options, callback),
+    )
+    return { isUsed: response.used }
+  }
+
+  async *watchInstances(signal: AbortSignal): AsyncIterable<InstancesChange> {
+    const stream = this.#client.watchInstances({})
+    const cancel = (): void => stream.cancel()
+    signal.addEventListener('abort', cancel, { once: true })
+    try {
+      if (signal.aborted) return
+      for await (const response of stream) yield toInstancesChange(response as WatchInstancesResponse)
+    } catch (error) {
+      if (!signal.aborted) throw fromServiceError(error as ServiceError)
+    } finally {
+      signal.removeEventListener('abort', cancel)
+      stream.cancel()
+    }
+  }
+
   close(): void {
     this.#isClosed = true
     this.#isWelcome = false
@@ -158,6 +227,9 @@ export class RouterAgent implements LeaderLink {
         return
       case 'assignment':
         this.#onAssignment(response.message.value)
+        return
+      case 'question':
+        void this.#answer(stream, response.message.value)
         return
       default:
     }
@@ -190,6 +262,18 @@ export class RouterAgent implements LeaderLink {
     this.#version = assignment.version
     this.#reconnectMs = RECONNECT_MS_FIRST
     this.#acknowledge(host.collectUse(assignment.upserts.map(service => service.serviceId)))
+  }
+
+  /** A question without an answer costs whoever asked some waiting, nothing else. */
+  async #answer(stream: ClientDuplexStream<AttachRequest, AttachResponse>, question: RouterQuestion): Promise<void> {
+    const { answer, log } = this.#options
+    try {
+      const answerJson = JSON.stringify((await answer?.(question.topic, JSON.parse(question.argumentJson))) ?? null)
+      if (stream !== this.#stream) return
+      stream.write({ message: { $case: 'answer', value: { questionId: question.questionId, answerJson } } })
+    } catch (error) {
+      log.warn({ err: error, topic: question.topic }, 'could not answer a question of the leader')
+    }
   }
 
   #onLost(stream: ClientDuplexStream<AttachRequest, AttachResponse>, error: Error | undefined): void {

@@ -4,6 +4,7 @@ import type * as proto from '../generated/waiter/v1/coordinator.ts'
 import type {
   AssignmentChange,
   InstanceLease,
+  InstancesChange,
   ServiceBeliefRow,
   ServiceLeases,
   ServiceLoadRow,
@@ -63,6 +64,28 @@ export function fromServiceView(view: ServiceView): proto.ServiceView {
     summary: fromSummary(view.summary),
     instancesJson: JSON.stringify(view.instances),
     scalingJson: JSON.stringify(view.scaling),
+  }
+}
+
+export function toInstancesChange(message: proto.WatchInstancesResponse): InstancesChange {
+  return {
+    isFull: message.full,
+    services: message.services.map(({ serviceId, definitionJson, instancesJson }) => ({
+      serviceId,
+      definition: definitionJson === '' ? undefined : parseDefinition(definitionJson),
+      instances: JSON.parse(instancesJson) as InstanceRecord[],
+    })),
+  }
+}
+
+export function fromInstancesChange(change: InstancesChange): proto.WatchInstancesResponse {
+  return {
+    full: change.isFull,
+    services: change.services.map(({ serviceId, definition, instances }) => ({
+      serviceId,
+      definitionJson: definition === undefined ? '' : JSON.stringify(definition),
+      instancesJson: JSON.stringify(instances),
+    })),
   }
 }
 

@@ -1,7 +1,10 @@
-import type { ServerDuplexStream, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js'
-import type { Logger } from '@waiter/base'
-import { fromServiceView, parseDefinition, parseSourceTokens } from '../agent/wire.ts'
+import type { ServerDuplexStream, ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
+import { type Logger, WaiterError } from '@waiter/base'
+import type { InstanceSignal } from '../agent/leader-link.ts'
+import { fromInstancesChange, fromServiceView, parseDefinition, parseSourceTokens } from '../agent/wire.ts'
 import type {
+  AskRoutersRequest,
+  AskRoutersResponse,
   AttachRequest,
   AttachResponse,
   CoordinatorServiceServer,
@@ -11,6 +14,14 @@ import type {
   ListLogsResponse,
   ListServicesRequest,
   ListServicesResponse,
+  ReadLogRequest,
+  ReadLogResponse,
+  ReportExternalMetricsRequest,
+  ReportExternalMetricsResponse,
+  SignalInstanceRequest,
+  SignalInstanceResponse,
+  WatchInstancesRequest,
+  WatchInstancesResponse,
 } from '../generated/waiter/v1/coordinator.ts'
 import { toServiceError } from '../rpc/call-unary.ts'
 import type { Leader } from './leader.ts'
@@ -45,6 +56,57 @@ export function createCoordinatorHandlers(leader: Leader, log: Logger): Coordina
         const { serviceId, instanceId, path } = call.request
         return { entriesJson: JSON.stringify(await leader.logs(serviceId, instanceId, path)) }
       }),
+    readLog: (call: ServerUnaryCall<ReadLogRequest, ReadLogResponse>, callback: sendUnaryData<ReadLogResponse>) =>
+      void unary(callback, async () => {
+        const { serviceId, instanceId, path, offset, length } = call.request
+        return await leader.readLog(serviceId, instanceId, path, { offset, length })
+      }),
+    signalInstance: (
+      call: ServerUnaryCall<SignalInstanceRequest, SignalInstanceResponse>,
+      callback: sendUnaryData<SignalInstanceResponse>,
+    ) => void unary(callback, async () => ({ found: leader.signal(toSignal(call.request)) })),
+    askRouters: (
+      call: ServerUnaryCall<AskRoutersRequest, AskRoutersResponse>,
+      callback: sendUnaryData<AskRoutersResponse>,
+    ) =>
+      void unary(callback, async () => {
+        const { timeoutMs, ...question } = call.request
+        const { answers, silentRouterIds } = await leader.askRouters(question, timeoutMs)
+        return { answers: [...answers], silentRouterIds: [...silentRouterIds] }
+      }),
+    reportExternalMetrics: (
+      call: ServerUnaryCall<ReportExternalMetricsRequest, ReportExternalMetricsResponse>,
+      callback: sendUnaryData<ReportExternalMetricsResponse>,
+    ) => void unary(callback, async () => ({ used: leader.reportExternalMetrics(call.request.instances) })),
+    watchInstances: (call: ServerWritableStream<WatchInstancesRequest, WatchInstancesResponse>) =>
+      serveWatch(leader, call, log),
+  }
+}
+
+const SIGNALS: ReadonlySet<string> = new Set<InstanceSignal['kind']>(['expire', 'soft-kill', 'force-kill'])
+
+function toSignal({ signal, ...instance }: SignalInstanceRequest): InstanceSignal {
+  if (!SIGNALS.has(signal))
+    throw new WaiterError(`no such signal: ${signal}`, { code: 'WTR_NO_SUCH_SIGNAL', status: 400 })
+  return { ...instance, kind: signal as InstanceSignal['kind'] }
+}
+
+function serveWatch(
+  leader: Leader,
+  call: ServerWritableStream<WatchInstancesRequest, WatchInstancesResponse>,
+  log: Logger,
+): void {
+  try {
+    const end = leader.watchInstances({
+      write: change => call.write(fromInstancesChange(change)),
+      onDrain: callback => void call.once('drain', callback),
+    })
+    call.on('cancelled', end)
+    call.on('error', end)
+    call.on('close', end)
+  } catch (error) {
+    log.warn({ err: error }, 'a watch of instances was refused')
+    call.destroy(toServiceError(error))
   }
 }
 
@@ -78,6 +140,9 @@ function serveRouter(leader: Leader, call: ServerDuplexStream<AttachRequest, Att
         return
       case 'ack':
         leader.acknowledge(session, message.value.version, message.value.services)
+        return
+      case 'answer':
+        leader.answered(session, message.value.questionId, message.value.answerJson)
     }
   }
   call.on('data', (request: AttachRequest) => {

@@ -1,6 +1,15 @@
 import { type InstanceId, type Logger, type RouterId, type ServiceId, type Term, WaiterError } from '@waiter/base'
 import type { ScalingPolicy } from '@waiter/scaling'
-import type { Fence, InstanceRecord, LogEntry, Scheduler, SchedulerEvent, ServiceRecord } from '@waiter/schedulers'
+import type {
+  Fence,
+  InstanceRecord,
+  LogEntry,
+  LogPiece,
+  LogRange,
+  Scheduler,
+  SchedulerEvent,
+  ServiceRecord,
+} from '@waiter/schedulers'
 import {
   computeEffectiveDescription,
   type OverridesRecord,
@@ -11,6 +20,8 @@ import {
 import { type KeyValueStore, StoreMirror } from '@waiter/store/port'
 import type {
   ClusterView,
+  ExternalMetricsRow,
+  InstanceSignal,
   ServiceBeliefRow,
   ServiceLoadRow,
   ServiceUseRow,
@@ -18,8 +29,10 @@ import type {
   SourceToken,
 } from '../agent/leader-link.ts'
 import { DueQueue } from './due-queue.ts'
+import { type InstanceWatcher, InstanceWatchers } from './instance-watchers.ts'
 import type { LeaderClock, LeaderSettings } from './leader-settings.ts'
-import { ManagedService } from './managed-service.ts'
+import { isEnded, ManagedService } from './managed-service.ts'
+import { type GatheredAnswers, RouterQuestions } from './router-questions.ts'
 import { RouterSession, type SessionSource, type SessionStream } from './router-session.ts'
 import { ServiceArchive } from './service-archive.ts'
 import { ServiceReviewer } from './service-reviewer.ts'
@@ -70,6 +83,8 @@ export class Leader implements SessionSource {
   readonly #due = new DueQueue<ManagedService>()
   readonly #archive: ServiceArchive
   readonly #overrides: StoreMirror<OverridesRecord>
+  readonly #questions: RouterQuestions
+  readonly #watchers: InstanceWatchers
   readonly #reviewer: ServiceReviewer
   readonly #stopped = new AbortController()
   #cancelWake: () => void = () => undefined
@@ -93,6 +108,8 @@ export class Leader implements SessionSource {
       onChange: serviceId => this.#redefine(serviceId),
       log: options.log,
     })
+    this.#questions = new RouterQuestions(options.clock)
+    this.#watchers = new InstanceWatchers(this.#services, task => options.clock.soon(task))
     this.#reviewer = new ServiceReviewer({
       ...options,
       fence: this.#fence,
@@ -110,6 +127,10 @@ export class Leader implements SessionSource {
   async run(): Promise<void> {
     const { scheduler, log, clock } = this.#options
     const following = this.#overrides.run()
+    // What runs may still carry overrides that were dropped while nobody led.
+    void this.#overrides.ready.then(() => {
+      for (const serviceId of this.#services.keys()) this.#redefine(serviceId)
+    })
     while (!this.#stopped.signal.aborted) {
       try {
         for await (const event of scheduler.watch(this.#stopped.signal)) this.#onSchedulerEvent(event)
@@ -125,6 +146,7 @@ export class Leader implements SessionSource {
     this.#stopped.abort()
     this.#overrides.stop()
     this.#cancelWake()
+    this.#questions.stop()
     for (const { cancel } of this.#missing.values()) cancel()
     for (const session of this.#sessions.values()) session.close()
   }
@@ -133,7 +155,8 @@ export class Leader implements SessionSource {
 
   attach(router: RouterIntroduction, stream: SessionStream): RouterSession {
     const { routerId, nodeId, worker, httpUrl, beliefs } = router
-    this.#sessions.get(routerId)?.close()
+    const former = this.#sessions.get(routerId)
+    if (former !== undefined) this.#close(former)
     this.#missing.get(routerId)?.cancel()
     this.#missing.delete(routerId)
     this.#buryPredecessors(router)
@@ -165,7 +188,13 @@ export class Leader implements SessionSource {
     return session
   }
 
+  #close(session: RouterSession): void {
+    session.close()
+    this.#questions.left(session)
+  }
+
   detach(session: RouterSession): void {
+    this.#questions.left(session)
     const { routerId } = session
     if (this.#sessions.get(routerId) !== session || this.#stopped.signal.aborted) return
     this.#sessions.delete(routerId)
@@ -251,10 +280,75 @@ export class Leader implements SessionSource {
     return true
   }
 
+  /** @returns false when no such instance runs */
+  signal({ serviceId, instanceId, kind, drainTimeoutMs }: InstanceSignal): boolean {
+    const service = this.#services.get(serviceId)
+    const record = service?.instances.get(instanceId)
+    if (service === undefined || record === undefined || isEnded(record)) return false
+    const sinceMs = this.#options.clock.nowMs()
+    this.#options.log.info({ serviceId, instanceId, kind, drainTimeoutMs }, 'somebody wants an instance gone')
+    if (kind === 'expire') service.expireRequests.add(instanceId)
+    else if (!service.removals.get(instanceId)?.isStopping)
+      service.removals.set(instanceId, {
+        reason: kind === 'force-kill' ? 'Killed on request' : 'Stopped on request',
+        sinceMs,
+        isStopping: false,
+        isFinal: true,
+        isHard: kind === 'force-kill',
+        ...(kind === 'force-kill' ? { drainUntilMs: sinceMs } : {}),
+        ...(kind === 'soft-kill' && drainTimeoutMs > 0 ? { drainUntilMs: sinceMs + drainTimeoutMs } : {}),
+      })
+    this.#touch(service)
+    return true
+  }
+
+  /** Asks every attached router. */
+  async askRouters(question: { topic: string; argumentJson: string }, timeoutMs: number): Promise<GatheredAnswers> {
+    return await this.#questions.ask(this.#sessions.values(), question, timeoutMs)
+  }
+
+  answered(session: RouterSession, questionId: number, answerJson: string): void {
+    this.#questions.answered(session, questionId, answerJson)
+  }
+
+  /** Takes what instances of bypass services say of their load. @returns true when any of it is news */
+  reportExternalMetrics(rows: readonly ExternalMetricsRow[]): boolean {
+    let isUsed = false
+    for (const row of rows) {
+      const service = this.#services.get(row.serviceId)
+      const record = service?.instances.get(row.instanceId)
+      if (service === undefined || record === undefined || isEnded(record)) continue
+      const known = service.externalMetrics.get(row.instanceId)
+      if (known !== undefined && known.updatedAtMs >= row.updatedAtMs) continue
+      const lastRequestMs = Math.max(row.lastRequestMs, known?.lastRequestMs ?? 0)
+      service.externalMetrics.set(row.instanceId, { ...row, lastRequestMs })
+      const isNews = row.activeRequests !== (known?.activeRequests ?? 0) || lastRequestMs !== known?.lastRequestMs
+      if (isNews) service.lastModifiedMs = this.#options.clock.nowMs()
+      this.#touch(service)
+      isUsed = true
+    }
+    return isUsed
+  }
+
+  /** Tells which instances are healthy: all at once, then what changes. @returns what ends the watch */
+  watchInstances(watcher: InstanceWatcher): () => void {
+    return this.#watchers.add(watcher)
+  }
+
+  async readLog(serviceId: ServiceId, instanceId: InstanceId, path: string, range: LogRange): Promise<LogPiece> {
+    this.#requireInstance(serviceId, instanceId)
+    return await this.#options.scheduler.readLog({ serviceId, instanceId }, path, range)
+  }
+
   async logs(serviceId: ServiceId, instanceId: InstanceId, path: string): Promise<readonly LogEntry[]> {
-    if (!this.#services.get(serviceId)?.instances.has(instanceId))
-      throw new WaiterError(`no such instance: ${instanceId}`, { code: 'WTR_NO_SUCH_INSTANCE', status: 404 })
+    this.#requireInstance(serviceId, instanceId)
     return await this.#options.scheduler.logs({ serviceId, instanceId }, path)
+  }
+
+  /** Ended ones that are remembered count as well. */
+  #requireInstance(serviceId: ServiceId, instanceId: InstanceId): void {
+    if (this.#services.get(serviceId)?.instances.has(instanceId)) return
+    throw new WaiterError(`no such instance: ${instanceId}`, { code: 'WTR_NO_SUCH_INSTANCE', status: 404 })
   }
 
   // -- the scheduler ------------------------------------------------------------------------------------------------
@@ -285,6 +379,7 @@ export class Leader implements SessionSource {
       listed.add(definition.id)
       const service = this.#services.get(definition.id) ?? this.#adoptRunning(definition)
       service.isCreated = true
+      if (JSON.stringify(service.definition) !== JSON.stringify(definition)) this.#update(service)
       service.requested = requested
       service.instances.clear()
       for (const instance of instances) service.setInstance(instance, clock.nowMs())
@@ -312,7 +407,7 @@ export class Leader implements SessionSource {
   #adopt(definition: ServiceDefinition): ManagedService {
     const service = new ManagedService(definition, this.#options.clock.nowMs())
     this.#services.set(service.id, service)
-    if (this.#overrides.find(service.id) !== undefined) this.#redefine(service.id)
+    if (this.#overrides.isSynced) this.#redefine(service.id)
     for (const routerId of this.#sessions.keys()) service.ledger.routerJoined(routerId)
     return service
   }
@@ -325,6 +420,7 @@ export class Leader implements SessionSource {
     const { core } = service.definition
     if (!service.redefine(computeEffectiveDescription(core, this.#options.services, overrides))) return
     for (const session of this.#sessions.values()) session.markDirty(serviceId)
+    if (service.isCreated) this.#update(service)
     this.#touch(service)
   }
 
@@ -335,8 +431,16 @@ export class Leader implements SessionSource {
     return service
   }
 
+  #update(service: ManagedService): void {
+    const { scheduler, log } = this.#options
+    scheduler
+      .update(service.definition, this.#fence)
+      .catch(error => log.error({ err: error, serviceId: service.id }, 'the scheduler did not take changed overrides'))
+  }
+
   #forget(service: ManagedService): void {
     this.#services.delete(service.id)
+    this.#watchers.mark(service.id)
     this.#touched.delete(service)
     this.#due.delete(service)
     for (const session of this.#sessions.values()) session.forget(service.id)
@@ -361,7 +465,7 @@ export class Leader implements SessionSource {
     for (const session of [...this.#sessions.values()]) {
       if (!isSameSeat(session, router) || session.routerId === router.routerId) continue
       this.#sessions.delete(session.routerId)
-      session.close()
+      this.#close(session)
       this.#bury(session.routerId)
     }
     for (const [missingId, missing] of [...this.#missing]) {
@@ -388,6 +492,7 @@ export class Leader implements SessionSource {
 
   #touch(service: ManagedService): void {
     this.#touched.add(service)
+    this.#watchers.mark(service.id)
     if (this.#isReviewDue) return
     this.#isReviewDue = true
     this.#options.clock.soon(() => {
@@ -434,11 +539,13 @@ function revokeDeletion(service: ManagedService): boolean {
 }
 
 function viewOf(service: ManagedService): ServiceView {
-  const { lastDecision } = service
+  const { lastDecision, expireRequests } = service
   return {
     definition: service.definition,
     summary: service.summary(),
-    instances: [...service.instances.values()],
+    instances: [...service.instances.values()].map(record =>
+      expireRequests.has(record.instanceId) ? { ...record, flags: [...record.flags, 'expired' as const] } : record,
+    ),
     scaling: lastDecision === undefined ? {} : { ...lastDecision, removals: Object.fromEntries(service.removals) },
   }
 }

@@ -9,9 +9,10 @@ import {
   type VictimCandidate,
 } from '@waiter/scaling'
 import type { InstanceRecord } from '@waiter/schedulers'
-import type { EffectiveDescription, ServiceDefinition } from '@waiter/services'
+import { type EffectiveDescription, isBypassService, type ServiceDefinition } from '@waiter/services'
 import { type LedgerInstance, type RouterAssignment, SlotLedger } from '@waiter/slots'
 import type {
+  ExternalMetricsRow,
   InstanceLease,
   ServiceLeases,
   ServiceLoadRow,
@@ -29,6 +30,12 @@ export interface Removal {
   readonly reason: string
   readonly sinceMs: Millis
   isStopping: boolean
+  /** Somebody wants exactly this instance gone: returning load does not bring it back. */
+  readonly isFinal?: boolean
+  /** Until then what runs there may go on; absent: as long as the settings say. */
+  readonly drainUntilMs?: Millis
+  /** Stopped without a grace period. */
+  readonly isHard?: boolean
 }
 
 /** A service on its way out: taken away from routers, then deleted. */
@@ -60,6 +67,10 @@ export class ManagedService {
   readonly removals: Map<InstanceId, Removal> = new Map()
   readonly loads: Map<RouterId, ServiceLoadRow> = new Map()
   readonly assignments: Map<RouterId, RouterAssignment> = new Map()
+  /** Instances that somebody wants replaced. */
+  readonly expireRequests: Set<InstanceId> = new Set()
+  /** What instances of a bypass service say of themselves. */
+  readonly externalMetrics: Map<InstanceId, ExternalMetricsRow> = new Map()
   readonly #sourceTokens = new Map<string, readonly SourceToken[]>()
   requested = 0
   /** What the scaling policy keeps between decisions. */
@@ -130,6 +141,8 @@ export class ManagedService {
     if (record.state === 'healthy') this.#hadHealthyAtMs = nowMs
     if (isEnded(record)) {
       this.removals.delete(record.instanceId)
+      this.expireRequests.delete(record.instanceId)
+      this.externalMetrics.delete(record.instanceId)
       this.#forgetEnded(record.state, record.state === 'failed' ? FAILED_MAX : KILLED_MAX)
     }
   }
@@ -179,6 +192,14 @@ export class ManagedService {
       total += row.total
       lastRequestMs = Math.max(lastRequestMs, row.lastRequestMs)
     }
+    if (isBypassService(this.definition.effective)) {
+      // Its requests do not come through routers; those that wait here for it to start count as well (spec §2.7).
+      outstanding = waiting
+      for (const row of this.externalMetrics.values()) {
+        outstanding += row.activeRequests
+        lastRequestMs = Math.max(lastRequestMs, row.lastRequestMs)
+      }
+    }
     return { outstanding, waiting, total, lastRequestMs }
   }
 
@@ -202,7 +223,9 @@ export class ManagedService {
       instanceExpiryMins: this.definition.effective['instance-expiry-mins'],
       suspects,
     })
-    return { ids: new Set(expired.map(entry => entry.instanceId)), nextMs: nextExpiryMs }
+    const ids = new Set(expired.map(entry => entry.instanceId))
+    for (const { instanceId } of this.staying()) if (this.expireRequests.has(instanceId)) ids.add(instanceId)
+    return { ids, nextMs: nextExpiryMs }
   }
 
   snapshot(expired: ReadonlySet<InstanceId>): ScaleSnapshot {

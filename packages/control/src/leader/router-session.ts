@@ -1,7 +1,7 @@
 import type { RouterId, ServiceId, Term } from '@waiter/base'
 import type { ServiceLeases } from '../agent/leader-link.ts'
 import { fromServiceLeases } from '../agent/wire.ts'
-import type { AttachResponse } from '../generated/waiter/v1/coordinator.ts'
+import type { AttachResponse, RouterQuestion } from '../generated/waiter/v1/coordinator.ts'
 
 /** The sending half of a router's stream. */
 export interface SessionStream {
@@ -91,6 +91,10 @@ export class RouterSession {
     while (sent.length > 1 && sent[1]!.streamVersion <= streamVersion) sent.shift()
     const oldest = sent[0]
     return oldest !== undefined && oldest.streamVersion <= streamVersion ? oldest.version : undefined
+  }
+
+  ask(question: RouterQuestion): void {
+    if (!this.#isClosed) this.#stream.write({ message: { $case: 'question', value: question } })
   }
 
   close(): void {

@@ -113,7 +113,7 @@ export class ServiceReviewer {
       this.#stopReleased(service, nowMs)
       const nextTurnMs =
         sessions.size > 1 && service.usage().waiting > 0 ? nowMs + MS_PER_SECOND : Number.POSITIVE_INFINITY
-      const nextDrainMs = service.removals.size > 0 ? nowMs + MS_PER_SECOND : Number.POSITIVE_INFINITY
+      const nextDrainMs = nextDrainOf(service, nowMs)
       return Math.min(nextCreateMs, nextDecisionMs, nextGarbageMs, nextExpiryMs, nextTurnMs, nextDrainMs)
     }
     this.#share(service, expired, nowMs)
@@ -190,7 +190,7 @@ export class ServiceReviewer {
     const wanted = to + service.pendingRemovals
     let spared = 0
     for (const [instanceId, removal] of service.removals) {
-      if (removal.isStopping || service.requested - service.pendingRemovals >= to) continue
+      if (removal.isStopping || removal.isFinal || service.requested - service.pendingRemovals >= to) continue
       service.removals.delete(instanceId)
       spared += 1
     }
@@ -225,11 +225,17 @@ export class ServiceReviewer {
     )
     for (const [instanceId, removal] of service.removals) {
       if (removal.isStopping) continue
-      const isOverdue = nowMs >= removal.sinceMs + settings.drainTimeoutMs
+      const isOverdue = nowMs >= (removal.drainUntilMs ?? removal.sinceMs + settings.drainTimeoutMs)
       if (!service.ledger.isReleased(instanceId) && !isOverdue) continue
       removal.isStopping = true
       service.requested = Math.max(0, service.requested - 1)
-      scheduler.kill({ serviceId: service.id, instanceId, graceMs, reason: removal.reason }, fence).then(
+      const request = {
+        serviceId: service.id,
+        instanceId,
+        graceMs: removal.isHard ? 0 : graceMs,
+        reason: removal.reason,
+      }
+      scheduler.kill(request, fence).then(
         result => {
           if (result.kind === 'no-such-instance') {
             // It ended by itself, or is unknown: the scheduler has lowered nothing.
@@ -321,4 +327,16 @@ export class ServiceReviewer {
       this.#options.clock.schedule(RETRY_MS, done)
     })
   }
+}
+
+/** When removals want to be looked at again: their routers may have let go, or their time may be over. */
+function nextDrainOf(service: ManagedService, nowMs: number): number {
+  let nextMs = Number.POSITIVE_INFINITY
+  for (const { isStopping, drainUntilMs } of service.removals.values())
+    nextMs = Math.min(
+      nextMs,
+      nowMs + MS_PER_SECOND,
+      isStopping ? Number.POSITIVE_INFINITY : Math.max(nowMs, drainUntilMs ?? Number.POSITIVE_INFINITY),
+    )
+  return nextMs
 }

@@ -29,8 +29,13 @@ export function toServiceError(error: unknown): ServiceError {
   const isKnown = error instanceof WaiterError
   const details = isKnown ? `${error.code}: ${error.message}` : 'WTR_INTERNAL: internal error'
   const code = !isKnown ? status.INTERNAL : error.retryable ? status.UNAVAILABLE : status.FAILED_PRECONDITION
-  return Object.assign(new Error(details), { code, details, metadata: new Metadata() })
+  const metadata = new Metadata()
+  if (isKnown) metadata.set(STATUS_KEY, String(error.status))
+  return Object.assign(new Error(details), { code, details, metadata })
 }
+
+/** Metadata key of the HTTP status that a failure is to be answered with. */
+const STATUS_KEY = 'waiter-status'
 
 /** Rebuilds the failure that the far side described. */
 export function fromServiceError(error: ServiceError): WaiterError {
@@ -39,7 +44,7 @@ export function fromServiceError(error: ServiceError): WaiterError {
   if (code !== undefined && message !== undefined)
     return new WaiterError(message, {
       code,
-      status: isUnreachable ? 503 : 400,
+      status: isUnreachable ? 503 : statusOf(error),
       retryable: isUnreachable,
       cause: error,
     })
@@ -49,4 +54,9 @@ export function fromServiceError(error: ServiceError): WaiterError {
     retryable: true,
     cause: error,
   })
+}
+
+function statusOf(error: ServiceError): number {
+  const status = Number(error.metadata?.get(STATUS_KEY)[0])
+  return Number.isInteger(status) && status >= 400 && status < 600 ? status : 400
 }

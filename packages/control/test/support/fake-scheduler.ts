@@ -7,6 +7,7 @@ import {
   type KillRequest,
   type KillResult,
   type LogEntry,
+  type LogPiece,
   type Scheduler,
   type SchedulerEvent,
 } from '@waiter/schedulers'
@@ -34,6 +35,7 @@ export class FakeScheduler implements Scheduler {
   readonly name = 'fake'
   readonly calls: SchedulerCall[] = []
   readonly services = new Map<ServiceId, FakeService>()
+  readonly updates: ServiceDefinition[] = []
   /** New instances are healthy at once; else `setState` decides. */
   isHealthyAtOnce = true
   /** Called before a kill or delete is carried out: tests look here whether it is allowed. */
@@ -93,6 +95,16 @@ export class FakeScheduler implements Scheduler {
     this.onStop(call)
     await this.#begin(call)
     if (this.services.delete(serviceId)) this.#hub.publish({ kind: 'service-removed', serviceId })
+  }
+
+  async update(definition: ServiceDefinition): Promise<void> {
+    const service = this.services.get(definition.id)
+    if (service !== undefined) this.services.set(definition.id, { ...service, definition })
+    this.updates.push(definition)
+  }
+
+  async readLog(): Promise<LogPiece> {
+    return { content: Buffer.from('abc'), size: 3 }
   }
 
   async logs(): Promise<readonly LogEntry[]> {

@@ -1,11 +1,17 @@
+import { WaiterError } from '@waiter/base'
 import type { LeaderLink } from '@waiter/control'
-import type { Exchange } from '@waiter/proxy'
+import type { Exchange, ProxyStats } from '@waiter/proxy'
 import type { Context } from 'hono'
 import type { Identity } from '../auth/identity.ts'
+import type { Drain } from '../drain.ts'
+import type { RouterMetrics } from '../metrics/router-metrics.ts'
 import type { OverrideService } from '../overrides/override-service.ts'
 import type { Pipeline } from '../pipeline.ts'
 import type { RequestContext } from '../request/request-context.ts'
+import { schemeOf } from '../request/scheme.ts'
 import type { RouterOptions } from '../router-options.ts'
+import type { SuspensionService } from '../suspensions/suspension-service.ts'
+import type { KnownDescriptions } from '../services/known-descriptions.ts'
 import type { ServiceTable } from '../services/service-table.ts'
 import type { TokenReplica } from '../tokens/token-replica.ts'
 import type { TokenService } from '../tokens/token-service.ts'
@@ -17,6 +23,11 @@ export interface ApiParts {
   readonly tokens: TokenReplica
   readonly tokenService: TokenService
   readonly overrides: OverrideService
+  readonly suspensions: SuspensionService
+  readonly descriptions: KnownDescriptions
+  readonly drain: Drain
+  readonly metrics: RouterMetrics
+  readonly stats: () => ProxyStats | undefined
   /** Undefined until the router is connected. */
   readonly leader: () => LeaderLink | undefined
   readonly pipeline: () => Pipeline
@@ -47,4 +58,63 @@ export function queryOf(call: ApiCall): Map<string, string[]> {
 /** `include=a&include=b` as a set. */
 export function includesOf(call: ApiCall): ReadonlySet<string> {
   return new Set(call.req.queries('include') ?? [])
+}
+
+/** @throws WaiterError WTR_STARTING (503) while the router is not connected yet */
+export function leaderOf(parts: ApiParts): LeaderLink {
+  const link = parts.leader()
+  if (link !== undefined) return link
+  throw new WaiterError('this router is still starting', { code: 'WTR_STARTING', status: 503, retryable: true })
+}
+
+/** May the requester manage what runs as this user? */
+export function mayManage(call: ApiCall, { options }: ApiParts, user: string): boolean {
+  return options.entitlements.mayManageToken(call.env.requester, user)
+}
+
+/** @throws WaiterError WTR_FORBIDDEN when the requester may not manage what runs as this user */
+export function requireManager(call: ApiCall, parts: ApiParts, user: string, status = 403): void {
+  if (mayManage(call, parts, user)) return
+  throw new WaiterError('User not allowed to manage this service', {
+    code: 'WTR_FORBIDDEN',
+    status,
+    details: { 'run-as-user': user },
+  })
+}
+
+/** @throws WaiterError WTR_FORBIDDEN (403) */
+export function requireAdministrator(call: ApiCall, { options }: ApiParts): void {
+  if (options.entitlements.mayAdminister(call.env.requester)) return
+  throw new WaiterError('Only administrators may do this', { code: 'WTR_FORBIDDEN', status: 403 })
+}
+
+export function serviceNotFound(id: string): WaiterError {
+  return new WaiterError('Service not found', {
+    code: 'WTR_NO_SUCH_SERVICE',
+    status: 404,
+    details: { 'service-id': id },
+  })
+}
+
+/** How the client reached this router, for links in answers. */
+export function baseUrlOf(call: ApiCall): string {
+  const { exchange } = call.env
+  return `${schemeOf(exchange)}://${exchange.head.authority}`
+}
+
+/** What a handler returns that answers on the exchange itself. */
+export function takenOver(): Response {
+  return new Response(null, { headers: { 'x-waiter-streamed': 'true' } })
+}
+
+/** A stored record as people read it. */
+export function withIsoTime<Stored extends { readonly time: number }>(
+  stored: Stored,
+): Omit<Stored, 'time'> & { readonly time: string } {
+  return { ...stored, time: new Date(stored.time).toISOString() }
+}
+
+/** A JSON answer with a status that is an answer, not "no such path". */
+export function answer(call: ApiCall, status: number, body: unknown, headers: Record<string, string> = {}): Response {
+  return call.json(body as never, status as never, { ...headers, 'x-waiter-answered': 'true' })
 }

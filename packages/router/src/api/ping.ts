@@ -1,75 +1,128 @@
-import type { Descriptor } from '@waiter/services'
-import { computeHealthCheckTarget } from '@waiter/services'
+import { computeHealthCheckTarget, type Descriptor } from '@waiter/services'
 import { type QueueFailure, type ReleaseStatus, type Slot, Waiter } from '@waiter/slots'
-import type { Hono } from 'hono'
+import { askRouters } from '../cluster/questions.ts'
 import type { Resolution } from '../request/descriptor-cache.ts'
-import { queueTimeoutError, requestErrorOf, serviceFailureError } from '../request/request-errors.ts'
+import { queueTimeoutError, requestErrorOf, serviceFailureError, suspendedError } from '../request/request-errors.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
-import { askOnce } from './ask-once.ts'
-import type { ApiCall, ApiEnvironment, ApiParts } from './api-context.ts'
+import { type ApiCall, type ApiParts, mayManage, takenOver } from './api-context.ts'
+import { askPage } from './ask-page.ts'
+import type { Endpoints } from './contract/endpoint.ts'
+import { flag, include, text } from './contract/query.ts'
+import { pingSchema } from './schemas/ping.ts'
+import { visibleDescription } from './visible-description.ts'
 
 const PING_TIMEOUT_MS = 300_000
 const PING_TIMEOUT_MS_MAX = 3_600_000
 /** Before every ordinary request (spec §4.8). */
 const PING_PRIORITY = 1_000_000
+/** After an answer, all routers get so long to agree about the service. */
+const AGREE_TIMEOUT_MS = 5_000
+/** A question needs a moment to get there and back. */
+const ROUND_TRIP_MS = 1_000
 
 interface PingResult {
-  readonly result: 'received-response' | 'timed-out' | 'descriptor-error' | 'ping-internal-error'
+  readonly result: 'received-response' | 'timed-out' | 'waiter-response' | 'ping-internal-error'
   readonly status: number
   readonly body: string
-  readonly headers: Readonly<Record<string, unknown>>
+  readonly headers: Readonly<Record<string, string>>
   readonly instance?: { readonly id: string; readonly host: string; readonly port: number }
 }
 
 /** `/waiter-ping`, `/service-id` and `/app-name` (spec §4.1, §4.8): what would serve this request, and does it? */
-export function addPingRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void {
+export function addPingRoutes(endpoints: Endpoints, parts: ApiParts): void {
   const resolve = (call: ApiCall): Promise<Resolution> => {
     const { exchange, identity, waiterHeaders } = call.env
     return parts.pipeline().resolveAfresh(exchange, waiterHeaders, { user: identity?.user })
   }
 
   for (const path of ['/service-id', '/app-name'])
-    app.get(path, async call => {
-      const resolution = await resolve(call)
-      if (resolution.ok) return call.text(resolution.value.serviceId)
-      parts.pipeline().answerError(call.env.exchange, call.env.context, requestErrorOf(resolution.error))
-      return call.body(null)
-    })
+    endpoints.add(
+      {
+        method: 'get',
+        path,
+        summary: "The id of the service that the request's headers or host mean",
+        tag: 'services',
+        access: 'user',
+        query: { latest: flag('Never an older version.') },
+        answers: { 200: { description: 'The id.', media: ['text/plain'] } },
+      },
+      async ({ call }) => {
+        const resolution = await resolve(call)
+        if (resolution.ok) {
+          // From now on the id alone names the service (`x-waiter-token: ^SERVICE-ID#…`).
+          parts.descriptions.remember(resolution.value.serviceId, resolution.value.core)
+          return call.text(resolution.value.serviceId)
+        }
+        parts.pipeline().answerError(call.env.exchange, call.env.context, requestErrorOf(resolution.error))
+        return takenOver()
+      },
+    )
 
-  const ping = async (call: ApiCall): Promise<Response> => {
-    const resolution = await resolve(call)
-    if (!resolution.ok) {
-      const { status, message } = resolution.error
-      return call.json({
-        'ping-response': { result: 'descriptor-error', status, body: message, headers: {} },
-        'service-description': null,
-        'service-state': { 'exists?': false, 'healthy?': false, 'service-id': null, status: 'Inactive' },
-      })
-    }
-    const descriptor = resolution.value
-    const runtime = parts.table.open(descriptor.definition)
-    const result = await pingService(parts, call, runtime, descriptor)
-    const isDebug = call.env.waiterHeaders.has('debug')
-    const body = {
-      'ping-response': result,
-      'service-description': descriptor.core,
-      'service-state': serviceState(call, runtime, result),
-    }
-    return call.json(body, 200, isDebug ? { 'x-waiter-service-id': runtime.id } : {})
-  }
-  app.get('/waiter-ping', ping)
-  app.post('/waiter-ping', ping)
+  for (const method of ['get', 'post'] as const)
+    endpoints.add(
+      {
+        method,
+        path: '/waiter-ping',
+        summary: 'Does the service that the headers or host mean answer its health check? Starts it if needed',
+        description: 'Always 200. `x-waiter-timeout` (ms, 300000 when absent) limits the whole.',
+        tag: 'services',
+        access: 'user',
+        query: {
+          exclude: text('`service-state`: do not ask all routers.'),
+          include: include('include', ['fallback']),
+        },
+        answers: { 200: { description: 'What became of it.', json: pingSchema } },
+      },
+      async ({ call, query }) => {
+        const resolution = await resolve(call)
+        if (!resolution.ok) {
+          const { status, message } = resolution.error
+          return call.json({
+            'ping-response': { result: 'descriptor-error', status, body: message, headers: {} },
+            'service-description': null,
+            'service-state': { 'exists?': false, 'healthy?': false, 'service-id': null, status: 'Inactive' },
+          })
+        }
+        const descriptor = resolution.value
+        const runtime = parts.table.open(descriptor.definition)
+        const result = await pingService(parts, call, runtime, descriptor)
+        const isExcluded = query.exclude === 'service-state'
+        const state = isExcluded
+          ? { result: 'excluded', 'service-id': runtime.id }
+          : await agree(parts, runtime, result)
+        const isManager = mayManage(call, parts, descriptor.effective['run-as-user'])
+        const body = {
+          'ping-response': result,
+          'service-description': visibleDescription(descriptor.core, isManager),
+          'service-state': state,
+        }
+        const isDebug = call.env.waiterHeaders.has('debug')
+        return call.json(body, 200, isDebug ? { 'x-waiter-service-id': runtime.id } : {})
+      },
+    )
 }
 
-function serviceState(call: ApiCall, runtime: ServiceRuntime, result: PingResult): Record<string, unknown> {
-  if (call.req.query('exclude') === 'service-state') return { result: 'excluded', 'service-id': runtime.id }
-  const isHealthy = (runtime.summary?.healthy ?? 0) > 0
-  const isTimedOut = result.result === 'timed-out'
+/** What all routers say of the service; after an answer they get a moment to hear of it. */
+async function agree(parts: ApiParts, runtime: ServiceRuntime, ping: PingResult): Promise<Record<string, unknown>> {
+  const isSettled = ping.result === 'timed-out' || ping.result === 'waiter-response'
+  const timeoutMs = isSettled ? 0 : AGREE_TIMEOUT_MS
+  const goal = ping.instance === undefined ? 'exist' : 'healthy'
+  const link = parts.leader()
+  const asked = await (link === undefined
+    ? undefined
+    : askRouters(link, 'await', { serviceId: runtime.id, goal, timeoutMs }, timeoutMs + ROUND_TRIP_MS).catch(
+        () => undefined,
+      ))
+  // Without a leader, this router speaks for itself.
+  const { exists, isHealthy } = parts.table.statusOf(runtime.id)
+  const answers = asked === undefined ? [{ exists, isHealthy }] : [...asked.answers.values()]
+  const allHealthy = answers.every(answer => answer.isHealthy)
+  const status = runtime.summary?.status ?? 'Starting'
   return {
-    'exists?': runtime.summary !== undefined && !runtime.isRemoved,
-    'healthy?': isHealthy,
+    'exists?': answers.every(answer => answer.exists),
+    'healthy?': allHealthy,
     'service-id': runtime.id,
-    status: isTimedOut && !isHealthy ? 'Starting' : (runtime.summary?.status ?? 'Starting'),
+    status: ping.result === 'timed-out' && !allHealthy ? 'Starting' : status,
   }
 }
 
@@ -80,7 +133,9 @@ async function pingService(
   runtime: ServiceRuntime,
   descriptor: Descriptor,
 ): Promise<PingResult> {
-  const deadlineMs = performance.now() + pingTimeoutOf(call)
+  if (runtime.suspension !== undefined) return toResult('waiter-response', suspendedError(runtime, runtime.suspension))
+  const timeoutMs = pingTimeoutOf(call)
+  const deadlineMs = performance.now() + timeoutMs
   const waiter = new PingWaiter()
   const { exchange } = call.env
   runtime.accept()
@@ -97,8 +152,8 @@ async function pingService(
       if (waiter.isWaiting && runtime.leases.size === 0) parts.table.need(runtime, descriptor.tokens)
     }
     const outcome = await waiter.outcome
-    if (!('slot' in outcome)) return failureResult(runtime, outcome.failure, pingTimeoutOf(call))
-    return await askInstance(parts, runtime, outcome.slot, deadlineMs)
+    if (!('slot' in outcome)) return failureResult(runtime, outcome.failure, timeoutMs)
+    return await askInstance(parts, runtime, outcome.slot, { deadlineMs, cid: call.env.context.cid })
   } finally {
     runtime.finish()
   }
@@ -111,22 +166,28 @@ function pingTimeoutOf(call: ApiCall): number {
 }
 
 function failureResult(runtime: ServiceRuntime, failure: QueueFailure, timeoutMs: number): PingResult {
-  if (failure.kind === 'queue-timeout') {
-    const { status, message } = queueTimeoutError(runtime, timeoutMs)
-    return { result: 'timed-out', status, body: message, headers: {} }
+  switch (failure.kind) {
+    case 'queue-timeout':
+      return toResult('timed-out', queueTimeoutError(runtime, timeoutMs))
+    case 'service-failure':
+      return toResult('received-response', serviceFailureError(runtime, failure.failure))
+    default:
+      return toResult('waiter-response', { status: 503, message: 'Max queue length exceeded' })
   }
-  const { status, message } =
-    failure.kind === 'service-failure'
-      ? serviceFailureError(runtime, failure.failure)
-      : { status: 503, message: 'Max queue length exceeded' }
-  return { result: 'received-response', status, body: message, headers: {} }
+}
+
+function toResult(
+  result: PingResult['result'],
+  error: { readonly status: number; readonly message: string },
+): PingResult {
+  return { result, status: error.status, body: error.message, headers: {} }
 }
 
 async function askInstance(
   parts: ApiParts,
   runtime: ServiceRuntime,
   slot: Slot,
-  deadlineMs: number,
+  { deadlineMs, cid }: { readonly deadlineMs: number; readonly cid: string },
 ): Promise<PingResult> {
   const target = computeHealthCheckTarget(runtime.definition.effective)
   const lease = runtime.leases.get(slot.instanceId)
@@ -134,26 +195,27 @@ async function askInstance(
   const instance = { id: slot.instanceId, host: slot.host, port }
   let status: ReleaseStatus = 'instance-error'
   try {
-    const answer = await askOnce({
+    const page = await askPage({
       proto: target.proto,
       host: slot.host,
       port,
       path: target.url,
-      authorization: `Basic ${Buffer.from(`waiter:${parts.options.passwordFor(runtime.id)}`).toString('base64')}`,
+      headers: {
+        authorization: `Basic ${Buffer.from(`waiter:${parts.options.passwordFor(runtime.id)}`).toString('base64')}`,
+        'user-agent': 'waiter-ping',
+        'x-cid': cid,
+        'x-waiter-request-type': 'ping',
+      },
       timeoutMs: Math.max(1, deadlineMs - performance.now()),
     })
-    status = answer.status === 503 ? 'instance-busy' : 'success'
-    return { result: 'received-response', ...answer, instance }
+    status = page.status === 503 ? 'instance-busy' : 'success'
+    return { result: 'received-response', ...page, instance }
   } catch (error) {
-    const isTimeout = performance.now() >= deadlineMs
     parts.options.log.info({ err: error, instanceId: slot.instanceId }, 'a ping got no answer')
-    return {
-      result: isTimeout ? 'timed-out' : 'received-response',
-      status: isTimeout ? 504 : 502,
-      body: isTimeout ? 'Request to service backend timed out' : 'Request to service backend failed',
-      headers: {},
-      instance,
-    }
+    const isTimeout = performance.now() >= deadlineMs
+    return isTimeout
+      ? { ...toResult('timed-out', { status: 504, message: 'Request to service backend timed out' }), instance }
+      : { ...toResult('received-response', { status: 502, message: 'Request to service backend failed' }), instance }
   } finally {
     runtime.release(slot, status)
   }

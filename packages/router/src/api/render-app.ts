@@ -1,17 +1,18 @@
 import type { ServiceView } from '@waiter/control'
 import type { InstanceRecord } from '@waiter/schedulers'
-import { compilePattern } from '@waiter/services'
+import { visibleDescription } from './visible-description.ts'
 
 /** What rendering a service needs beside the leader's view of it. */
 export interface RenderAppContext {
-  readonly host: string
+  /** `http://host:port` */
+  readonly baseUrl: string
   readonly include: ReadonlySet<string>
   readonly hasEffectiveParameters: boolean
   /** Is this the token's present version? */
   readonly isCurrentVersion: (token: string, version: string) => boolean
+  /** May whoever asks manage what runs as this user? */
+  readonly mayManage: (user: string) => boolean
   readonly routerId: string
-  /** By which the client came. */
-  readonly scheme: 'http' | 'https'
 }
 
 type Json = Record<string, unknown>
@@ -22,8 +23,7 @@ export function renderApp(service: ServiceView, context: RenderAppContext): Json
   return {
     ...commonFields(service, context),
     'instance-counts': { 'healthy-instances': summary.healthy, 'unhealthy-instances': summary.unhealthy },
-    'last-request-time': isoTime(summary.lastRequestMs),
-    url: `${context.scheme}://${context.host}/apps/${definition.id}`,
+    url: `${context.baseUrl}/apps/${definition.id}`,
     'service-id': definition.id,
     ...(context.include.has('healthy-instances')
       ? {
@@ -42,22 +42,23 @@ export function renderApp(service: ServiceView, context: RenderAppContext): Json
   }
 }
 
-/** `GET /apps/:service-id` (spec §4.3). */
+/** `GET /apps/:service-id` (spec §4.3), without metrics and switches. */
 export function renderAppDetails(service: ServiceView, context: RenderAppContext, routers: number): Json {
   const running = runningOf(service)
+  const isManager = context.mayManage(service.definition.effective['run-as-user'])
+  const render = (record: InstanceRecord): Json => renderInstance(record, { isManager, baseUrl: context.baseUrl })
   const ended = (state: InstanceRecord['state']): Json[] =>
     service.instances
       .filter(record => record.state === state)
       .sort((a, b) => (b.endedAtMs ?? 0) - (a.endedAtMs ?? 0))
-      .map(record => renderInstance(record))
+      .map(render)
   return {
     ...commonFields(service, context),
     instances: {
-      'active-instances': running.map(record => renderInstance(record)),
+      'active-instances': running.map(render),
       'failed-instances': ended('failed'),
       'killed-instances': ended('killed'),
     },
-    'last-request-time': isoTime(service.summary.lastRequestMs),
     'num-active-instances': running.length,
     'num-routers': routers,
     'router-id': context.routerId,
@@ -68,6 +69,7 @@ export function renderAppDetails(service: ServiceView, context: RenderAppContext
 function commonFields({ definition, summary, instances }: ServiceView, context: RenderAppContext): Json {
   const running = instances.filter(record => !isEnded(record)).length
   const current = currentTokens(summary.sourceTokens, context)
+  const isManager = context.mayManage(definition.effective['run-as-user'])
   return {
     ...(current.length === 0 ? {} : { 'current-for-tokens': current }),
     ...(summary.problem === null
@@ -76,11 +78,17 @@ function commonFields({ definition, summary, instances }: ServiceView, context: 
           'deployment-error-message': summary.problem.message,
           'deployment-error-details': summary.problem.details,
         }),
-    ...(context.hasEffectiveParameters ? { 'effective-parameters': definition.effective } : {}),
+    ...(context.hasEffectiveParameters
+      ? { 'effective-parameters': visibleDescription(definition.effective, isManager) }
+      : {}),
+    'last-request-time': isoTime(summary.lastRequestMs),
+    ...(context.include.has('references')
+      ? { references: summary.sourceTokens.map(sources => ({ token: { sources } })) }
+      : {}),
     'request-metrics': { outstanding: summary.outstanding, total: summary.total },
     'resource-usage': { cpus: running * definition.effective.cpus, mem: running * definition.effective.mem },
     'scaling-state': summary.scalingState,
-    'service-description': definition.core,
+    'service-description': visibleDescription(definition.core, isManager),
     ...(summary.sourceTokens.length === 0 ? {} : { 'source-tokens': summary.sourceTokens }),
     status: summary.status,
   }
@@ -94,8 +102,11 @@ function currentTokens(sources: ServiceView['summary']['sourceTokens'], context:
   return [...names].sort()
 }
 
-/** An instance as `/apps/:id` shows it. */
-export function renderInstance(record: InstanceRecord): Json {
+/** An instance as `/apps/:id` shows it; what it wrote is for those who manage it. */
+export function renderInstance(
+  record: InstanceRecord,
+  { isManager, baseUrl }: { readonly isManager: boolean; readonly baseUrl: string },
+): Json {
   return {
     id: record.instanceId,
     'service-id': record.serviceId,
@@ -110,51 +121,21 @@ export function renderInstance(record: InstanceRecord): Json {
     port: record.port,
     'extra-ports': record.extraPorts,
     'log-directory': record.logDirectory,
-    'log-url': `/apps/${record.serviceId}/logs?instance-id=${encodeURIComponent(record.instanceId)}&host=${encodeURIComponent(record.host)}`,
+    ...(isManager ? { 'log-url': logUrlOf(baseUrl, record) } : {}),
     message: record.message,
     status: record.state,
-    ...(record.stderrTail === '' ? {} : { stderr: record.stderrTail }),
+    ...(isManager && record.stderrTail !== '' ? { stderr: record.stderrTail } : {}),
     ...record.extra,
   }
 }
 
-/** Does `GET /apps?…` select this service: parameters by equality or pattern, tokens, manageability (spec §4.2)? */
-export function isSelectedApp(
-  service: ServiceView,
-  query: ReadonlyMap<string, readonly string[]>,
-  mayManage: (user: string) => boolean,
-): boolean {
-  const { effective } = service.definition
-  if (!query.has('run-as-user') && !mayManage(effective['run-as-user'])) return false
-  for (const [name, values] of query) {
-    if (NOT_FILTERS.has(name)) continue
-    if (name === 'token' || name === 'token-version') {
-      const key = name === 'token' ? 'token' : 'version'
-      const found = service.summary.sourceTokens.flat().map(source => source[key])
-      if (!found.some(text => values.some(value => isMatch(value, text)))) return false
-      continue
-    }
-    const text = readPath(effective as unknown as Json, name)
-    if (!values.some(value => (value === '*' ? text !== '' : isMatch(value, text)))) return false
-  }
-  return true
-}
-
-const NOT_FILTERS: ReadonlySet<string> = new Set(['include', 'effective-parameters', 'star-mode'])
-
-function isMatch(wanted: string, text: string): boolean {
-  if (wanted === text) return true
-  const pattern = compilePattern(wanted)
-  return pattern.ok && pattern.value.matches(text)
-}
-
-function readPath(value: Json, path: string): string {
-  let current: unknown = value
-  for (const key of path.split('.')) {
-    if (typeof current !== 'object' || current === null || !Object.hasOwn(current, key)) return ''
-    current = (current as Json)[key]
-  }
-  return current === undefined || current === null ? '' : String(current)
+/** Where the files of an instance are listed. */
+export function logUrlOf(
+  baseUrl: string,
+  { serviceId, instanceId, host }: Pick<InstanceRecord, 'serviceId' | 'instanceId' | 'host'>,
+): string {
+  const query = new URLSearchParams({ 'instance-id': instanceId, host })
+  return `${baseUrl}/apps/${encodeURIComponent(serviceId)}/logs?${query}`
 }
 
 function runningOf(service: ServiceView): InstanceRecord[] {

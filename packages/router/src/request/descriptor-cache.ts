@@ -10,6 +10,7 @@ import {
   isCacheableSelection,
   type ResolveInput,
   resolveDiscovery,
+  type ServiceDescription,
   type ServiceOverrides,
   type ServicesConfig,
   type WaiterHeaders,
@@ -26,6 +27,7 @@ export interface DescriptorCacheOptions {
   readonly entitlements: Entitlements
   /** Everybody is the same user: nobody needs to consent. */
   readonly isOneUser: boolean
+  readonly findServiceDescription: (serviceId: string) => ServiceDescription | undefined
   readonly findOverrides: (serviceId: string) => ServiceOverrides | undefined
 }
 
@@ -84,7 +86,7 @@ export class DescriptorCache {
     headers: WaiterHeaders,
     place: { selections: Map<string, Selection>; name: string } | undefined,
   ): Selection {
-    const { config, tokens, isOneUser, findOverrides } = this.#options
+    const { config, tokens, isOneUser, findOverrides, findServiceDescription } = this.#options
     const input = {
       headers,
       host: head.authority,
@@ -92,6 +94,7 @@ export class DescriptorCache {
       config,
       isOneUser,
       findOverrides,
+      findServiceDescription,
     }
     const resolve = (discovery: Discovery, { user, hasConsent = false }: Requester): Resolution =>
       this.#resolve(discovery, { ...input, requester: user, hasConsent })

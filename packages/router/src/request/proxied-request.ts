@@ -124,9 +124,11 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   start(): void {
     const { runtime, exchange } = this.parts
+    const nowMs = this.#environment.nowMs()
     runtime.accept()
+    runtime.metrics.onRequest(nowMs)
     exchange.onClientGone = () => this.#onClientGone()
-    const slot = runtime.machine.reserve(this.#environment.nowMs())
+    const slot = runtime.machine.reserve(nowMs)
     if (slot === undefined) this.#wait(0)
     else this.granted(slot)
   }
@@ -144,6 +146,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     if (exchange.isSecure && !exchange.head.has('x-forwarded-proto')) this.extraRequestHead += FORWARDED_OVER_TLS
     this.extraResponseHead = environment.responseLines + cidLine
     this.#grantedAtMs = environment.nowMs()
+    runtime.metrics.onGranted(this.#grantedAtMs - exchange.arrivedAtMs)
     for (const [name, value] of this.parts.answerHeaders)
       this.extraResponseHead += environment.renderHeader(name, value)
     if (isDebug) {
@@ -156,9 +159,11 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     const { runtime } = this.parts
     switch (failure.kind) {
       case 'queue-timeout':
+        runtime.metrics.queueTimeouts += 1
         this.#fail(queueTimeoutError(runtime, this.parts.timeouts.queueTimeoutMs), 'generic-error')
         return
       case 'queue-full':
+        runtime.metrics.onError('queue-length', this.#environment.nowMs())
         this.#fail(
           {
             status: 503,
@@ -175,6 +180,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
         )
         return
       case 'service-failure':
+        runtime.metrics.onError('deployment-error', this.#environment.nowMs())
         this.#fail(serviceFailureError(runtime, failure.failure), 'generic-error')
     }
   }
@@ -204,6 +210,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.#status = status
     this.#answeredAtMs = this.#environment.nowMs()
     if (this.onResponseTrailers !== undefined) this.#noteGrpcStatus(get)
+    this.parts.runtime.metrics.onAnswered(this.#answeredAtMs - this.#grantedAtMs)
     const { accessLog } = this.#environment
     if (accessLog === undefined) return
     this.#response = accessLog.responsePart(get, fieldCount)
@@ -221,6 +228,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     switch (outcome.kind) {
       case 'completed':
         this.#record(undefined)
+        this.parts.runtime.metrics.onStatus(outcome.status)
         this.#end(slot, outcome.status === 503 || this.#isBusy ? 'instance-busy' : 'success', 'successful')
         return
       case 'not-sent':
@@ -300,6 +308,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   #endWithError(slot: Slot, status: ReleaseStatus, error: RequestError): void {
     this.#recordError(error)
+    this.parts.runtime.metrics.onStatus(error.status)
     this.#environment.answerError(this, error)
     this.#end(slot, status, 'instance-error')
   }
@@ -313,6 +322,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   #fail(error: RequestError, count: CountName): void {
     if (this.#isOver) return
     this.#recordError(error)
+    this.parts.runtime.metrics.onStatus(error.status)
     this.#environment.answerError(this, error)
     this.#finish(count)
   }
@@ -348,8 +358,10 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   #finish(count: CountName): void {
     this.#isOver = true
-    this.parts.runtime.counts[count] += 1
-    this.parts.runtime.finish()
+    const { runtime, exchange } = this.parts
+    runtime.counts[count] += 1
+    runtime.metrics.onEnd(this.#environment.nowMs() - exchange.arrivedAtMs)
+    runtime.finish()
   }
 }
 

@@ -1,5 +1,5 @@
 import type { FailureReason } from '@waiter/proxy'
-import type { DescriptorError, Maintenance } from '@waiter/services'
+import type { DescriptorError, Maintenance, SuspensionRecord } from '@waiter/services'
 import type { ServiceFailure } from '@waiter/slots'
 import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
@@ -66,4 +66,17 @@ export function requestErrorOf(error: DescriptorError): RequestError {
 export function maintenanceError({ token, owner, message }: Maintenance): Resolution & { readonly ok: false } {
   const details = { token, owner }
   return { ok: false, error: { kind: 'forbidden', status: 503, message, errorClass: 'waiter.Maintenance', details } }
+}
+/** Somebody has suspended the service (spec §1.7). */
+export function suspendedError(runtime: ServiceRuntime, suspension: SuspensionRecord): RequestError {
+  return {
+    status: 503,
+    message: 'Service has been suspended',
+    errorClass: 'waiter.Suspended',
+    details: {
+      'service-id': runtime.id,
+      'suspended-at': new Date(suspension.time).toISOString(),
+      'last-updated-by': suspension['last-updated-by'],
+    },
+  }
 }

@@ -1,7 +1,8 @@
 import type { InstanceId, ServiceId } from '@waiter/base'
 import type { InstanceLease, ServiceLoadRow, ServiceSummary, SourceToken } from '@waiter/control'
-import type { ServiceDefinition } from '@waiter/services'
+import type { ServiceDefinition, SuspensionRecord } from '@waiter/services'
 import { type EjectionConfig, type ReleaseStatus, ReservationMachine, type Slot } from '@waiter/slots'
+import { ServiceMetrics } from '../metrics/service-metrics.ts'
 
 /** What the table that owns a runtime wants to hear. */
 export interface RuntimeListener {
@@ -45,6 +46,9 @@ export class ServiceRuntime {
     'instance-error': 0,
   }
   readonly leases: Map<InstanceId, InstanceLease> = new Map()
+  readonly metrics: ServiceMetrics
+  /** Set while somebody has suspended the service: its requests are refused. */
+  suspension: SuspensionRecord | undefined
   definition: ServiceDefinition
   sourceTokens: readonly SourceToken[] = []
   summary: ServiceSummary | undefined
@@ -65,6 +69,7 @@ export class ServiceRuntime {
     this.definition = definition
     this.#listener = options.listener
     this.#nowMs = options.nowMs
+    this.metrics = new ServiceMetrics(options.nowMs())
     this.machine = new ReservationMachine({
       loadBalancing: definition.effective['load-balancing'],
       concurrencyLevel: definition.effective['concurrency-level'],
@@ -94,6 +99,13 @@ export class ServiceRuntime {
     this.machine.release(slot, status, this.#nowMs())
     if (slot.isRetired || slot.inUse >= slot.slots) this.#listener.onReducedUse(this)
     this.armTimer()
+  }
+
+  /** Leaves an instance alone for a while; false: it is not assigned here. */
+  eject(instanceId: InstanceId, periodMs: number): boolean {
+    const isKnown = this.machine.eject(instanceId, periodMs, this.#nowMs())
+    this.armTimer()
+    return isKnown
   }
 
   /** Takes what the leader assigns: which instances, how many slots, and whether anything comes up at all. */

@@ -8,12 +8,15 @@ import type {
   ServiceUseRow,
   SourceToken,
 } from '@waiter/control'
-import type { ServiceDefinition } from '@waiter/services'
+import type { ServiceDefinition, SuspensionRecord } from '@waiter/services'
 import type { EjectionConfig } from '@waiter/slots'
 import { type RuntimeListener, ServiceRuntime } from './service-runtime.ts'
 
 /** While requests wait, the leader is asked this often at most: each question carries the whole definition. */
 const NEED_REPEAT_MS = 1_000
+
+/** People and pings that wait for a service to come or go. */
+const ASSIGNMENT_LISTENERS_MAX = 10_000
 
 export interface ServiceTableOptions {
   readonly ejection: EjectionConfig
@@ -21,6 +24,8 @@ export interface ServiceTableOptions {
   readonly nowMs: () => number
   /** Nothing is assigned from this instance any more: pooled connections to it can go. */
   readonly onInstanceRetired: (host: string, port: number) => void
+  /** The service's last suspension or resumption. */
+  readonly findSuspension?: (id: ServiceId) => SuspensionRecord | undefined
 }
 
 /** All services that this router knows: what the leader assigned, and what requests here asked for. */
@@ -28,6 +33,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   readonly #options: ServiceTableOptions
   readonly #runtimes = new Map<ServiceId, ServiceRuntime>()
   readonly #dirty = new Set<ServiceRuntime>()
+  readonly #assignmentListeners = new Set<() => void>()
   /** Services with requests on instances that were taken away or shrunk. */
   readonly #reduced = new Set<ServiceRuntime>()
   #link: Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService'> | undefined
@@ -59,6 +65,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     if (known !== undefined) return known
     const { ejection, random, nowMs } = this.#options
     const runtime = new ServiceRuntime(definition, { ejection, random, nowMs, listener: this })
+    runtime.suspension = this.#suspensionOf(definition.id)
     this.#runtimes.set(definition.id, runtime)
     return runtime
   }
@@ -93,6 +100,43 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     }
     for (const id of change.removals) this.#remove(this.#runtimes.get(id))
     if (change.isFull) for (const runtime of this.#runtimes.values()) if (!listed.has(runtime.id)) this.#remove(runtime)
+    for (const listener of [...this.#assignmentListeners]) listener()
+  }
+
+  /** Somebody suspended or resumed a service. */
+  onSuspension(id: ServiceId): void {
+    const runtime = this.#runtimes.get(id)
+    if (runtime !== undefined) runtime.suspension = this.#suspensionOf(id)
+  }
+
+  #suspensionOf(id: ServiceId): SuspensionRecord | undefined {
+    const known = this.#options.findSuspension?.(id)
+    return known?.suspended ? known : undefined
+  }
+
+  /** Whether the leader knows the service, and whether any instance of it is healthy. */
+  statusOf(id: ServiceId): { readonly exists: boolean; readonly isHealthy: boolean } {
+    const runtime = this.#runtimes.get(id)
+    const exists = runtime?.summary !== undefined && !runtime.isRemoved
+    return { exists, isHealthy: exists && (runtime.summary?.healthy ?? 0) > 0 }
+  }
+
+  /** Resolves with true once `isReached` is true after some assignment; with false when time is up. */
+  until(isReached: () => boolean, timeoutMs: number): Promise<boolean> {
+    if (isReached()) return Promise.resolve(true)
+    if (this.#assignmentListeners.size >= ASSIGNMENT_LISTENERS_MAX) return Promise.resolve(false)
+    return new Promise(resolve => {
+      const end = (value: boolean): void => {
+        clearTimeout(timer)
+        this.#assignmentListeners.delete(listener)
+        resolve(value)
+      }
+      const listener = (): void => {
+        if (isReached()) end(true)
+      }
+      const timer = setTimeout(() => end(isReached()), timeoutMs)
+      this.#assignmentListeners.add(listener)
+    })
   }
 
   collectLoads(all: boolean): readonly ServiceLoadRow[] {

@@ -1,7 +1,17 @@
 import { silentLogger } from '@waiter/base'
-import type { ClusterView, LeaderLink, ServiceView } from '@waiter/control'
+import type {
+  AnswerQuestion,
+  ClusterView,
+  ExternalMetricsRow,
+  InstanceSignal,
+  InstancesChange,
+  LeaderLink,
+  RouterAnswers,
+  ServiceView,
+} from '@waiter/control'
 import { createProxyServer, renderHeader } from '@waiter/proxy'
 import { type Router, startRouter } from '@waiter/router'
+import type { LogPiece, LogRange } from '@waiter/schedulers'
 import { createExampleDefinition } from '@waiter/schedulers/contract'
 import { createServicesConfig, createSimpleEntitlements, type ServiceDefinition } from '@waiter/services'
 import { DEFAULT_EJECTION } from '@waiter/slots'
@@ -46,6 +56,62 @@ export class FakeLink implements LeaderLink {
       { name: 'stdout', type: 'file', size: 5, path: 'stdout' },
       { name: 'sub', type: 'directory', path: 'sub' },
     ]
+  }
+
+  readonly signals: InstanceSignal[] = []
+  readonly questions: { readonly topic: string; readonly argument: unknown }[] = []
+  readonly externalRows: ExternalMetricsRow[] = []
+  readonly silentRouterIds: string[] = []
+  logContent = Buffer.from('hello')
+  /** Set by `startTestRouter`: this router answers for itself. */
+  answer: AnswerQuestion = async () => null
+
+  async readLog(_service: string, _instance: string, _path: string, range: LogRange): Promise<LogPiece> {
+    const { offset, length } = range
+    return { content: this.logContent.subarray(offset, offset + length), size: this.logContent.length }
+  }
+
+  async signalInstance(signal: InstanceSignal): Promise<{ readonly isFound: boolean }> {
+    this.signals.push(signal)
+    const service = this.services.find(({ definition }) => definition.id === signal.serviceId)
+    const record = service?.instances.find(({ instanceId }) => instanceId === signal.instanceId)
+    return { isFound: record !== undefined && record.endedAtMs === null }
+  }
+
+  async askRouters(topic: string, argument: unknown): Promise<RouterAnswers> {
+    this.questions.push({ topic, argument })
+    const answer: unknown = JSON.parse(JSON.stringify((await this.answer(topic, argument)) ?? null))
+    return { answers: [{ routerId: ROUTER_ID, answer }], silentRouterIds: this.silentRouterIds }
+  }
+
+  async reportExternalMetrics(rows: readonly ExternalMetricsRow[]): Promise<{ readonly isUsed: boolean }> {
+    this.externalRows.push(...rows)
+    return { isUsed: rows.length > 0 }
+  }
+
+  readonly #changes: InstancesChange[] = []
+  #wake: () => void = () => undefined
+
+  /** Tells those who watch instances. */
+  tellInstances(change: InstancesChange): void {
+    this.#changes.push(change)
+    this.#wake()
+  }
+
+  async *watchInstances(signal: AbortSignal): AsyncIterable<InstancesChange> {
+    let at = 0
+    signal.addEventListener('abort', () => this.#wake(), { once: true })
+    while (!signal.aborted) {
+      const change = this.#changes[at]
+      if (change === undefined) {
+        await new Promise<void>(resolve => {
+          this.#wake = resolve
+        })
+        continue
+      }
+      at += 1
+      yield change
+    }
   }
 
   close(): void {}
@@ -103,6 +169,7 @@ export async function startTestRouter(t: { teardown(callback: () => Promise<void
   })
   const port = await router.listen({ host: '127.0.0.1', port: 0 })
   const link = new FakeLink()
+  link.answer = router.answer
   router.connect(link)
   t.teardown(() => router.stop(0))
   const call = (wanted: Omit<TestRequest, 'port'>): Promise<TestResponse> =>

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import type { Logger, Millis } from '@waiter/base'
-import type { ServiceDefinition } from '@waiter/services'
+import type { EffectiveDescription, ServiceDefinition } from '@waiter/services'
 import type { InstanceFlag, InstanceRecord } from '../scheduler.ts'
 import { HealthMonitor, type HealthReport } from './health-monitor.ts'
 import { readStderrTail } from './log-files.ts'
@@ -56,7 +56,7 @@ interface Exit {
 
 /** One running instance: its process, its health, its end. */
 export class Instance {
-  readonly setup: InstanceSetup
+  setup: InstanceSetup
   readonly tree: ProcessTree
   record: InstanceRecord
   readonly #context: InstanceContext
@@ -92,6 +92,11 @@ export class Instance {
     this.#startGrace()
   }
 
+  /** Other overrides are in force: health checks follow from now on, a grace period that runs is not changed. */
+  redefine(definition: ServiceDefinition): void {
+    this.setup = { ...this.setup, definition }
+  }
+
   /** Lets go of the process without touching it; another scheduler object may adopt it. */
   detach(): void {
     this.#health.stop()
@@ -122,10 +127,13 @@ export class Instance {
   #createMonitor(): HealthMonitor {
     const { effective, id } = this.setup.definition
     const { record } = this
+    const effectiveNow = (): EffectiveDescription => this.setup.definition.effective
     const ports = [record.port, ...record.extraPorts]
     return new HealthMonitor(
       {
-        effective,
+        get effective() {
+          return effectiveNow()
+        },
         hosts: record.healthyAtMs === null ? [...new Set([record.host, '127.0.0.1', '::1'])] : [record.host],
         port: ports[effective['health-check-port-index']] ?? record.port,
         password: this.#context.password(id),

@@ -13,7 +13,7 @@ import {
 import { type FileHandle, open, readdir, realpath, stat } from 'node:fs/promises'
 import { join, relative, resolve, sep } from 'node:path'
 import { schedulerError } from '../errors.ts'
-import type { LogEntry } from '../scheduler.ts'
+import { LOG_PIECE_BYTES_MAX, type LogEntry, type LogPiece, type LogRange } from '../scheduler.ts'
 import type { UserIdentity } from './run-as-user.ts'
 
 /** Of a failed instance's stderr, so much is shown. */
@@ -148,11 +148,7 @@ function openOwnFile(path: string, mode: number): number {
  * a directory
  */
 export async function listLogs(sandbox: string, path: string): Promise<readonly LogEntry[]> {
-  const root = await realpath(sandbox).catch(() => null)
-  if (root === null) throw schedulerError('WTR_BAD_PATH', 'The working directory of this instance has been removed.')
-  const wanted = resolve(root, `.${sep}${path}`)
-  const real = path.includes('\0') || !isWithin(root, wanted) ? null : await realpath(wanted).catch(() => null)
-  if (real === null || !isWithin(root, real)) throw badPath(path)
+  const { root, real } = await confine(sandbox, path)
   const names = await readdir(real).catch(() => null)
   if (names === null) throw badPath(path)
   const entries: LogEntry[] = []
@@ -161,6 +157,46 @@ export async function listLogs(sandbox: string, path: string): Promise<readonly 
     if (entry !== null) entries.push(entry)
   }
   return entries
+}
+
+/**
+ * Reads a piece of a file below `sandbox`.
+ *
+ * @throws WaiterError `WTR_BAD_PATH` when `path` leaves the working directory, directly or through a link, or is not
+ * a plain file
+ */
+export async function readLogPiece(sandbox: string, path: string, { offset, length }: LogRange): Promise<LogPiece> {
+  const { real } = await confine(sandbox, path, 'file')
+  // Opened without following a link that the instance may have put there since, and looked at once it is open.
+  const file = await open(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(() => null)
+  if (file === null) throw badPath(path, 'file')
+  try {
+    const stats = await file.stat()
+    const opened = await realpath(`/proc/self/fd/${file.fd}`).catch(() => null)
+    const { root } = await confine(sandbox, '')
+    // A hard link may name a file of somebody else, which Waiter may be able to read where the instance is not.
+    if (!stats.isFile() || stats.nlink > 1 || opened === null || !isWithin(root, opened)) throw badPath(path, 'file')
+    const wanted = Math.max(0, Math.min(length, LOG_PIECE_BYTES_MAX, stats.size - offset))
+    const buffer = Buffer.alloc(wanted)
+    const { bytesRead } = await file.read(buffer, 0, wanted, offset)
+    return { content: buffer.subarray(0, bytesRead), size: stats.size }
+  } finally {
+    await file.close()
+  }
+}
+
+/** Where a relative path really leads. @throws WaiterError `WTR_BAD_PATH` when that is outside */
+async function confine(
+  sandbox: string,
+  path: string,
+  kind: 'directory' | 'file' = 'directory',
+): Promise<{ readonly root: string; readonly real: string }> {
+  const root = await realpath(sandbox).catch(() => null)
+  if (root === null) throw schedulerError('WTR_BAD_PATH', 'The working directory of this instance has been removed.')
+  const wanted = resolve(root, `.${sep}${path}`)
+  const real = path.includes('\0') || !isWithin(root, wanted) ? null : await realpath(wanted).catch(() => null)
+  if (real === null || !isWithin(root, real)) throw badPath(path, kind)
+  return { root, real }
 }
 
 async function describeEntry(root: string, path: string, name: string): Promise<LogEntry | null> {
@@ -177,9 +213,9 @@ function isWithin(root: string, path: string): boolean {
   return path === root || path.startsWith(root + sep)
 }
 
-function badPath(path: string): Error {
+function badPath(path: string, kind: 'directory' | 'file' = 'directory'): Error {
   return schedulerError(
     'WTR_BAD_PATH',
-    `${JSON.stringify(path)} is not a directory within the working directory of this instance; give a relative path.`,
+    `${JSON.stringify(path)} is not a ${kind} within the working directory of this instance; give a relative path.`,
   )
 }

@@ -10,6 +10,8 @@ import type {
   KillRequest,
   KillResult,
   LogEntry,
+  LogPiece,
+  LogRange,
   Scheduler,
   SchedulerEvent,
   ServiceRecord,
@@ -18,7 +20,7 @@ import { adoptServices } from './adopt.ts'
 import { assertRunnable } from './assert-runnable.ts'
 import type { Instance, InstanceContext } from './instance.ts'
 import { launchInstance } from './launch-instance.ts'
-import { listLogs } from './log-files.ts'
+import { listLogs, readLogPiece } from './log-files.ts'
 import { startPatrol } from './patrol.ts'
 import { PortPool } from './port-pool.ts'
 import { type ProcessSchedulerOptions, type ResolvedProcessOptions, resolveProcessOptions } from './process-options.ts'
@@ -144,7 +146,25 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
     this.#assertOpen()
   }
 
+  async update(definition: ServiceDefinition, fence: Fence): Promise<void> {
+    this.#begin(fence)
+    const service = this.#services.get(definition.id)
+    if (service === undefined || service.deletion !== undefined) return
+    service.definition = definition
+    this.#writeService(service, service.requested)
+    for (const instance of service.running.values()) instance.redefine(definition)
+    this.#publishService(service)
+  }
+
   async logs(instance: InstanceRef, path: string): Promise<readonly LogEntry[]> {
+    return await listLogs(this.#sandboxOf(instance), path)
+  }
+
+  async readLog(instance: InstanceRef, path: string, range: LogRange): Promise<LogPiece> {
+    return await readLogPiece(this.#sandboxOf(instance), path, range)
+  }
+
+  #sandboxOf(instance: InstanceRef): string {
     const service = this.#services.get(instance.serviceId)
     const isKnown =
       service?.running.has(instance.instanceId) || service?.ended.some(r => r.instanceId === instance.instanceId)
@@ -154,7 +174,7 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
         `No instance ${instance.instanceId} of ${instance.serviceId} is known.`,
       )
     }
-    return listLogs(this.#files.sandbox(instance.serviceId, instance.instanceId), path)
+    return this.#files.sandbox(instance.serviceId, instance.instanceId)
   }
 
   /** Why the last start of this service did not come about (no port, no space); null when it did. */

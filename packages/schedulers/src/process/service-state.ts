@@ -15,7 +15,7 @@ const SUCCESS_HEALTHY_MS = 10_000
 
 /** What the scheduler keeps about one service. */
 export interface ServiceState {
-  readonly definition: ServiceDefinition
+  definition: ServiceDefinition
   requested: number
   /** Launches in progress. */
   pending: number

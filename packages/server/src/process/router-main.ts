@@ -56,6 +56,8 @@ runChild<RouterStart>('start-router', async (message, log) => {
     warnings: () => tls?.files.warnings() ?? [],
     settings: redactSettings(settings) as Record<string, unknown>,
     version: VERSION,
+    // The node notices the end and starts a fresh router.
+    endProcess: () => void router.stop(settings['shutdown-grace-ms']).finally(() => process.exit(0)),
     log,
   })
   const port = await listenOrExplain(() => router.listen({ ...bind, reusePort: bind.isShared }), bind)
@@ -71,6 +73,7 @@ runChild<RouterStart>('start-router', async (message, log) => {
     worker,
     httpUrl,
     host: router.table,
+    answer: router.answer,
     log,
   })
   router.connect(agent)

@@ -9,8 +9,10 @@ import {
   Client,
   type ClientDuplexStream,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
   type handleBidiStreamingCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -28,11 +30,27 @@ export interface AttachRequest {
     | { $case: "report"; value: LoadReport }
     | { $case: "needed"; value: ServiceNeeded }
     | { $case: "ack"; value: AssignmentAck }
+    | { $case: "answer"; value: RouterAnswer }
     | undefined;
 }
 
 export interface AttachResponse {
-  message: { $case: "welcome"; value: Welcome } | { $case: "assignment"; value: Assignment } | undefined;
+  message: { $case: "welcome"; value: Welcome } | { $case: "assignment"; value: Assignment } | {
+    $case: "question";
+    value: RouterQuestion;
+  } | undefined;
+}
+
+/** Something that only a router knows: its metrics, whether it still knows a service. */
+export interface RouterQuestion {
+  questionId: number;
+  topic: string;
+  argumentJson: string;
+}
+
+export interface RouterAnswer {
+  questionId: number;
+  answerJson: string;
 }
 
 export interface RouterHello {
@@ -220,6 +238,90 @@ export interface ListLogsResponse {
   entriesJson: string;
 }
 
+export interface ReadLogRequest {
+  serviceId: string;
+  instanceId: string;
+  /** Relative to the instance's working directory. */
+  path: string;
+  offset: number;
+  /** At most 1 MiB. */
+  length: number;
+}
+
+export interface ReadLogResponse {
+  content: Uint8Array;
+  /** Size of the whole file. */
+  size: number;
+}
+
+export interface SignalInstanceRequest {
+  serviceId: string;
+  instanceId: string;
+  /**
+   * expire: is replaced by a new instance, then stopped. soft-kill: gets no new requests, finishes what runs, is
+   * stopped. force-kill: is stopped at once.
+   */
+  signal: string;
+  /** How long requests that run there may go on before it is stopped (soft-kill); 0: as long as on a scale-down. */
+  drainTimeoutMs: number;
+}
+
+export interface SignalInstanceResponse {
+  /** False: no such instance runs. */
+  found: boolean;
+}
+
+export interface AskRoutersRequest {
+  topic: string;
+  argumentJson: string;
+  /** Who has not answered by then is listed as silent. */
+  timeoutMs: number;
+}
+
+export interface AskRoutersResponse {
+  answers: AnswerOfRouter[];
+  silentRouterIds: string[];
+}
+
+export interface AnswerOfRouter {
+  routerId: string;
+  answerJson: string;
+}
+
+export interface ReportExternalMetricsRequest {
+  instances: ExternalInstanceMetrics[];
+}
+
+export interface ExternalInstanceMetrics {
+  serviceId: string;
+  instanceId: string;
+  updatedAtMs: number;
+  activeRequests: number;
+  lastRequestMs: number;
+}
+
+export interface ReportExternalMetricsResponse {
+  /** False: nothing in it was news of an instance that runs. */
+  used: boolean;
+}
+
+export interface WatchInstancesRequest {
+}
+
+export interface WatchInstancesResponse {
+  /** True: services that are not listed have no healthy instance. */
+  full: boolean;
+  services: ServiceInstances[];
+}
+
+export interface ServiceInstances {
+  serviceId: string;
+  /** Empty when the service is gone. */
+  definitionJson: string;
+  /** JSON array of InstanceRecord: the healthy ones that are to stay. */
+  instancesJson: string;
+}
+
 function createBaseAttachRequest(): AttachRequest {
   return { message: undefined };
 }
@@ -238,6 +340,9 @@ export const AttachRequest: MessageFns<AttachRequest> = {
         break;
       case "ack":
         AssignmentAck.encode(message.message.value, writer.uint32(34).fork()).join();
+        break;
+      case "answer":
+        RouterAnswer.encode(message.message.value, writer.uint32(42).fork()).join();
         break;
     }
     return writer;
@@ -288,6 +393,14 @@ export const AttachRequest: MessageFns<AttachRequest> = {
             message.message = { $case: "ack", value: AssignmentAck.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = { $case: "answer", value: RouterAnswer.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -313,6 +426,9 @@ export const AttachResponse: MessageFns<AttachResponse> = {
         break;
       case "assignment":
         Assignment.encode(message.message.value, writer.uint32(18).fork()).join();
+        break;
+      case "question":
+        RouterQuestion.encode(message.message.value, writer.uint32(26).fork()).join();
         break;
     }
     return writer;
@@ -345,6 +461,139 @@ export const AttachResponse: MessageFns<AttachResponse> = {
             }
 
             message.message = { $case: "assignment", value: Assignment.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = { $case: "question", value: RouterQuestion.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRouterQuestion(): RouterQuestion {
+  return { questionId: 0, topic: "", argumentJson: "" };
+}
+
+export const RouterQuestion: MessageFns<RouterQuestion> = {
+  encode(message: RouterQuestion, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.questionId !== 0) {
+      writer.uint32(8).uint64(message.questionId);
+    }
+    if (message.topic !== "") {
+      writer.uint32(18).string(message.topic);
+    }
+    if (message.argumentJson !== "") {
+      writer.uint32(26).string(message.argumentJson);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouterQuestion {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouterQuestion();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.questionId = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.argumentJson = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRouterAnswer(): RouterAnswer {
+  return { questionId: 0, answerJson: "" };
+}
+
+export const RouterAnswer: MessageFns<RouterAnswer> = {
+  encode(message: RouterAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.questionId !== 0) {
+      writer.uint32(8).uint64(message.questionId);
+    }
+    if (message.answerJson !== "") {
+      writer.uint32(18).string(message.answerJson);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouterAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouterAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.questionId = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.answerJson = reader.string();
             continue;
           }
         }
@@ -2114,6 +2363,802 @@ export const ListLogsResponse: MessageFns<ListLogsResponse> = {
   },
 };
 
+function createBaseReadLogRequest(): ReadLogRequest {
+  return { serviceId: "", instanceId: "", path: "", offset: 0, length: 0 };
+}
+
+export const ReadLogRequest: MessageFns<ReadLogRequest> = {
+  encode(message: ReadLogRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serviceId !== "") {
+      writer.uint32(10).string(message.serviceId);
+    }
+    if (message.instanceId !== "") {
+      writer.uint32(18).string(message.instanceId);
+    }
+    if (message.path !== "") {
+      writer.uint32(26).string(message.path);
+    }
+    if (message.offset !== 0) {
+      writer.uint32(32).uint64(message.offset);
+    }
+    if (message.length !== 0) {
+      writer.uint32(40).uint32(message.length);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadLogRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadLogRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serviceId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.instanceId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.offset = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.length = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReadLogResponse(): ReadLogResponse {
+  return { content: new Uint8Array(0), size: 0 };
+}
+
+export const ReadLogResponse: MessageFns<ReadLogResponse> = {
+  encode(message: ReadLogResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.content.length !== 0) {
+      writer.uint32(10).bytes(message.content);
+    }
+    if (message.size !== 0) {
+      writer.uint32(16).uint64(message.size);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadLogResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadLogResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.content = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.size = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSignalInstanceRequest(): SignalInstanceRequest {
+  return { serviceId: "", instanceId: "", signal: "", drainTimeoutMs: 0 };
+}
+
+export const SignalInstanceRequest: MessageFns<SignalInstanceRequest> = {
+  encode(message: SignalInstanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serviceId !== "") {
+      writer.uint32(10).string(message.serviceId);
+    }
+    if (message.instanceId !== "") {
+      writer.uint32(18).string(message.instanceId);
+    }
+    if (message.signal !== "") {
+      writer.uint32(26).string(message.signal);
+    }
+    if (message.drainTimeoutMs !== 0) {
+      writer.uint32(32).uint32(message.drainTimeoutMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SignalInstanceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSignalInstanceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serviceId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.instanceId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.signal = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.drainTimeoutMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSignalInstanceResponse(): SignalInstanceResponse {
+  return { found: false };
+}
+
+export const SignalInstanceResponse: MessageFns<SignalInstanceResponse> = {
+  encode(message: SignalInstanceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.found !== false) {
+      writer.uint32(8).bool(message.found);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SignalInstanceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSignalInstanceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.found = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAskRoutersRequest(): AskRoutersRequest {
+  return { topic: "", argumentJson: "", timeoutMs: 0 };
+}
+
+export const AskRoutersRequest: MessageFns<AskRoutersRequest> = {
+  encode(message: AskRoutersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topic !== "") {
+      writer.uint32(10).string(message.topic);
+    }
+    if (message.argumentJson !== "") {
+      writer.uint32(18).string(message.argumentJson);
+    }
+    if (message.timeoutMs !== 0) {
+      writer.uint32(24).uint32(message.timeoutMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AskRoutersRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAskRoutersRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.argumentJson = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.timeoutMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAskRoutersResponse(): AskRoutersResponse {
+  return { answers: [], silentRouterIds: [] };
+}
+
+export const AskRoutersResponse: MessageFns<AskRoutersResponse> = {
+  encode(message: AskRoutersResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.answers) {
+      AnswerOfRouter.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.silentRouterIds) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AskRoutersResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAskRoutersResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.answers.push(AnswerOfRouter.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.silentRouterIds.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAnswerOfRouter(): AnswerOfRouter {
+  return { routerId: "", answerJson: "" };
+}
+
+export const AnswerOfRouter: MessageFns<AnswerOfRouter> = {
+  encode(message: AnswerOfRouter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.routerId !== "") {
+      writer.uint32(10).string(message.routerId);
+    }
+    if (message.answerJson !== "") {
+      writer.uint32(18).string(message.answerJson);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AnswerOfRouter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAnswerOfRouter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.routerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.answerJson = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReportExternalMetricsRequest(): ReportExternalMetricsRequest {
+  return { instances: [] };
+}
+
+export const ReportExternalMetricsRequest: MessageFns<ReportExternalMetricsRequest> = {
+  encode(message: ReportExternalMetricsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.instances) {
+      ExternalInstanceMetrics.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReportExternalMetricsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReportExternalMetricsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instances.push(ExternalInstanceMetrics.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseExternalInstanceMetrics(): ExternalInstanceMetrics {
+  return { serviceId: "", instanceId: "", updatedAtMs: 0, activeRequests: 0, lastRequestMs: 0 };
+}
+
+export const ExternalInstanceMetrics: MessageFns<ExternalInstanceMetrics> = {
+  encode(message: ExternalInstanceMetrics, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serviceId !== "") {
+      writer.uint32(10).string(message.serviceId);
+    }
+    if (message.instanceId !== "") {
+      writer.uint32(18).string(message.instanceId);
+    }
+    if (message.updatedAtMs !== 0) {
+      writer.uint32(24).uint64(message.updatedAtMs);
+    }
+    if (message.activeRequests !== 0) {
+      writer.uint32(32).uint32(message.activeRequests);
+    }
+    if (message.lastRequestMs !== 0) {
+      writer.uint32(40).uint64(message.lastRequestMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExternalInstanceMetrics {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExternalInstanceMetrics();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serviceId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.instanceId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.updatedAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.activeRequests = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.lastRequestMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReportExternalMetricsResponse(): ReportExternalMetricsResponse {
+  return { used: false };
+}
+
+export const ReportExternalMetricsResponse: MessageFns<ReportExternalMetricsResponse> = {
+  encode(message: ReportExternalMetricsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.used !== false) {
+      writer.uint32(8).bool(message.used);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReportExternalMetricsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReportExternalMetricsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.used = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWatchInstancesRequest(): WatchInstancesRequest {
+  return {};
+}
+
+export const WatchInstancesRequest: MessageFns<WatchInstancesRequest> = {
+  encode(_: WatchInstancesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchInstancesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchInstancesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWatchInstancesResponse(): WatchInstancesResponse {
+  return { full: false, services: [] };
+}
+
+export const WatchInstancesResponse: MessageFns<WatchInstancesResponse> = {
+  encode(message: WatchInstancesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.full !== false) {
+      writer.uint32(8).bool(message.full);
+    }
+    for (const v of message.services) {
+      ServiceInstances.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchInstancesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchInstancesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.full = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.services.push(ServiceInstances.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseServiceInstances(): ServiceInstances {
+  return { serviceId: "", definitionJson: "", instancesJson: "" };
+}
+
+export const ServiceInstances: MessageFns<ServiceInstances> = {
+  encode(message: ServiceInstances, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serviceId !== "") {
+      writer.uint32(10).string(message.serviceId);
+    }
+    if (message.definitionJson !== "") {
+      writer.uint32(18).string(message.definitionJson);
+    }
+    if (message.instancesJson !== "") {
+      writer.uint32(26).string(message.instancesJson);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ServiceInstances {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseServiceInstances();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serviceId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.definitionJson = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.instancesJson = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 /** What a router and the leader say to each other. The leader decides; routers report and obey. */
 export type CoordinatorServiceService = typeof CoordinatorServiceService;
 export const CoordinatorServiceService = {
@@ -2159,6 +3204,62 @@ export const CoordinatorServiceService = {
     responseSerialize: (value: ListLogsResponse): Buffer => Buffer.from(ListLogsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListLogsResponse => ListLogsResponse.decode(value),
   },
+  /** Reads a piece of a file in one instance's working directory. */
+  readLog: {
+    path: "/waiter.v1.CoordinatorService/ReadLog" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReadLogRequest): Buffer => Buffer.from(ReadLogRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadLogRequest => ReadLogRequest.decode(value),
+    responseSerialize: (value: ReadLogResponse): Buffer => Buffer.from(ReadLogResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReadLogResponse => ReadLogResponse.decode(value),
+  },
+  /** Has one instance replaced, or stopped, because somebody asks for it. */
+  signalInstance: {
+    path: "/waiter.v1.CoordinatorService/SignalInstance" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SignalInstanceRequest): Buffer =>
+      Buffer.from(SignalInstanceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SignalInstanceRequest => SignalInstanceRequest.decode(value),
+    responseSerialize: (value: SignalInstanceResponse): Buffer =>
+      Buffer.from(SignalInstanceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SignalInstanceResponse => SignalInstanceResponse.decode(value),
+  },
+  /** Puts a question to every attached router and gathers the answers. */
+  askRouters: {
+    path: "/waiter.v1.CoordinatorService/AskRouters" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AskRoutersRequest): Buffer => Buffer.from(AskRoutersRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AskRoutersRequest => AskRoutersRequest.decode(value),
+    responseSerialize: (value: AskRoutersResponse): Buffer => Buffer.from(AskRoutersResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AskRoutersResponse => AskRoutersResponse.decode(value),
+  },
+  /** Load that instances of bypass services report themselves. */
+  reportExternalMetrics: {
+    path: "/waiter.v1.CoordinatorService/ReportExternalMetrics" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReportExternalMetricsRequest): Buffer =>
+      Buffer.from(ReportExternalMetricsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReportExternalMetricsRequest => ReportExternalMetricsRequest.decode(value),
+    responseSerialize: (value: ReportExternalMetricsResponse): Buffer =>
+      Buffer.from(ReportExternalMetricsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReportExternalMetricsResponse => ReportExternalMetricsResponse.decode(value),
+  },
+  /** Healthy instances of all services: everything first, then every service whose healthy instances changed. */
+  watchInstances: {
+    path: "/waiter.v1.CoordinatorService/WatchInstances" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchInstancesRequest): Buffer =>
+      Buffer.from(WatchInstancesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchInstancesRequest => WatchInstancesRequest.decode(value),
+    responseSerialize: (value: WatchInstancesResponse): Buffer =>
+      Buffer.from(WatchInstancesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchInstancesResponse => WatchInstancesResponse.decode(value),
+  },
 } as const;
 
 export interface CoordinatorServiceServer extends UntypedServiceImplementation {
@@ -2170,6 +3271,16 @@ export interface CoordinatorServiceServer extends UntypedServiceImplementation {
   deleteService: handleUnaryCall<DeleteServiceRequest, DeleteServiceResponse>;
   /** Lists files of one instance's working directory. */
   listLogs: handleUnaryCall<ListLogsRequest, ListLogsResponse>;
+  /** Reads a piece of a file in one instance's working directory. */
+  readLog: handleUnaryCall<ReadLogRequest, ReadLogResponse>;
+  /** Has one instance replaced, or stopped, because somebody asks for it. */
+  signalInstance: handleUnaryCall<SignalInstanceRequest, SignalInstanceResponse>;
+  /** Puts a question to every attached router and gathers the answers. */
+  askRouters: handleUnaryCall<AskRoutersRequest, AskRoutersResponse>;
+  /** Load that instances of bypass services report themselves. */
+  reportExternalMetrics: handleUnaryCall<ReportExternalMetricsRequest, ReportExternalMetricsResponse>;
+  /** Healthy instances of all services: everything first, then every service whose healthy instances changed. */
+  watchInstances: handleServerStreamingCall<WatchInstancesRequest, WatchInstancesResponse>;
 }
 
 export interface CoordinatorServiceClient extends Client {
@@ -2225,6 +3336,80 @@ export interface CoordinatorServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListLogsResponse) => void,
   ): ClientUnaryCall;
+  /** Reads a piece of a file in one instance's working directory. */
+  readLog(
+    request: ReadLogRequest,
+    callback: (error: ServiceError | null, response: ReadLogResponse) => void,
+  ): ClientUnaryCall;
+  readLog(
+    request: ReadLogRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReadLogResponse) => void,
+  ): ClientUnaryCall;
+  readLog(
+    request: ReadLogRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReadLogResponse) => void,
+  ): ClientUnaryCall;
+  /** Has one instance replaced, or stopped, because somebody asks for it. */
+  signalInstance(
+    request: SignalInstanceRequest,
+    callback: (error: ServiceError | null, response: SignalInstanceResponse) => void,
+  ): ClientUnaryCall;
+  signalInstance(
+    request: SignalInstanceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SignalInstanceResponse) => void,
+  ): ClientUnaryCall;
+  signalInstance(
+    request: SignalInstanceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SignalInstanceResponse) => void,
+  ): ClientUnaryCall;
+  /** Puts a question to every attached router and gathers the answers. */
+  askRouters(
+    request: AskRoutersRequest,
+    callback: (error: ServiceError | null, response: AskRoutersResponse) => void,
+  ): ClientUnaryCall;
+  askRouters(
+    request: AskRoutersRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AskRoutersResponse) => void,
+  ): ClientUnaryCall;
+  askRouters(
+    request: AskRoutersRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AskRoutersResponse) => void,
+  ): ClientUnaryCall;
+  /** Load that instances of bypass services report themselves. */
+  reportExternalMetrics(
+    request: ReportExternalMetricsRequest,
+    callback: (error: ServiceError | null, response: ReportExternalMetricsResponse) => void,
+  ): ClientUnaryCall;
+  reportExternalMetrics(
+    request: ReportExternalMetricsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReportExternalMetricsResponse) => void,
+  ): ClientUnaryCall;
+  reportExternalMetrics(
+    request: ReportExternalMetricsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReportExternalMetricsResponse) => void,
+  ): ClientUnaryCall;
+  /** Healthy instances of all services: everything first, then every service whose healthy instances changed. */
+  watchInstances(
+    request: WatchInstancesRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchInstancesResponse>;
+  watchInstances(
+    request: WatchInstancesRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchInstancesResponse>;
 }
 
 export const CoordinatorServiceClient = makeGenericClientConstructor(

@@ -1,0 +1,125 @@
+import type { LogHistogram } from './log-histogram.ts'
+import type { MetricsSources } from './render-waiter.ts'
+
+type Labels = Readonly<Record<string, string | number>>
+
+const US_PER_SECOND = 1e6
+/** Bounds of latency buckets: powers of two of a microsecond, 128 µs to 134 s, every second one. */
+const LATENCY_EXPONENTS = [7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27] as const
+
+/**
+ * The useful figures for Prometheus, text format 0.0.4. Written by hand: they are kept as plain numbers that cost the
+ * hot path nothing, and are only put into words here. One series per service that lives, so their number is bounded by
+ * what runs.
+ */
+export function renderPrometheus(sources: MetricsSources, nowMs: number): string {
+  const page = new Page()
+  addRouterFigures(page, sources, nowMs)
+  addServiceFigures(page, sources)
+  return page.text()
+}
+
+function addRouterFigures(
+  page: Page,
+  { options, stats, leader, table, tokens, metrics }: MetricsSources,
+  nowMs: number,
+): void {
+  page.gauge('waiter_info', 'Which router this is.', 1, { router: options.routerId, version: options.version })
+  page.gauge('waiter_leader_connected', 'Whether the router reaches the leader.', leader()?.leader.isConnected ? 1 : 0)
+  page.gauge('waiter_services', 'Services that this router knows.', table.size)
+  page.gauge('waiter_tokens', 'Tokens that this router knows.', tokens.size)
+  page.gauge('waiter_process_uptime_seconds', 'Since the router process started.', nowMs / 1_000)
+  page.gauge('waiter_process_resident_memory_bytes', 'Memory of the router process.', process.memoryUsage.rss())
+  const engine = stats()
+  if (engine !== undefined) {
+    page.gauge('waiter_client_connections', 'Open connections of clients.', engine.clientConnections)
+    page.gauge('waiter_upstream_connections', 'Open connections to instances.', engine.upstreamConnections)
+    page.counter('waiter_http_requests_total', 'Requests that the engine took, of all kinds.', engine.requestsTotal)
+    page.counter('waiter_http_refused_total', 'Requests that the engine refused itself.', engine.refusedTotal)
+  }
+  for (const [endpoint, count] of metrics.apiCalls)
+    page.counter('waiter_api_calls_total', 'Calls of the API by endpoint.', count, { endpoint })
+}
+
+function addServiceFigures(page: Page, { table }: MetricsSources): void {
+  for (const { id: service, counts, machine, metrics, summary, definition, leases } of table.values()) {
+    const labels = { service, metric_group: definition.effective['metric-group'] }
+    const slots = machine.counts()
+    page.counter('waiter_requests_total', 'Requests accepted for a service here.', counts.total, labels)
+    page.gauge('waiter_requests_outstanding', 'Requests accepted and not finished.', counts.outstanding, labels)
+    page.gauge('waiter_requests_waiting', 'Requests that wait for a slot.', slots.waiting, labels)
+    page.counter('waiter_queue_timeouts_total', 'Requests that got no slot in time.', metrics.queueTimeouts, labels)
+    for (const [status, count] of metrics.statuses)
+      page.counter('waiter_responses_total', 'Answers by status.', count, { ...labels, status })
+    page.gauge('waiter_slots_assigned', 'Slots that this router may use.', slots.slotsAssigned, labels)
+    page.gauge('waiter_slots_in_use', 'Slots in use.', slots.slotsInUse, labels)
+    page.gauge('waiter_instances_assigned', 'Instances that this router may use.', leases.size, labels)
+    page.gauge('waiter_instances_ejected', 'Instances left alone for now.', slots.ejectedInstanceIds.length, labels)
+    page.gauge('waiter_instances_healthy', 'Healthy instances, in the cluster.', summary?.healthy ?? 0, labels)
+    page.gauge('waiter_instances_requested', 'Instances wanted, in the cluster.', summary?.requested ?? 0, labels)
+    page.histogram(
+      'waiter_request_seconds',
+      'From the head of a request to the end of its answer.',
+      metrics.process,
+      labels,
+    )
+    page.histogram(
+      'waiter_backend_response_seconds',
+      'From a slot to the head of the answer.',
+      metrics.backendResponse,
+      labels,
+    )
+    page.histogram('waiter_slot_wait_seconds', 'From the head of a request to a slot.', metrics.getInstance, labels)
+  }
+}
+
+interface Family {
+  readonly head: string
+  readonly lines: string[]
+}
+
+/** Collects series by family: the format wants all series of a family together. */
+class Page {
+  readonly #families = new Map<string, Family>()
+
+  gauge(name: string, help: string, value: number, labels: Labels = {}): void {
+    this.#family(name, 'gauge', help).push(`${name}${renderLabels(labels)} ${value}`)
+  }
+
+  counter(name: string, help: string, value: number, labels: Labels = {}): void {
+    this.#family(name, 'counter', help).push(`${name}${renderLabels(labels)} ${value}`)
+  }
+
+  histogram(name: string, help: string, histogram: LogHistogram, labels: Labels): void {
+    const lines = this.#family(name, 'histogram', help)
+    for (const exponent of LATENCY_EXPONENTS) {
+      const le = 2 ** exponent / US_PER_SECOND
+      lines.push(`${name}_bucket${renderLabels({ ...labels, le })} ${histogram.countBelowPowerOfTwo(exponent)}`)
+    }
+    lines.push(`${name}_bucket${renderLabels({ ...labels, le: '+Inf' })} ${histogram.count}`)
+    lines.push(`${name}_sum${renderLabels(labels)} ${histogram.sum / US_PER_SECOND}`)
+    lines.push(`${name}_count${renderLabels(labels)} ${histogram.count}`)
+  }
+
+  text(): string {
+    return [...this.#families.values()].map(({ head, lines }) => `${head}\n${lines.join('\n')}\n`).join('')
+  }
+
+  #family(name: string, type: string, help: string): string[] {
+    let family = this.#families.get(name)
+    if (family === undefined) {
+      family = { head: `# HELP ${name} ${help}\n# TYPE ${name} ${type}`, lines: [] }
+      this.#families.set(name, family)
+    }
+    return family.lines
+  }
+}
+
+function renderLabels(labels: Labels): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(String(value))}"`)
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`
+}
+
+function escapeLabel(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+}
