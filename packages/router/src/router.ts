@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { createPrng } from '@waiter/base'
 import type { AnswerQuestion, LeaderLink } from '@waiter/control'
-import type { Certificates, ListenOptions, ProxyServer } from '@waiter/proxy'
+import type { Certificates, ListenOptions, ProxyServer, ProxyServerOptions } from '@waiter/proxy'
 import { type OverridesRecord, STORE_PREFIXES, type SuspensionRecord } from '@waiter/services'
 import { type KeyValueStore, StoreMirror } from '@waiter/store/port'
 import { createApi } from './api/create-api.ts'
@@ -70,26 +70,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     pipeline: () => pipeline,
   })
   const pipeline = new Pipeline(options, { table, tokens, overrides, descriptions, api })
-  proxy = options.createProxyServer({
-    limits: {
-      clientIdleTimeoutMs: options.clientIdleTimeoutMs,
-      handshakeTimeoutMs: options.handshakeTimeoutMs,
-      handshakesMax: options.handshakesMax,
-    },
-    headerPolicy: {
-      // `x-cid` goes on as `contextOf` understood it: one field, checked.
-      dropRequest: {
-        names: ['authorization', 'x-cid', ...pipeline.authentication.privateHeaders],
-        prefixes: ['x-waiter-'],
-      },
-      rewriteRequest: { cookie: withoutOwnCookies },
-      dropResponse: { names: ['x-cid', ...CORS_ANSWERS], prefixes: [] },
-      dropResponseCookiePrefixes: OWN_COOKIES,
-    },
-    onExchange: exchange => pipeline.handle(exchange),
-    onRefusal: refusal => options.accessLog?.refused(refusal),
-    log: options.log,
-  })
+  proxy = options.createProxyServer(proxyOptionsOf(options, pipeline))
   const server = proxy
   const following = mirrors.map(mirror => mirror.run())
   await Promise.all(mirrors.map(mirror => mirror.ready))
@@ -119,6 +100,29 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       await options.store.close()
       await options.accessLog?.close()
     },
+  }
+}
+
+function proxyOptionsOf(options: RouterOptions, pipeline: Pipeline): ProxyServerOptions {
+  return {
+    limits: {
+      clientIdleTimeoutMs: options.clientIdleTimeoutMs,
+      handshakeTimeoutMs: options.handshakeTimeoutMs,
+      handshakesMax: options.handshakesMax,
+    },
+    headerPolicy: {
+      // `x-cid` goes on as `contextOf` understood it: one field, checked.
+      dropRequest: {
+        names: ['authorization', 'x-cid', ...pipeline.authentication.privateHeaders],
+        prefixes: ['x-waiter-'],
+      },
+      rewriteRequest: { cookie: withoutOwnCookies },
+      dropResponse: { names: ['x-cid', ...CORS_ANSWERS], prefixes: [] },
+      dropResponseCookiePrefixes: OWN_COOKIES,
+    },
+    onExchange: exchange => pipeline.handle(exchange),
+    onRefusal: refusal => options.accessLog?.refused(refusal),
+    log: options.log,
   }
 }
 
