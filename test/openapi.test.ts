@@ -1,5 +1,5 @@
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
-import { type StartedWaiter, startWaiter, type TestRequest, type TestResponse } from '@waiter/testkit'
+import { startWaiter, type TestRequest, type TestResponse } from '@waiter/testkit'
 import t, { type Test } from 'tap'
 import { helloService, postToken } from './support/services.ts'
 
@@ -31,7 +31,7 @@ function findOperation(method: string, path: string): Operation {
 }
 
 function validatorOf(operation: Operation, status: number): ValidateFunction | undefined {
-  const answer = operation.responses[String(status)] ?? operation.responses['default']
+  const answer = operation.responses[String(status)] ?? operation.responses.default
   const schema = answer?.content?.['application/json']?.schema
   if (schema === undefined) return undefined
   return ajv.compile(JSON.parse(JSON.stringify(schema).replaceAll('"#/components', '"doc#/components')))
