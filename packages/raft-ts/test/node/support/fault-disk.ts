@@ -23,6 +23,18 @@ interface NameChange {
   readonly sets: ReadonlyMap<string, Inode | undefined>
 }
 
+/** One thing that a power failure may undo. */
+export type UnsyncedWrite =
+  | { readonly kind: 'name'; readonly at: number }
+  /** `isLast`: it appends, and nothing was written to the file after it. */
+  | {
+      readonly kind: 'write'
+      readonly file: number
+      readonly at: number
+      readonly bytes: number
+      readonly isLast: boolean
+    }
+
 const never = (): Promise<never> => new Promise(() => undefined)
 
 /**
@@ -73,6 +85,53 @@ export class FaultDisk {
       inode.durable = content
       inode.unsynced = []
     }
+  }
+
+  /** Everything that is not durable: changes of names in their order, then writes to each file in theirs. */
+  unsynced(): readonly UnsyncedWrite[] {
+    const names = this.#unsyncedNames.map((_, at) => ({ kind: 'name', at }) as const)
+    const writes = this.#inodes().flatMap((inode, file) =>
+      inode.unsynced.map((change, at) => {
+        const isLast = at === inode.unsynced.length - 1 && change.kind === 'append'
+        return { kind: 'write', file, at, bytes: change.kind === 'append' ? change.bytes.length : 0, isLast } as const
+      }),
+    )
+    return [...names, ...writes]
+  }
+
+  /**
+   * A disk that is what this one is after the power comes back, if exactly these of `unsynced()` have survived; of a
+   * write perhaps only so many bytes. This one stays as it is.
+   */
+  afterPowerLoss(survives: (at: number) => boolean, bytesOf: (at: number) => number | undefined): FaultDisk {
+    const copies = new Map<Inode, Inode>()
+    let next = this.#unsyncedNames.length
+    for (const inode of this.#inodes()) {
+      let content = inode.durable
+      for (const change of inode.unsynced) {
+        const at = next++
+        if (survives(at)) content = applyChange(content, change, bytesOf(at))
+      }
+      copies.set(inode, { durable: content, current: content, unsynced: [] })
+    }
+    const names = new Map(this.#durableNames)
+    for (const [at, change] of this.#unsyncedNames.entries()) if (survives(at)) applyNames(names, change)
+    const disk = new FaultDisk()
+    disk.#durableNames = new Map([...names].map(([name, inode]) => [name, copies.get(inode)!]))
+    disk.#names = new Map(disk.#durableNames)
+    return disk
+  }
+
+  /** All that can be read, for comparison. */
+  get content(): string {
+    return this.names()
+      .map(name => `${name} ${this.bytesOf(name).toString('base64')}`)
+      .join('\n')
+  }
+
+  #inodes(): Inode[] {
+    const named = this.#unsyncedNames.flatMap(({ sets }) => [...sets.values()].filter(inode => inode !== undefined))
+    return [...new Set([...this.#durableNames.values(), ...named, ...this.#names.values()])]
   }
 
   names(): string[] {
@@ -206,14 +265,20 @@ function lose({ durable, unsynced }: Inode, loss: Loss, random: Prng): Buffer {
     const fate = random.next()
     if (fate < 0.3) continue
     const isTorn = fate < 0.7 || index === unsynced.length - 1
-    const bytes = isTorn ? change.bytes.subarray(0, random.below(change.bytes.length + 1)) : change.bytes
-    if (bytes.length === 0) continue
-    const grown = Buffer.alloc(Math.max(content.length, change.at + bytes.length))
-    content.copy(grown)
-    bytes.copy(grown, change.at)
-    content = grown
+    content = applyChange(content, change, isTorn ? random.below(change.bytes.length + 1) : undefined)
   }
   return content
+}
+
+// What was skipped over reads as zeros.
+function applyChange(content: Buffer, change: FileChange, tornBytes: number | undefined): Buffer {
+  if (change.kind === 'truncate') return content.subarray(0, Math.min(content.length, change.length))
+  const bytes = tornBytes === undefined ? change.bytes : change.bytes.subarray(0, tornBytes)
+  if (bytes.length === 0) return content
+  const grown = Buffer.alloc(Math.max(content.length, change.at + bytes.length))
+  content.copy(grown)
+  bytes.copy(grown, change.at)
+  return grown
 }
 
 function applyNames(names: Map<string, Inode>, { sets }: NameChange): void {

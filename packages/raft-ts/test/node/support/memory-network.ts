@@ -15,6 +15,8 @@ export class MemoryNetwork {
   /** Batches and snapshots that have not arrived. */
   inFlight = 0
   snapshotsSent = 0
+  /** Told of everything that leaves a node. */
+  onSent: (message: Message) => void = () => undefined
 
   /** The end of one node. A node that starts again gets a new one, and the old one is dead. */
   transport(id: NodeId): Transport {
@@ -27,9 +29,11 @@ export class MemoryNetwork {
       },
       send: messages => {
         if (!isCurrent()) return
+        for (const message of messages) this.onSent(message)
         for (const [to, group] of groupByReceiver(messages)) this.#deliver(id, to, group)
       },
       sendSnapshot: async (message, chunks) => {
+        this.onSent(message)
         if (isCurrent()) await this.#deliverSnapshot(id, message, chunks)
       },
       stop: async () => {

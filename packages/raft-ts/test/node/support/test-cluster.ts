@@ -38,12 +38,16 @@ export interface ClusterOptions {
   readonly limits?: Partial<RaftNodeLimits>
   readonly segmentBytesMax?: number
   readonly raft?: RaftNodeOptions<KeyValueResult>['raft']
+  /** What the nodes find when they start; empty ones otherwise. */
+  readonly disks?: ReadonlyMap<NodeId, FaultDisk>
 }
 
 /** Nodes in one process over a network and disks in memory; time passes when the test ticks. */
 export class TestCluster {
   readonly network = new MemoryNetwork()
   readonly members = new Map<NodeId, Member>()
+  /** Nothing comes to rest any more: whoever waits for it, a test's script that was interrupted, waits for ever. */
+  isHalted = false
   readonly options: ClusterOptions
   readonly #firstMembers: readonly NodeId[]
   #salt = 0
@@ -59,7 +63,7 @@ export class TestCluster {
     const machine = new KeyValueStateMachine()
     const member: Member = {
       id,
-      disk: new FaultDisk(),
+      disk: this.options.disks?.get(id) ?? new FaultDisk(),
       machine,
       node: undefined,
       events: [],
@@ -128,6 +132,7 @@ export class TestCluster {
   async settle(): Promise<void> {
     let quiet = 0
     for (let turn = 0; quiet < QUIET_TURNS; turn++) {
+      if (this.isHalted) await new Promise(() => undefined)
       if (turn > TURNS_MAX) throw new Error('the cluster does not come to rest')
       await new Promise<void>(resolve => setImmediate(resolve))
       const isBusy = this.network.inFlight > 0 || this.running.some(({ disk }) => disk.busy > 0 && !disk.syncGate)
