@@ -87,6 +87,8 @@ t.test('pages, operations, who is asking', async t => {
   await check(t, { path: '/.well-known/auth/keep-alive?offset=1&done=true', status: 204 })
   await check(t, { path: '/.well-known/oidc/v1/openid-enabled', status: 501 })
   await check(t, { path: '/oidc/v1/callback', status: 501 })
+  await check(t, { path: '/waiter-consent-cookie' })
+  await check(t, { path: '/waiter-interstitial/x' })
   await check(t, { path: '/drain' })
 })
 
@@ -112,6 +114,8 @@ t.test('a service from its start to its end', async t => {
   await check(t, { path: '/waiter-ping', headers: token })
   await check(t, { method: 'POST', path: '/waiter-ping?exclude=service-state', headers: token })
   await check(t, { path: '/waiter-ping', headers: { 'x-waiter-token': 'absent' } })
+  await check(t, { path: '/waiter-consent/x', headers: { host: 'documented' } })
+  await check(t, { method: 'POST', path: '/waiter-consent', status: 400 })
   await check(t, { path: '/apps?effective-parameters=true&include=healthy-instances&include=references' })
   await check(t, { path: `/apps/${id}?include=metrics&include=references&effective-parameters=true` })
   await check(t, { path: '/apps/absent', status: 404 })

@@ -46,6 +46,8 @@ export interface ForwardTarget {
   /** IPv4, IPv6 (without brackets) or a name. */
   readonly host: string
   readonly port: number
+  /** Path and query to ask for instead of the client's; visible ASCII without blanks. */
+  readonly requestTarget?: string | undefined
   /** Lines made by `renderHeader`, appended to the request's head. */
   readonly extraRequestHead: string
   /** Lines made by `renderHeader`, appended to the response's head. */

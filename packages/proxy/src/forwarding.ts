@@ -272,7 +272,7 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
 
   #send(upstream: UpstreamConnection): void {
     const { client, head, context } = this.#owner
-    const { host, port, extraRequestHead, responseTimeoutMs } = this.#target
+    const { host, port, requestTarget, extraRequestHead, responseTimeoutMs } = this.#target
     // An HTTP/1.0 client knows no chunks: it gets the payload and the end of the connection.
     this.#isPayloadOnly = head.minorVersion === 0
     this.#upstream = upstream
@@ -286,7 +286,14 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
     }
     // Only an HTTP/1.0 request may come without a host.
     const authority = head.authority === '' ? renderAuthority(host, port) : head.authority
-    this.#requestText = renderRequestHead(head, client.scanner, context.policy, extraRequestHead, authority)
+    this.#requestText = renderRequestHead(
+      head,
+      client.scanner,
+      context.policy,
+      extraRequestHead,
+      authority,
+      requestTarget,
+    )
     if (!client.isRequestComplete) client.attachSink(this)
     if (this.#requestText !== '' && this.#upstream === upstream) {
       const text = this.#requestText

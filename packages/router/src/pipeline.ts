@@ -14,7 +14,10 @@ import type { AccessLog, RequestType, ServiceLogPart } from './access-log/access
 import { LoggedExchange } from './access-log/logged-exchange.ts'
 import { isCorsByToken } from './api/api-access.ts'
 import { createAuthentication } from './auth/create-authentication.ts'
+import { CONSENT_CHARS_MAX, Consents } from './auth/consents.ts'
 import type { Identity } from './auth/identity.ts'
+import { createSealedBox } from './auth/sealed-box.ts'
+import { Interstitials } from './request/interstitials.ts'
 import type { RequestAuthentication } from './auth/request-authentication.ts'
 import { type ErrorContext, type RequestError, renderRequestError } from './errors/error-response.ts'
 import { type Admission, AdmissionGates, type HeaderPair, type Visit } from './request/admission.ts'
@@ -63,6 +66,7 @@ export class Pipeline {
   readonly foreignPages: ForeignPages
   readonly cors: CorsGate
   readonly #known: KnownDescriptions
+  readonly consents: Consents
   readonly #api: ApiServer
   readonly #environment: RequestEnvironment
   readonly #isWaiterHost: (host: string) => boolean
@@ -89,6 +93,11 @@ export class Pipeline {
       unsupportedHeaders: services.unsupportedHeaders,
     })
     const { clientFacts, foreignPages, authentication } = this
+    this.consents = new Consents({
+      box: createSealedBox({ ...options.authentication, purpose: 'consent cookie', charsMax: CONSENT_CHARS_MAX }),
+      maxAgeSecs: options.consentMaxAgeSecs,
+      nowMs: Date.now,
+    })
     this.cors = new CorsGate({ ...options.cors, foreignPages, isHttps: exchange => clientFacts.isHttps(exchange) })
     this.#descriptors = new DescriptorCache({
       ...options,
@@ -98,7 +107,14 @@ export class Pipeline {
       findServiceDescription: serviceId => parts.descriptions.find(serviceId),
       findOverrides: serviceId => parts.overrides.find(serviceId)?.overrides,
     })
-    this.#gates = new AdmissionGates({ authentication, clientFacts, foreignPages, cors: this.cors, lateGates: [] })
+    this.#gates = new AdmissionGates({
+      authentication,
+      clientFacts,
+      foreignPages,
+      cors: this.cors,
+      consent: this.consents.judge,
+      interstitials: new Interstitials(parts.table, Date.now),
+    })
     this.#environment = {
       nowMs: () => performance.now(),
       renderHeader: options.renderHeader,
@@ -286,7 +302,7 @@ export class Pipeline {
 
   #proxy(
     { exchange, context, headers }: Visit,
-    { descriptor, identity, answerHeaders }: Extract<Admission, { kind: 'admitted' }>,
+    { descriptor, identity, answerHeaders, requestTarget }: Extract<Admission, { kind: 'admitted' }>,
   ): void {
     const plan = this.#planOf(descriptor)
     const runtime = this.#table.open(descriptor.definition)
@@ -308,6 +324,7 @@ export class Pipeline {
         isDebug: headers?.has('debug') ?? false,
         identity,
         answerHeaders,
+        requestTarget,
       },
       this.#environment,
     ).start()

@@ -16,6 +16,8 @@ export interface RouterOptions {
   readonly entitlements: Entitlements
   readonly authentication: AuthenticationSettings
   readonly cors: CorsSettings
+  /** How long a consent lasts (spec §1.10). */
+  readonly consentMaxAgeSecs: number
   /** Addresses and networks of proxies in front of Waiter that say how clients came (`x-forwarded-proto`). */
   readonly trustedProxies: readonly string[]
   readonly store: KeyValueStore

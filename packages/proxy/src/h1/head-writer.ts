@@ -10,6 +10,7 @@ import type { ResponseHead } from './response-head.ts'
  * the framing that the engine itself understood.
  *
  * @param authority Host for a request that came without one (HTTP/1.0)
+ * @param target path and query instead of the client's
  */
 export function renderRequestHead(
   head: H1RequestHead,
@@ -17,13 +18,17 @@ export function renderRequestHead(
   policy: CompiledPolicy,
   extra: string,
   authority: string,
+  target?: string,
 ): string {
   const { fields, codes, fieldCount } = scanner
   const { text } = head
   let out = ''
   // An ordinary request line is part of the first verbatim run.
-  let runStart = head.minorVersion === 1 && text.charCodeAt(scanner.methodEnd + 1) === 0x2f ? scanner.startOffset : -1
-  if (runStart < 0) out = `${head.method} ${head.path}${head.query === null ? '' : `?${head.query}`} HTTP/1.1\r\n`
+  const isVerbatim = head.minorVersion === 1 && target === undefined && text.charCodeAt(scanner.methodEnd + 1) === 0x2f
+  let runStart = isVerbatim ? scanner.startOffset : -1
+  if (!isVerbatim) {
+    out = `${head.method} ${target ?? `${head.path}${head.query === null ? '' : `?${head.query}`}`} HTTP/1.1\r\n`
+  }
   for (let i = 0; i < fieldCount; i++) {
     const code = codes[i]!
     const start = fields[i * 4]!

@@ -17,6 +17,8 @@ export interface OutgoingRequest {
   readonly policy: CompiledPolicy
   /** Lines made by `renderHeader`. */
   readonly extraRequestHead: string
+  /** Path and query instead of the client's. */
+  readonly target?: string | undefined
   /** For a request that names no host (HTTP/1.0). */
   readonly defaultAuthority: string
 }
@@ -62,9 +64,10 @@ export function renderHttp2Request(request: OutgoingRequest, isSecure: boolean, 
   ]
   if (asConnect) fields.push(PROTOCOL_WEBSOCKET)
   const fromHttp2 = head instanceof Http2RequestHead
-  if (fromHttp2) pushHttp2Target(fields, head)
+  if (fromHttp2) pushHttp2Target(fields, head, request.target)
   else {
-    fields.push(new HeaderField(':path', head.query === null ? head.path : `${head.path}?${head.query}`))
+    const ownTarget = head.query === null ? head.path : `${head.path}?${head.query}`
+    fields.push(new HeaderField(':path', request.target ?? ownTarget))
     fields.push(new HeaderField(':authority', head.authority === '' ? defaultAuthority : head.authority))
   }
   if (fromHttp2) pushHttp2Fields(fields, head, request.policy)
@@ -74,11 +77,11 @@ export function renderHttp2Request(request: OutgoingRequest, isSecure: boolean, 
 }
 
 /** The same objects as came in: their peer's table knows them. */
-function pushHttp2Target(fields: HeaderField[], head: Http2RequestHead): void {
+function pushHttp2Target(fields: HeaderField[], head: Http2RequestHead, target: string | undefined): void {
   let hasAuthority = false
   for (const field of head.fields) {
     const { kind } = field.about
-    if (kind === FieldKind.PATH) fields.push(field)
+    if (kind === FieldKind.PATH) fields.push(target === undefined ? field : new HeaderField(':path', target))
     else if (kind === FieldKind.AUTHORITY) {
       hasAuthority = true
       fields.push(field)
@@ -140,7 +143,7 @@ export function renderHttp1Request(request: OutgoingRequest, webSocketKey: strin
   const head = request.head as Http2RequestHead
   const { policy, extraRequestHead } = request
   const method = webSocketKey === null ? head.method : 'GET'
-  let text = `${method} ${head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n`
+  let text = `${method} ${request.target ?? head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n`
   let cookie = ''
   for (const field of head.fields) {
     const { kind } = field.about

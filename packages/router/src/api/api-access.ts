@@ -20,6 +20,8 @@ const OPEN = /^\/(?:|status|favicon\.ico|images\/[^/]*|openapi\.json|metrics|\.w
 const BY_TOKEN: ReadonlySet<string> = new Set(['/service-id', '/app-name', '/waiter-ping'])
 /** Calls that start commands when their headers describe one. */
 const STARTING: ReadonlySet<string> = new Set(['/waiter-ping'])
+/** Its page is of the token's own host; it looks closer itself (`findConsentProblem`). */
+const CONSENT_PATH = '/waiter-consent'
 const COOKIE_PATH = '/waiter-auth'
 /** On a token's host, the token says who may read them (spec §4.1). */
 const CORS_BY_TOKEN = /^\/\.well-known\/auth\//
@@ -76,7 +78,7 @@ async function refuseForeignCall(
   const isForeign = origin === undefined ? foreignPages.isForeignSite(exchange) : !cors.isAllowedInApi(exchange, origin)
   const isChange = head.method !== 'GET' && head.method !== 'HEAD'
   // Asking for a ping starts the service that the headers describe, whatever the method.
-  if (isForeign && (isChange || mayStart)) return FOREIGN_ORIGIN
+  if (isForeign && (isChange || mayStart) && head.path !== CONSENT_PATH) return FOREIGN_ORIGIN
   if (!STARTING.has(head.path) || foreignPages.mayDescribe(exchange, headers)) return undefined
   // The host may be a token that was written through another router a moment ago.
   await pipeline.discoverAfresh(exchange, NO_HEADERS)

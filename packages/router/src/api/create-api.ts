@@ -13,6 +13,7 @@ import { addLogRoutes } from './app-logs.ts'
 import { addSwitchRoutes } from './app-switches.ts'
 import { addAppRoutes } from './apps.ts'
 import { addAuthRoutes } from './auth.ts'
+import { addConsentRoutes } from './consent.ts'
 import { addBasicRoutes } from './basic.ts'
 import { Endpoints } from './contract/endpoint.ts'
 import { addDrainRoutes } from './drain-routes.ts'
@@ -44,6 +45,7 @@ export function createApi(parts: ApiParts): Api {
   const watch = new InstanceWatch(parts.leader, parts.options.log)
   addBasicRoutes(endpoints, parts)
   addAuthRoutes(app, parts)
+  addConsentRoutes(app, parts)
   addTokenRoutes(app, parts)
   addTokenListRoutes(app, parts)
   // Before `/apps/:id`, which would take it for a service.

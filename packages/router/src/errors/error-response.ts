@@ -179,7 +179,8 @@ th{text-align:left;vertical-align:top;padding-right:1.5rem;font-weight:600;white
 `
 }
 
-function escapeHtml(text: string): string {
+/** Text as HTML shows it. */
+export function escapeHtml(text: string): string {
   return text
     .replaceAll('&', '&amp;')
     .replaceAll('<', '&lt;')

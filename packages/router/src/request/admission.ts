@@ -9,6 +9,7 @@ import { type CorsGate, refusal } from './cors-gate.ts'
 import type { Requester, Selection } from './descriptor-cache.ts'
 import { FOREIGN_HOST, FOREIGN_ORIGIN, type ForeignPages } from './foreign-pages.ts'
 import type { RequestContext } from './request-context.ts'
+import type { Interstitials } from './interstitials.ts'
 import { maintenanceError, requestErrorOf } from './request-errors.ts'
 
 export type HeaderPair = readonly [name: string, value: string]
@@ -17,6 +18,8 @@ export type HeaderPair = readonly [name: string, value: string]
 export type Admission =
   | {
       readonly kind: 'admitted'
+      /** Path and query for the backend, when they are not the client's. */
+      readonly requestTarget: string | undefined
       readonly descriptor: Descriptor
       /** Undefined when the token disables authentication. */
       readonly identity: Identity | undefined
@@ -29,9 +32,6 @@ export type Admission =
       readonly identity: Identity | undefined
       readonly answerHeaders: readonly HeaderPair[]
     }
-
-/** One gate for a request whose sender is known: undefined lets it pass. */
-export type LateGate = (visit: Visit, descriptor: Descriptor) => RequestError | undefined
 
 /** A request on its way through the gates. */
 export interface Visit {
@@ -48,7 +48,7 @@ export interface AdmissionOptions {
   readonly cors: CorsGate
   /** Did the requester agree that the service runs as himself (spec §1.10)? The descriptor as it then is, or the answer. */
   readonly consent?: (visit: Visit, identity: Identity) => Descriptor | RequestError
-  readonly lateGates: readonly LateGate[]
+  readonly interstitials: Interstitials
 }
 
 const NO_HEADERS: readonly HeaderPair[] = []
@@ -107,7 +107,7 @@ export class AdmissionGates {
 
   #permit(visit: Visit, identity: Identity | undefined, cookies: readonly HeaderPair[]): Admission {
     const { exchange, headers, selection } = visit
-    const { consent, cors, foreignPages, lateGates } = this.#options
+    const { consent, cors, foreignPages, interstitials } = this.#options
     const origin = exchange.head.get('origin')
     const foreign = this.#refuseForeignPage(visit, origin)
     if (foreign !== undefined) return refuse(foreign, identity)
@@ -121,11 +121,9 @@ export class AdmissionGates {
     }
     if (!resolution.ok) return refuse(requestErrorOf(resolution.error), identity, answerHeaders)
     const descriptor = resolution.value
-    for (const gate of lateGates) {
-      const error = gate(visit, descriptor)
-      if (error !== undefined) return refuse(error, identity, answerHeaders)
-    }
-    return { kind: 'admitted', descriptor, identity, answerHeaders }
+    const interstitial = interstitials.check(exchange, descriptor)
+    if (interstitial?.redirect !== undefined) return refuse(interstitial.redirect, identity, answerHeaders)
+    return { kind: 'admitted', descriptor, identity, answerHeaders, requestTarget: interstitial?.requestTarget }
   }
 
   #refuseForeignPage({ exchange, headers, selection }: Visit, origin: string | undefined): RequestError | undefined {

@@ -60,6 +60,8 @@ export interface ProxiedRequestParts {
   readonly identity: Identity | undefined
   /** What gates want the answer to say. */
   readonly answerHeaders: readonly (readonly [name: string, value: string])[]
+  /** Path and query for the backend, when they are not the client's. */
+  readonly requestTarget?: string | undefined
 }
 
 /**
@@ -79,6 +81,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   readonly responseTimeoutMs: number
   readonly streamIdleTimeoutMs: number
   readonly tunnelIdleTimeoutMs: number
+  readonly requestTarget: string | undefined
   readonly lateResponseHead: (() => string) | undefined
   readonly onResponseTrailers: ((get: HeaderGetter) => void) | undefined
   readonly #environment: RequestEnvironment
@@ -101,6 +104,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.parts = parts
     this.#environment = environment
     const { timeouts } = parts
+    this.requestTarget = parts.requestTarget
     this.connectTimeoutMs = environment.connectTimeoutMs
     this.responseTimeoutMs = timeouts.socketTimeoutMs
     this.streamIdleTimeoutMs = timeouts.streamingTimeoutMs

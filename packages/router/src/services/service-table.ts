@@ -10,10 +10,13 @@ import type {
 } from '@waiter/control'
 import type { ServiceDefinition, SuspensionRecord } from '@waiter/services'
 import type { EjectionConfig } from '@waiter/slots'
+import { BoundedMap } from '../auth/bounded-map.ts'
 import { type RuntimeListener, ServiceRuntime } from './service-runtime.ts'
 
 /** While requests wait, the leader is asked this often at most: each question carries the whole definition. */
 const NEED_REPEAT_MS = 1_000
+/** Services announced lately. */
+const ANNOUNCED_MAX = 10_000
 
 /** People and pings that wait for a service to come or go. */
 const ASSIGNMENT_LISTENERS_MAX = 10_000
@@ -36,6 +39,8 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   readonly #assignmentListeners = new Set<() => void>()
   /** Services with requests on instances that were taken away or shrunk. */
   readonly #reduced = new Set<ServiceRuntime>()
+  readonly #announcedAtMs = new BoundedMap<ServiceId, number>(ANNOUNCED_MAX)
+  #isInformed = false
   #link: Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService'> | undefined
 
   constructor(options: ServiceTableOptions) {
@@ -79,6 +84,19 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     this.#link?.needService(runtime.definition, sourceTokens)
   }
 
+  /** The leader has told once what runs. */
+  get isInformed(): boolean {
+    return this.#isInformed
+  }
+
+  /** A service will be asked for: it may start before its first request comes. */
+  announce(definition: ServiceDefinition, sourceTokens: readonly SourceToken[]): void {
+    const nowMs = this.#options.nowMs()
+    if (nowMs < (this.#announcedAtMs.get(definition.id) ?? Number.NEGATIVE_INFINITY) + NEED_REPEAT_MS) return
+    this.#announcedAtMs.set(definition.id, nowMs)
+    this.#link?.needService(definition, sourceTokens)
+  }
+
   onLoadChange(runtime: ServiceRuntime): void {
     if (runtime.isRemoved && this.#forgetIfIdle(runtime)) return
     this.#dirty.add(runtime)
@@ -91,6 +109,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   }
 
   applyAssignment(change: AssignmentChange): void {
+    this.#isInformed ||= change.isFull
     const listed = new Set<ServiceId>()
     for (const service of change.upserts) {
       listed.add(service.definition.id)

@@ -67,7 +67,11 @@ export class FakeExchange {
     }
     this.#isForwarding = true
     // Copied: an owner may use one target over and over.
-    this.targets.push({ ...target, onOutcome: outcome => target.onOutcome(outcome) })
+    this.targets.push({
+      ...target,
+      onOutcome: outcome => target.onOutcome(outcome),
+      onResponseHead: (status, get, fieldCount) => target.onResponseHead?.(status, get, fieldCount),
+    })
   }
 
   respond(response: OwnResponse): void {

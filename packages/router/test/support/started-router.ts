@@ -10,7 +10,7 @@ import type {
   ServiceView,
 } from '@waiter/control'
 import { createProxyServer, renderHeader } from '@waiter/proxy'
-import { type Router, startRouter } from '@waiter/router'
+import { type Router, type RouterOptions, startRouter } from '@waiter/router'
 import type { LogPiece, LogRange } from '@waiter/schedulers'
 import { createExampleDefinition } from '@waiter/schedulers/contract'
 import { createServicesConfig, createSimpleEntitlements, type ServiceDefinition } from '@waiter/services'
@@ -130,7 +130,10 @@ export interface StartedRouter {
 }
 
 /** A whole router on a port of its own, without a cluster. */
-export async function startTestRouter(t: { teardown(callback: () => Promise<void>): void }): Promise<StartedRouter> {
+export async function startTestRouter(
+  t: { teardown(callback: () => Promise<void>): void },
+  changes: Partial<RouterOptions> = {},
+): Promise<StartedRouter> {
   const inner = createMemoryStore()
   const watch = { isDeaf: false }
   const store: KeyValueStore = {
@@ -151,6 +154,7 @@ export async function startTestRouter(t: { teardown(callback: () => Promise<void
       cookie: { maxAgeSecs: 60, sameSite: 'lax' },
     },
     cors: { policy: { kind: 'patterns', allowedOrigins: [] }, exposedHeaders: ['etag', 'x-cid'], maxAgeSecs: 3600 },
+    consentMaxAgeSecs: 60,
     trustedProxies: [],
     store,
     createProxyServer,
@@ -166,6 +170,7 @@ export async function startTestRouter(t: { teardown(callback: () => Promise<void
     settings: { port: 0, 'cluster-config': { name: 'waiter' } },
     version: '1.2.3',
     log: silentLogger,
+    ...changes,
   })
   const port = await router.listen({ host: '127.0.0.1', port: 0 })
   const link = new FakeLink()

@@ -243,6 +243,12 @@ export const settingsSchema = z.strictObject({
         .describe('Beside the user who started Waiter, and the one user of `one-user`.'),
     }),
   }),
+  'consent-expiry-days': z
+    .int()
+    .min(1)
+    .max(3_650)
+    .default(90)
+    .describe('How long it lasts that a user agreed to run a service as himself.'),
   'password-store-config': passwords,
   'cors-config': cors,
   'trusted-proxies': addresses.describe(

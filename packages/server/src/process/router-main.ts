@@ -18,6 +18,8 @@ import { runChild } from './run-child.ts'
 
 const nowMs = (): number => performance.now()
 
+const SECS_PER_DAY = 86_400
+
 runChild<RouterStart>('start-router', async (message, log) => {
   const { settings, nodeId, worker, clusterSecret, bind } = message
   const auth = createNodeAuth(clusterSecret, nodeId)
@@ -35,6 +37,7 @@ runChild<RouterStart>('start-router', async (message, log) => {
     entitlements: createSimpleEntitlements(administratorsOf(settings)),
     authentication: toAuthentication(settings, [clusterSecret]),
     cors: toCors(settings),
+    consentMaxAgeSecs: settings['consent-expiry-days'] * SECS_PER_DAY,
     trustedProxies: settings['trusted-proxies'],
     store: createRemoteStore(message.control, auth),
     createProxyServer,

@@ -165,4 +165,51 @@ export const OTHER_ENDPOINTS: readonly EndpointSpec[] = [
     access: 'public',
     answers: {},
   },
+  {
+    method: 'get',
+    path: '/waiter-consent/:path',
+    summary: 'Ask a user whether a token’s service may run as himself',
+    description: 'The path may have several parts; it is where the user goes on.',
+    tag: LOGIN,
+    access: 'user',
+    answers: { 200: { description: 'A page.', media: ['text/html'] } },
+  },
+  {
+    method: 'post',
+    path: '/waiter-consent',
+    summary: 'The user agrees',
+    description: 'A form with `mode` (`token` or `service`) and `service-id`, sent by the page of the same host.',
+    tag: LOGIN,
+    access: 'user',
+    answers: { 200: { description: 'His cookie is set.', media: ['text/plain'] } },
+  },
+  {
+    method: 'get',
+    path: '/waiter-consent-cookie',
+    summary: 'What the user agreed to',
+    tag: LOGIN,
+    access: 'user',
+    answers: {
+      200: {
+        description: 'The content of his cookie.',
+        json: z.strictObject({
+          'x-waiter-consent': z
+            .strictObject({
+              'raw-content': z.array(z.unknown()),
+              'formatted-content': z.looseObject({ mode: z.string(), 'issue-time': z.string() }),
+            })
+            .nullable(),
+        }),
+      },
+    },
+  },
+  {
+    method: 'get',
+    path: '/waiter-interstitial/:path',
+    summary: 'Show a page while a service starts',
+    description: 'The path may have several parts; it is where the page goes on.',
+    tag: LOGIN,
+    access: 'user',
+    answers: { 200: { description: 'A page.', media: ['text/html'] } },
+  },
 ]
