@@ -272,6 +272,7 @@ export class ClientConnection implements SocketListener {
 
   /** Ends a resting connection, marks a busy one to close after its answer. */
   drain(): void {
+    if (this.#isTunnel) this.#side?.onTunnelDrain()
     if (!this.isIdle) return
     if (this.#socket.writableLength > 0) this.#linger()
     else this.destroy()

@@ -8,4 +8,6 @@ export interface ExchangeForwarding {
   onClientDrain(): void
   onClientTunnelBytes(bytes: Buffer): void
   onClientTunnelEnd(): void
+  /** Ends what was upgraded, in the way of its protocol. */
+  drainTunnel(): void
 }

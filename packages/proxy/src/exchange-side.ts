@@ -6,4 +6,5 @@ export interface ExchangeSide {
   /** Bytes of an upgraded connection; valid only during the call. */
   onTunnelBytes(bytes: Buffer): void
   onTunnelEnd(): void
+  onTunnelDrain(): void
 }

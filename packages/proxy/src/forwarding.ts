@@ -99,6 +99,10 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
     this.#tunnel?.onClientEnd()
   }
 
+  drainTunnel(): void {
+    this.#tunnel?.close('drain')
+  }
+
   // The request's body, from the client.
 
   onRequestBody(bytes: Buffer, start: number, end: number): void {
@@ -179,7 +183,7 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
     this.#owner.client.hasResponseStarted = true
     if (isUpgrade) {
       this.#owner.client.writeText(`${text}connection: upgrade\r\nupgrade: ${head.upgradeProtocol}\r\n\r\n`)
-      this.#openTunnel(upstream)
+      this.#openTunnel(upstream, head.upgradeProtocol)
       return
     }
     this.#responseText = `${text}${this.#responseFraming(head, upstream)}\r\n`
@@ -359,7 +363,7 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
     upstream.giveBulkAway()
   }
 
-  #openTunnel(upstream: UpstreamConnection): void {
+  #openTunnel(upstream: UpstreamConnection, protocol: string): void {
     const { client, context } = this.#owner
     const { tunnelIdleTimeoutMs, streamIdleTimeoutMs } = this.#target
     client.keepAlive = false
@@ -368,10 +372,12 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
       client,
       upstream,
       idleTimeoutMs: tunnelIdleTimeoutMs ?? streamIdleTimeoutMs,
-      writeBufferBytesMax: context.limits.writeBufferBytesMax,
+      context,
+      protocol,
       onEnd: end => this.#onTunnelOver(upstream, end),
     })
     client.enterTunnel()
+    if (context.isDraining) this.#tunnel.close('drain')
   }
 
   #onTunnelOver(upstream: UpstreamConnection, tunnelEnd: TunnelEnd): void {

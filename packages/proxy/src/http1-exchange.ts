@@ -170,6 +170,10 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
     this.#forwarding?.onClientTunnelEnd()
   }
 
+  onTunnelDrain(): void {
+    this.#forwarding?.drainTunnel()
+  }
+
   /** To an HTTP/2 backend. */
   #relay(target: ForwardTarget): void {
     const { client, head, context } = this

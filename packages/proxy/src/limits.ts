@@ -45,6 +45,10 @@ export interface ProxyLimits {
   readonly upstreamHttp2IdleTimeoutMs: number
   /** Unsent bytes of one request or response with HTTP/2 on either side, above which its source is paused. */
   readonly relayBufferBytesMax: number
+  /** A WebSocket older than this is closed with a close frame. */
+  readonly webSocketAgeMsMax: number
+  /** How long its ends may take to answer our close frame. */
+  readonly webSocketCloseTimeoutMs: number
   /** 1xx responses relayed for one request; more is a broken backend. */
   readonly interimResponsesMax: number
   /** Time between probes of a client that half-closed: tells "finished sending" from "gone". */
@@ -77,6 +81,8 @@ export const DEFAULT_LIMITS: ProxyLimits = {
   upstreamHttp2PerTargetMax: 64,
   upstreamHttp2IdleTimeoutMs: 60_000,
   relayBufferBytesMax: 128 * KIB,
+  webSocketAgeMsMax: 24 * 3_600_000,
+  webSocketCloseTimeoutMs: 2_000,
   interimResponsesMax: 64,
   halfCloseProbeMs: 500,
 }

@@ -34,7 +34,7 @@ export type Outcome =
       readonly requestBytes: number
       readonly responseBytes: number
       /** Who ended a tunnel; absent for ordinary responses. */
-      readonly tunnelEnd?: 'client' | 'upstream' | 'idle'
+      readonly tunnelEnd?: 'client' | 'upstream' | 'idle' | 'drain' | 'age'
     }
   /** No byte reached a backend: safe to forward anew, whatever the method. `code` is the system's, e.g. ECONNREFUSED. */
   | { readonly kind: 'not-sent'; readonly reason: NotSentReason; readonly code: string }

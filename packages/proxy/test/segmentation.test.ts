@@ -120,6 +120,7 @@ class Transcriber implements ExchangeSide, BodySink {
   onDrain(): void {}
   onTunnelBytes(): void {}
   onTunnelEnd(): void {}
+  onTunnelDrain(): void {}
 }
 
 const FIELDS = [

@@ -30,6 +30,7 @@ export interface RouterOptions {
   readonly clientIdleTimeoutMs: number
   readonly handshakeTimeoutMs: number
   readonly handshakesMax: number
+  readonly webSocketAgeMsMax: number
   /** Password of user `waiter` towards instances of a service. */
   readonly passwordFor: (serviceId: string) => string
   readonly supportInfo: readonly SupportInfo[]

@@ -109,6 +109,7 @@ function proxyOptionsOf(options: RouterOptions, pipeline: Pipeline): ProxyServer
       clientIdleTimeoutMs: options.clientIdleTimeoutMs,
       handshakeTimeoutMs: options.handshakeTimeoutMs,
       handshakesMax: options.handshakesMax,
+      webSocketAgeMsMax: options.webSocketAgeMsMax,
     },
     headerPolicy: {
       // `x-cid` goes on as `contextOf` understood it: one field, checked.

@@ -4,6 +4,7 @@ import type { ExchangeForwarding } from '../exchange-forwarding.ts'
 import { ErrorCode, type HeaderField } from '../h2/index.ts'
 import type { ClientPhase, FailureReason, NotSentReason, Outcome } from '../outcome.ts'
 import type { TunnelEnd } from '../tunnel.ts'
+import { type WebSocketEnd, WebSocketWatch } from '../websocket/web-socket-watch.ts'
 import { getterOver, pushLines } from './fields.ts'
 import type {
   RelayBodySink,
@@ -46,6 +47,7 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
   /** The timer runs for a backend that has bytes of the body still to take. */
   #isUploadWatched = false
   #firstEnd: TunnelEnd | null = null
+  #watch: WebSocketWatch | null = null
 
   constructor(owner: RelayOwner, target: ForwardTarget) {
     this.#owner = owner
@@ -89,6 +91,10 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
 
   onClientTunnelEnd(): void {
     this.#halfClose('client')
+  }
+
+  drainTunnel(): void {
+    this.#closeTunnel('drain')
   }
 
   // The request's body, from the client.
@@ -169,7 +175,9 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
     if (!this.#beginResponse(head, 101)) return
     this.#stage = Stage.TUNNEL
     this.#client.openTunnel(this.#responseOf(head, 101), upgradeProtocol)
-    if (!this.#isOver) this.#armTunnel()
+    if (this.#isOver) return
+    this.#armTunnel()
+    if (upgradeProtocol.toLowerCase() === 'websocket') this.#watchTunnel()
   }
 
   onBody(bytes: Buffer, start: number, end: number): void {
@@ -234,7 +242,8 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
         this.#onStreamTimer()
         return
       case Stage.TUNNEL:
-        this.#finishTunnel('idle')
+        if (this.#watch === null || this.#watch.closing !== null || this.#firstEnd !== null) this.#finishTunnel('idle')
+        else this.#closeTunnel('idle')
         return
       default:
     }
@@ -334,20 +343,43 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
 
   // Tunnels.
 
+  #watchTunnel(): void {
+    const { wheel, limits, isDraining } = this.#owner.context
+    this.#watch = new WebSocketWatch({
+      writeToClient: (bytes, start, end) => this.#client.writeTunnel(bytes, start, end),
+      writeToBackend: (bytes, start, end) => this.#upstream.writeTunnel(bytes, start, end),
+      wheel,
+      ageMsMax: limits.webSocketAgeMsMax,
+      onExpired: () => this.#closeTunnel('age'),
+    })
+    if (isDraining) this.#closeTunnel('drain')
+  }
+
+  #closeTunnel(end: WebSocketEnd): void {
+    if (this.#stage !== Stage.TUNNEL || this.#watch === null || this.#watch.closing !== null) return
+    this.#firstEnd ??= end
+    this.#watch.close(end)
+    if (!this.#isOver) this.#upstream.arm(this.#owner.context.limits.webSocketCloseTimeoutMs)
+  }
+
+  /** While it is being closed, the time for that runs. */
   #armTunnel(): void {
+    if (this.#watch !== null && this.#watch.closing !== null) return
     this.#upstream.arm(this.#target.tunnelIdleTimeoutMs ?? this.#target.streamIdleTimeoutMs)
   }
 
   #relayToUpstream(bytes: Buffer, start: number, end: number): void {
     if (this.#stage !== Stage.TUNNEL) return
-    this.#upstream.writeTunnel(bytes, start, end)
+    if (this.#watch === null) this.#upstream.writeTunnel(bytes, start, end)
+    else this.#watch.passToBackend(bytes, start, end)
     if (this.#isOver) return
     if (this.#upstream.pendingBytes > this.#owner.context.limits.relayBufferBytesMax) this.#client.holdBody()
     this.#armTunnel()
   }
 
   #relayToClient(bytes: Buffer, start: number, end: number): void {
-    this.#client.writeTunnel(bytes, start, end)
+    if (this.#watch === null) this.#client.writeTunnel(bytes, start, end)
+    else this.#watch.passToClient(bytes, start, end)
     if (this.#isOver) return
     if (this.#client.pendingBytes > this.#owner.context.limits.relayBufferBytesMax) this.#upstream.pause()
     this.#armTunnel()
@@ -373,6 +405,8 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
     const { requestBytes } = this.#client
     const { responseBytes } = this.#upstream
     const tunnelEnd = this.#firstEnd ?? end
+    this.#watch?.finish()
+    if (this.#isOver) return
     this.#upstream.finishTunnel(isClean)
     this.#report({ kind: 'completed', status: 101, requestBytes, responseBytes, tunnelEnd }, true)
     this.#client.finishTunnel(isClean)

@@ -3,7 +3,9 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 /** One end of a TCP connection under a test's control: what it received, and waiting for more. */
 export class RawPeer {
   readonly socket: Socket
-  received: Buffer = Buffer.alloc(0)
+  /** Joined only when somebody looks: long bodies come in thousands of pieces. */
+  #pieces: Buffer[] = []
+  receivedLength = 0
   hasEnded = false
   isClosed = false
   error: NodeJS.ErrnoException | null = null
@@ -13,7 +15,8 @@ export class RawPeer {
     this.socket = socket
     socket.setNoDelay(true)
     socket.on('data', (chunk: Buffer) => {
-      this.received = Buffer.concat([this.received, chunk])
+      this.#pieces.push(chunk)
+      this.receivedLength += chunk.length
       this.#wake()
     })
     socket.on('end', () => {
@@ -27,6 +30,11 @@ export class RawPeer {
       this.isClosed = true
       this.#wake()
     })
+  }
+
+  get received(): Buffer {
+    if (this.#pieces.length !== 1) this.#pieces = [Buffer.concat(this.#pieces)]
+    return this.#pieces[0]!
   }
 
   get text(): string {
@@ -53,7 +61,8 @@ export class RawPeer {
   /** Takes everything received so far. */
   take(): string {
     const { text } = this
-    this.received = Buffer.alloc(0)
+    this.#pieces = []
+    this.receivedLength = 0
     return text
   }
 

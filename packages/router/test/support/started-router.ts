@@ -165,6 +165,7 @@ export async function startTestRouter(
     passwordFor: () => PASSWORD,
     handshakeTimeoutMs: 10_000,
     handshakesMax: 100,
+    webSocketAgeMsMax: 86_400_000,
     warnings: () => [],
     supportInfo: [{ label: 'Help', link: { type: 'url', value: 'https://example.com/help' } }],
     settings: { port: 0, 'cluster-config': { name: 'waiter' } },

@@ -255,6 +255,9 @@ export const settingsSchema = z.strictObject({
     'Addresses and networks of proxies in front of Waiter whose `x-forwarded-proto` is believed.',
   ),
   'server-options': server,
+  'websocket-config': section('WebSockets.', {
+    'max-age-ms': positive(86_400_000, 'After this a WebSocket is closed with code 1001; its client may open another.'),
+  }),
   'instance-request-properties': requests,
   'deployment-error-config': section('When a service counts as unable to start.', {
     'min-failed-instances': positive(2, 'So many instances must have failed without one becoming healthy.'),

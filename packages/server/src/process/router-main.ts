@@ -54,6 +54,7 @@ runChild<RouterStart>('start-router', async (message, log) => {
     accessLog: createAccessLog(message, log),
     supportInfo: settings['support-info'],
     handshakeTimeoutMs: settings['server-options']['handshake-timeout-ms'],
+    webSocketAgeMsMax: settings['websocket-config']['max-age-ms'],
     handshakesMax: settings['server-options']['handshakes-max'],
     tlsState: tls && (() => tls.files.state()),
     warnings: () => tls?.files.warnings() ?? [],

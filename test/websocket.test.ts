@@ -1,0 +1,50 @@
+import { eventually, kitchenCommand, startWaiter, waitForEvent } from '@waiter/testkit'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { describeService, postToken } from './support/services.ts'
+
+const waiter = await startWaiter()
+t.teardown(() => waiter.stop())
+await postToken(waiter, 'kitchen', describeService(kitchenCommand(), { 'health-check-url': '/status', mem: 512 }))
+
+async function open(protocols: string[] = []): Promise<WebSocket> {
+  const socket = new WebSocket(`ws://127.0.0.1:${waiter.port}/`, protocols, {
+    headers: { 'x-waiter-token': 'kitchen' },
+  })
+  t.teardown(() => socket.terminate())
+  t.equal(String(await waitForEvent<Buffer>(socket, 'message')), 'Connected to kitchen')
+  return socket
+}
+
+function closeOf(socket: WebSocket): Promise<string> {
+  return new Promise(resolve => socket.once('close', (code, reason) => resolve(`${code} ${reason}`.trim())))
+}
+
+t.test('a WebSocket starts its service, and its messages pass', async t => {
+  const socket = await open()
+  socket.send('hello')
+  t.equal(String(await waitForEvent<Buffer>(socket, 'message')), 'hello')
+  socket.send('bytes-300000')
+  t.equal((await waitForEvent<Buffer>(socket, 'message')).length, 300_000)
+  const closed = closeOf(socket)
+  socket.close(1000, 'done')
+  t.match(await closed, /^1000/)
+})
+
+t.test('an instance that dies is an abnormal closure', async t => {
+  const socket = await open()
+  const closed = closeOf(socket)
+  for (const { pid } of waiter.instanceProcesses()) process.kill(pid, 'SIGKILL')
+  t.equal(await closed, '1006')
+})
+
+t.test('stopping Waiter says goodbye to every WebSocket, at once', async t => {
+  const sockets = [await open(), await open()]
+  await eventually(() => waiter.instanceProcesses().length > 0 || undefined, 'an instance')
+  const closes = sockets.map(closeOf)
+  const startedMs = performance.now()
+  const ended = waiter.interrupt()
+  t.same(await Promise.all(closes), ['1001 Going away', '1001 Going away'])
+  t.ok(performance.now() - startedMs < 4_000, 'and does not wait for the end of its grace period')
+  t.equal(await ended, 0)
+})
