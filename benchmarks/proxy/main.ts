@@ -54,7 +54,8 @@ try {
 async function startAll(): Promise<void> {
   const waiter = await startWaiterContestant('waiter')
   running.push(waiter)
-  if (values.against !== undefined) running.push(await startWaiterContestant('other waiter', values.against))
+  if (values.against !== undefined)
+    running.push(await startWaiterContestant('other waiter', { checkout: values.against }))
   const { backendPort } = waiter
   const peers: [(options: PeerOptions) => Promise<Contestant | Skipped>, boolean][] = [
     [startNginx, false],

@@ -20,13 +20,16 @@ export interface WaiterContestant extends Contestant {
 /**
  * Starts Waiter as `npm start` does, with a service for the backend, and pins its processes to the proxy's CPU.
  *
- * @param checkout of the Waiter to start; this one by default
+ * @param options `checkout` of the Waiter to start, this one by default; `hasLog`: with its request log
  */
-export async function startWaiterContestant(name: string, checkout: string = ROOT): Promise<WaiterContestant> {
+export async function startWaiterContestant(
+  name: string,
+  { checkout = ROOT, hasLog = true }: { readonly checkout?: string; readonly hasLog?: boolean } = {},
+): Promise<WaiterContestant> {
   const testkit = (await import(resolve(checkout, 'packages/testkit/src/index.ts'))) as {
-    startWaiter: () => Promise<StartedWaiter>
+    startWaiter: (options: { config: object }) => Promise<StartedWaiter>
   }
-  const waiter = await testkit.startWaiter()
+  const waiter = await testkit.startWaiter({ config: hasLog ? {} : { 'request-log': { enabled: false } } })
   try {
     await register(waiter)
     const first = await waiter.request({ path: '/', headers: { host: HOST } })

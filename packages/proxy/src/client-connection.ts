@@ -53,11 +53,14 @@ export class ClientConnection implements SocketListener {
   constructor(owner: ConnectionOwner, socket: Socket, readsStatically: boolean) {
     this.#owner = owner
     this.context = owner.context
-    const { limits, wheel, readBuffer } = this.context
+    const { limits, wheel, readBuffer, directWrites } = this.context
     this.#decoder = new BodyDecoder(limits.trailerBytesMax, limits.headFieldsMax)
     this.#timer = new WheelTimer(wheel, () => this.#onTimer())
     this.#timer.arm(limits.clientIdleTimeoutMs)
-    this.#socket = new ClientSocket(socket, this, readsStatically ? readBuffer : null)
+    this.#socket = new ClientSocket(socket, this, {
+      readBuffer: readsStatically ? readBuffer : null,
+      directWrites: readsStatically ? directWrites : null,
+    })
   }
 
   get remoteAddress(): string {

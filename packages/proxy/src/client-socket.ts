@@ -1,5 +1,7 @@
 import { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import type { WriteRequestConstructor } from './direct-writes.ts'
+import { TextWriter } from './text-writer.ts'
 
 /** What a client's socket tells its connection. */
 export interface SocketListener {
@@ -11,6 +13,14 @@ export interface SocketListener {
   onGone(): void
 }
 
+/** Ways past what Node does for every socket; null for the ordinary ones. */
+export interface SocketWays {
+  /** Shared memory to read into: see `supportsStaticReads`. */
+  readonly readBuffer: Buffer | null
+  /** See `findDirectWrites`. */
+  readonly directWrites: WriteRequestConstructor | null
+}
+
 /**
  * A client's socket: one system call per write, and reads without an allocation where `supportsStaticReads` said so.
  */
@@ -20,26 +30,27 @@ export class ClientSocket {
   /** TLS. */
   readonly isSecure: boolean
   readonly #socket: Socket
+  readonly #writer: TextWriter
   /** Who listens; another one after `handOver`. */
   #listener: SocketListener
   #isPaused = false
 
   /**
    * @param accepted paused (`pauseOnConnect`), with half-open allowed
-   * @param readBuffer shared memory to read into; null for ordinary reads
+   * @param ways the fast ways of this Node, for plain TCP only
    */
-  constructor(accepted: Socket, listener: SocketListener, readBuffer: Buffer | null) {
+  constructor(accepted: Socket, listener: SocketListener, { readBuffer, directWrites }: SocketWays) {
     this.#listener = listener
     const socket =
       readBuffer === null
         ? accepted
         : withStaticReads(accepted, readBuffer, { onBytes: (bytes, length) => this.#listener.onBytes(bytes, length) })
     this.#socket = socket
+    this.#writer = new TextWriter(socket, directWrites, () => this.#listener.onDrain())
     this.remoteAddress = socket.remoteAddress ?? ''
     this.localPort = socket.localPort ?? 0
     this.isSecure = socket instanceof TLSSocket
     socket.on('end', () => this.#listener.onEndOfInput())
-    socket.on('drain', () => this.#listener.onDrain())
     socket.on('error', () => this.#listener.onGone())
     socket.on('close', () => this.#listener.onGone())
     if (readBuffer === null) {
@@ -56,12 +67,12 @@ export class ClientSocket {
 
   /** Bytes that the kernel has not taken yet. */
   get writableLength(): number {
-    return this.#socket.writableLength
+    return this.#writer.length
   }
 
   /** Bytes held in user space for this socket. */
   get bufferedBytes(): number {
-    return this.#socket.writableLength + this.#socket.readableLength
+    return this.#writer.length + this.#socket.readableLength
   }
 
   get isPaused(): boolean {
@@ -69,24 +80,17 @@ export class ClientSocket {
   }
 
   writeText(text: string): void {
-    this.#socket.write(text, 'latin1')
+    this.#writer.writeText(text)
   }
 
   /** `bytes` must stay untouched until sent. */
   writeBytes(bytes: Uint8Array): void {
-    this.#socket.write(bytes)
+    this.#writer.writeBytes(bytes)
   }
 
   /** @param onSent told, never at once, when `bytes` may be changed again; with an error when they were not sent */
   writePair(text: string, bytes: Uint8Array, onSent?: (error?: Error | null) => void): void {
-    if (text === '') {
-      this.#socket.write(bytes, onSent)
-      return
-    }
-    this.#socket.cork()
-    this.#socket.write(text, 'latin1')
-    this.#socket.write(bytes, onSent)
-    this.#socket.uncork()
+    this.#writer.writePair(text, bytes, onSent)
   }
 
   /** One chunk of a chunked answer. */
@@ -112,12 +116,12 @@ export class ClientSocket {
 
   /** Sends FIN after what is queued. */
   endWriting(): void {
-    this.#socket.end()
+    this.#writer.end()
   }
 
   /** Closes once what is queued has been sent. */
   destroySoon(): void {
-    this.#socket.destroySoon()
+    this.#writer.destroySoon()
   }
 
   /** Closes with RST, so that the client cannot take the end for a clean one. */

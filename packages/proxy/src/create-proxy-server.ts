@@ -6,6 +6,7 @@ import { systemClock } from './clock.ts'
 import type { ClientPeer, ConnectionOwner } from './connection-owner.ts'
 import { EngineContext } from './engine-context.ts'
 import type { Exchange } from './exchange.ts'
+import { findDirectWrites } from './direct-writes.ts'
 import type { ExchangeSide } from './exchange-side.ts'
 import { compilePolicy } from './h1/compiled-policy.ts'
 import type { H1RequestHead } from './h1/request-head.ts'
@@ -61,7 +62,10 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
 
   async listen(options: ListenOptions): Promise<{ readonly port: number }> {
     const { context } = this
-    context.hasStaticReads = await supportsStaticReads()
+    const [hasStaticReads, directWrites] = await Promise.all([supportsStaticReads(), findDirectWrites()])
+    context.hasStaticReads = hasStaticReads
+    context.directWrites = directWrites
+    if (directWrites === null) context.log.warn({}, 'sockets are written the slower way: this Node has no other')
     if (!context.hasStaticReads) context.log.warn({}, 'client sockets read the slower way: this Node has no other')
     const server = options.tls === undefined ? this.#createPlainServer() : this.#createTlsServer(options.tls)
     const { promise, resolve, reject } = Promise.withResolvers<void>()

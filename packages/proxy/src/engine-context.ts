@@ -1,6 +1,7 @@
 import type { Logger } from '@waiter/base'
 import { BulkBuffers } from './bulk-buffers.ts'
 import type { Clock } from './clock.ts'
+import type { WriteRequestConstructor } from './direct-writes.ts'
 import type { Exchange } from './exchange.ts'
 import type { CompiledPolicy } from './h1/compiled-policy.ts'
 import { HeadScanner } from './h1/head-scanner.ts'
@@ -47,6 +48,8 @@ export class EngineContext {
   readonly bulkBuffers: BulkBuffers = new BulkBuffers()
   /** Whether client sockets can do so too: see `supportsStaticReads`. */
   hasStaticReads = false
+  /** How plain sockets are written to past Node's streams: see `findDirectWrites`. */
+  directWrites: WriteRequestConstructor | null = null
   isDraining = false
   activeExchanges = 0
   requestsTotal = 0

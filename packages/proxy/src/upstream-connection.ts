@@ -4,6 +4,7 @@ import { BodyDecoder, Framing } from './h1/body-decoder.ts'
 import { HeadScanner, Scan } from './h1/head-scanner.ts'
 import { ResponseHead } from './h1/response-head.ts'
 import { InputBuffer } from './input-buffer.ts'
+import { TextWriter } from './text-writer.ts'
 import { WheelTimer } from './timer-wheel.ts'
 import { connectEventOf, openUpstreamSocket, type UpstreamTls } from './upstream-socket.ts'
 
@@ -66,6 +67,7 @@ export class UpstreamConnection {
   readonly #owner: UpstreamConnectionOwner
   readonly #scanner: HeadScanner
   readonly #socket: Socket
+  readonly #writer: TextWriter
   readonly #input = new InputBuffer()
   #state: number = State.CONNECTING
   #isHeadRequest = false
@@ -101,16 +103,19 @@ export class UpstreamConnection {
         },
       },
     })
+    this.#writer = new TextWriter(this.#socket, owner.tls === undefined ? context.directWrites : null, () =>
+      this.handler?.onDrain(),
+    )
     this.#listen()
   }
 
   get writableLength(): number {
-    return this.#socket.writableLength
+    return this.#writer.length
   }
 
   /** Bytes held in user space for this connection. */
   get bufferedBytes(): number {
-    return this.#socket.writableLength + this.#input.length
+    return this.#writer.length + this.#input.length
   }
 
   /** The response ended properly and the connection may carry another request. */
@@ -137,25 +142,22 @@ export class UpstreamConnection {
   }
 
   writeText(text: string): void {
-    this.#socket.write(text, 'latin1')
+    this.#writer.writeText(text)
   }
 
   /** `bytes` must stay untouched until sent. */
   writeBytes(bytes: Uint8Array): void {
-    this.#socket.write(bytes)
+    this.#writer.writeBytes(bytes)
   }
 
   /** One system call for a head and the first piece of a body. */
   writePair(text: string, bytes: Uint8Array): void {
-    this.#socket.cork()
-    this.#socket.write(text, 'latin1')
-    this.#socket.write(bytes)
-    this.#socket.uncork()
+    this.#writer.writePair(text, bytes)
   }
 
   /** Sends FIN after what is queued (tunnels). */
   endWriting(): void {
-    this.#socket.end()
+    this.#writer.end()
   }
 
   pause(): void {
@@ -192,8 +194,8 @@ export class UpstreamConnection {
   /** The tunnel is over: sends what is queued, then closes. */
   finishTunnel(): void {
     this.handler = null
-    this.#socket.destroySoon()
-    if (this.#socket.writableLength === 0) this.#close()
+    this.#writer.destroySoon()
+    if (this.#writer.length === 0) this.#close()
     else this.timer.arm(this.#context.limits.lingerTimeoutMs)
   }
 
@@ -220,7 +222,6 @@ export class UpstreamConnection {
       this.#state = State.IDLE
       this.handler?.onConnected()
     })
-    socket.on('drain', () => this.handler?.onDrain())
     socket.on('end', () => this.#onEndOfInput())
     socket.on('error', error => {
       const { code, syscall } = error as NodeJS.ErrnoException

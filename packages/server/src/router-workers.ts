@@ -14,6 +14,17 @@ export interface RouterAddresses {
   readonly https: string | undefined
 }
 
+/**
+ * How V8 manages a router's memory. Nearly everything that a request allocates is garbage when it ends.
+ *
+ * - A first burst, in which requests wait and so outlive a collection or two, made V8 decide for good that requests
+ *   live long and are better allocated among old objects: pauses of 20 to 35 ms twice a second, and 100 MiB of garbage
+ *   between full collections. Without that guess: 0.4 ms.
+ * - The young generation begins at 1 MiB and grows only when much survives; at its full size from the start it is
+ *   collected some times a second instead of some fifty.
+ */
+const ENGINE_FLAGS = ['--no-allocation-site-pretenuring', '--min-semi-space-size=16']
+
 export interface RouterWorkersOptions {
   /** File that a worker runs. */
   readonly entry: string
@@ -97,6 +108,7 @@ export class RouterWorkers {
               },
       }),
       log,
+      ENGINE_FLAGS,
     )
   }
 }

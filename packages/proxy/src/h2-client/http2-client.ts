@@ -32,7 +32,9 @@ export class Http2Client implements SocketListener, Http2ConnectionOwner, Client
     const { context } = owner
     this.#owner = owner
     this.#clientSocket =
-      clientSocket instanceof ClientSocket ? clientSocket : new ClientSocket(clientSocket, this, null)
+      clientSocket instanceof ClientSocket
+        ? clientSocket
+        : new ClientSocket(clientSocket, this, { readBuffer: null, directWrites: null })
     this.#socket = this.#clientSocket.handOver(this)
     this.#connection = new Http2Connection({
       role: 'server',

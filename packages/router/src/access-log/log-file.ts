@@ -4,9 +4,9 @@ import { promisify } from 'node:util'
 import type { Logger } from '@waiter/base'
 
 /** One write to the disk brings up to this much. */
-const CHUNK_BYTES = 256 * 1024
+const CHUNK_BYTES = 512 * 1024
 /** With so much gathered, writing begins at once. */
-const FLUSH_BYTES = 64 * 1024
+const FLUSH_BYTES = 256 * 1024
 /** What is less goes out after this. */
 const FLUSH_MS = 100
 /** Lines that wait for the disk; what comes beyond is dropped and counted. */

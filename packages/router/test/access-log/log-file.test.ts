@@ -7,7 +7,7 @@ import t from 'tap'
 import { LogFile, type LogFileOptions, type LogFileSystem } from '../../src/access-log/log-file.ts'
 
 const QUEUE_BYTES_MAX = 8 * 1024 * 1024
-const CHUNK_BYTES = 256 * 1024
+const CHUNK_BYTES = 512 * 1024
 
 /** A log in a directory of the test's own. */
 function logIn(

@@ -14,6 +14,7 @@ const STOP_SLACK_MS = 2_000
 export class SupervisedChild {
   readonly #entry: string
   readonly #log: Logger
+  readonly #engineFlags: readonly string[]
   readonly #startMessage: (address: string | undefined) => StartMessage
   #process: ChildProcess | undefined
   #address: string | undefined
@@ -26,11 +27,18 @@ export class SupervisedChild {
   /**
    * @param entry file that the child runs
    * @param startMessage made anew for each start; given the address of the earlier life, so that it can be kept
+   * @param engineFlags for Node and V8, beside those of this process
    */
-  constructor(entry: string, startMessage: (address: string | undefined) => StartMessage, log: Logger) {
+  constructor(
+    entry: string,
+    startMessage: (address: string | undefined) => StartMessage,
+    log: Logger,
+    engineFlags: readonly string[] = [],
+  ) {
     this.#entry = entry
     this.#startMessage = startMessage
     this.#log = log
+    this.#engineFlags = engineFlags
   }
 
   get pid(): number | undefined {
@@ -70,7 +78,8 @@ export class SupervisedChild {
 
   #launch(): Promise<string> {
     this.#startedAtMs = performance.now()
-    const child = fork(this.#entry, [], { stdio: ['ignore', 2, 2, 'ipc'] })
+    const execArgv = [...process.execArgv, ...this.#engineFlags]
+    const child = fork(this.#entry, [], { execArgv, stdio: ['ignore', 2, 2, 'ipc'] })
     this.#process = child
     child.send(this.#startMessage(this.#address) satisfies ToChild)
     return new Promise((resolve, reject) => {
