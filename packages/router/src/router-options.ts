@@ -1,5 +1,5 @@
 import type { Logger } from '@waiter/base'
-import type { ProxyServer, ProxyServerOptions } from '@waiter/proxy'
+import type { ProxyServer, ProxyServerOptions, UpstreamTls } from '@waiter/proxy'
 import type { Entitlements, ServicesConfig } from '@waiter/services'
 import type { EjectionConfig } from '@waiter/slots'
 import type { KeyValueStore } from '@waiter/store'
@@ -28,6 +28,8 @@ export interface RouterOptions {
   readonly accessLog?: AccessLog | undefined
   readonly connectTimeoutMs: number
   readonly clientIdleTimeoutMs: number
+  /** How instances are spoken to over TLS. */
+  readonly upstreamTls?: UpstreamTls | undefined
   readonly handshakeTimeoutMs: number
   readonly handshakesMax: number
   readonly webSocketAgeMsMax: number

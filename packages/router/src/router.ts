@@ -121,6 +121,7 @@ function proxyOptionsOf(options: RouterOptions, pipeline: Pipeline): ProxyServer
       dropResponse: { names: ['x-cid', ...CORS_ANSWERS], prefixes: [] },
       dropResponseCookiePrefixes: OWN_COOKIES,
     },
+    upstreamTls: options.upstreamTls ?? {},
     onExchange: exchange => pipeline.handle(exchange),
     onRefusal: refusal => options.accessLog?.refused(refusal),
     log: options.log,

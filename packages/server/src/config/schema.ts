@@ -135,6 +135,24 @@ const certificate = z.strictObject({
 
 const CERTIFICATES_MAX = 1_000
 
+const backendTls = z
+  .strictObject({
+    verify: z
+      .boolean()
+      .default(false)
+      .describe('Check their certificates. Off by default: local processes make theirs themselves.'),
+    ca: z.string().min(1).optional().describe('PEM file of the authorities to trust; default: those of the system.'),
+    'server-name': z.string().min(1).optional().describe('Name that the certificates must be for; default: the host.'),
+    cert: z.string().min(1).optional().describe('PEM file of a certificate of our own, for those that ask for one.'),
+    key: z.string().min(1).optional().describe('PEM file of its key.'),
+  })
+  .refine(({ cert, key }) => (cert === undefined) === (key === undefined), {
+    path: ['cert'],
+    message: 'cert and key go together',
+  })
+  .prefault({})
+  .describe('TLS with instances whose `backend-proto` is `https` or `h2`.')
+
 const server = z
   .strictObject({
     'ssl-port': z
@@ -158,6 +176,7 @@ const server = z
       'TLS handshakes at once of a router; with more the oldest unfinished one is dropped.',
     ),
     'certificate-check-interval-ms': positive(2_000, 'How often certificate files are looked at.'),
+    'backend-tls': backendTls,
   })
   .refine(({ 'ssl-port': port, certificates }) => port === undefined || certificates.length > 0, {
     path: ['ssl-port'],

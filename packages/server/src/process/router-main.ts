@@ -11,6 +11,7 @@ import { administratorsOf, toAuthentication, toCors, toServicesConfig } from '..
 import { listenOrExplain } from '../listening.ts'
 import { SECURE_PORT_MEND } from '../router-workers.ts'
 import { createPasswordFor } from '../service-password.ts'
+import { loadBackendTls } from '../tls/backend-tls.ts'
 import { CertificateFiles } from '../tls/certificate-files.ts'
 import { VERSION } from '../version.ts'
 import type { RouterStart } from './messages.ts'
@@ -53,6 +54,7 @@ runChild<RouterStart>('start-router', async (message, log) => {
     passwordFor: createPasswordFor(clusterSecret),
     accessLog: createAccessLog(message, log),
     supportInfo: settings['support-info'],
+    upstreamTls: await loadBackendTls(settings['server-options']['backend-tls']),
     handshakeTimeoutMs: settings['server-options']['handshake-timeout-ms'],
     webSocketAgeMsMax: settings['websocket-config']['max-age-ms'],
     handshakesMax: settings['server-options']['handshakes-max'],

@@ -1,9 +1,8 @@
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { type Logger, WaiterError } from '@waiter/base'
 import { type Certificate, type Certificates, loadCertificate, type TlsVersion } from '@waiter/proxy'
+import { readPem } from './read-pem.ts'
 
-/** Certificates are small; something else under their name must not fill the memory. */
-const FILE_BYTES_MAX = 1024 * 1024
 /** From then on people are told that a certificate ends. */
 const EXPIRY_NOTICE_MS = 7 * 24 * 3_600_000
 
@@ -172,21 +171,10 @@ async function stampOf({ cert, key }: CertificateSource): Promise<string> {
 }
 
 async function load({ cert, key, names }: CertificateSource, minVersion: TlsVersion): Promise<Certificate> {
-  const pem = { cert: await read(cert), key: await read(key), names }
+  const pem = { cert: await readPem(cert), key: await readPem(key), names }
   try {
     return loadCertificate(pem, minVersion)
   } catch (error) {
     throw new WaiterError(`${cert}, ${key}: ${(error as Error).message}`, { code: 'WTR_CERTIFICATE' })
-  }
-}
-
-async function read(file: string): Promise<string> {
-  try {
-    const { size } = await stat(file)
-    if (size > FILE_BYTES_MAX) throw new Error(`larger than ${FILE_BYTES_MAX} bytes`)
-    return await readFile(file, 'latin1')
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    throw new WaiterError(`cannot read ${file} (${code ?? message})`, { code: 'WTR_CERTIFICATE' })
   }
 }
