@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { listCases } from './cases.ts'
 import { type Contestant, findCommand, OTHER_CPU, pin, type Skipped } from './contestant.ts'
+import { type BenchCase, generate } from './generator.ts'
 import { renderGoals } from './goals.ts'
 import { measure, type Sample, type Tally } from './measure.ts'
 import { type PeerOptions, startGo, startHaproxy, startNginx } from './peers.ts'
@@ -76,9 +77,10 @@ async function run(): Promise<void> {
   const cases = listCases(values.quick).filter(({ name }) => values.only === undefined || name.includes(values.only))
   const tally: Tally = { runs: 0, noisyRuns: 0, errors: 0 }
   const samples = cases.map(() => new Map(running.map(({ name }) => [name, [] as (Sample | undefined)[]])))
+  const take = (contestant: Contestant, one: BenchCase, seconds: number) =>
+    measure(contestant, { tally, generate: port => generate(port, one, seconds) })
   const loadBefore = loadavg()[0]!
-  for (const contestant of running)
-    for (const one of cases.slice(0, 1)) await measure(contestant, one, { seconds: WARM_UP_SECONDS, tally })
+  for (const contestant of running) for (const one of cases.slice(0, 1)) await take(contestant, one, WARM_UP_SECONDS)
   const until = performance.now() + (values.quick ? QUICK_MEASURING_MS_MAX : MEASURING_MS_MAX)
   let finishedRounds = 0
   for (; finishedRounds < rounds; finishedRounds++) {
@@ -87,7 +89,7 @@ async function run(): Promise<void> {
       // Another one begins each time: what the first does to the caches, it does to everybody.
       for (let turn = 0; turn < running.length; turn++) {
         const contestant = running[(turn + finishedRounds) % running.length]!
-        samples[index]!.get(contestant.name)!.push(await measure(contestant, one, { seconds, tally }))
+        samples[index]!.get(contestant.name)!.push(await take(contestant, one, seconds))
       }
     }
     const roundMs = performance.now() - roundStartedAtMs

@@ -1,9 +1,9 @@
 import { residentBytes } from '../../packages/testkit/src/index.ts'
 import { type Contestant, PROXY_CPU } from './contestant.ts'
 import { busyUsOf, cpuUsOf } from './cpu.ts'
-import { type BenchCase, generate } from './generator.ts'
+import type { Load } from './generator.ts'
 
-/** Share of a CPU's time that others may take during a run. */
+/** Share of a CPU's time that others may take during a run, unless told otherwise. */
 const FOREIGN_SHARE_MAX = 0.25
 /** A noisy run is repeated this often; then the round has no value for it. */
 const ATTEMPTS_MAX = 3
@@ -29,16 +29,20 @@ export interface Tally {
   errors: number
 }
 
+/** How one contestant is measured. */
+export interface MeasureOptions {
+  readonly tally: Tally
+  readonly foreignShareMax?: number
+  /** Loads the proxy on a port for that long. */
+  readonly generate: (port: number) => Promise<Load>
+}
+
 /** Runs until the machine was quiet, or gives up. */
-export async function measure(
-  contestant: Contestant,
-  wanted: BenchCase,
-  options: { readonly seconds: number; readonly tally: Tally },
-): Promise<Sample | undefined> {
+export async function measure(contestant: Contestant, options: MeasureOptions): Promise<Sample | undefined> {
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-    const sample = await runOnce(contestant, wanted, options)
+    const sample = await runOnce(contestant, options)
     options.tally.runs += 1
-    if (sample !== undefined && sample.foreignShare <= FOREIGN_SHARE_MAX) return sample
+    if (sample !== undefined && sample.foreignShare <= (options.foreignShareMax ?? FOREIGN_SHARE_MAX)) return sample
     options.tally.noisyRuns += 1
   }
   return undefined
@@ -46,12 +50,11 @@ export async function measure(
 
 async function runOnce(
   { port, pids, dataPlanePids = pids }: Contestant,
-  wanted: BenchCase,
-  { seconds, tally }: { readonly seconds: number; readonly tally: Tally },
+  { generate, tally }: MeasureOptions,
 ): Promise<Sample | undefined> {
   const startedAtMs = performance.now()
   const before = { all: cpuUsOf(pids), data: cpuUsOf(dataPlanePids), busy: busyUsOf(PROXY_CPU) }
-  const load = await generate(port, wanted, seconds)
+  const load = await generate(port)
   const allUs = cpuUsOf(pids) - before.all
   const dataPlaneUs = cpuUsOf(dataPlanePids) - before.data
   const foreignUs = busyUsOf(PROXY_CPU) - before.busy - allUs
