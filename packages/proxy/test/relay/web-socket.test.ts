@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
 import http2 from 'node:http2'
-import { type AddressInfo, connect } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import t from 'tap'
 import { createPairing, type Pairing } from './support.ts'
@@ -110,16 +110,16 @@ t.test('a handshake that is not accepted as it must be, or not at all', async t 
 
 t.test('the tunnel breaks with its backend, and the backend hears of a client that cancels', async t => {
   const pairing = await createPairing(t, 'h2', 'http')
-  const sockets: Duplex[] = []
+  const sockets: Socket[] = []
   pairing.backendPort = await startBackend(t, (request, socket) => {
-    sockets.push(socket)
+    sockets.push(socket as Socket)
     socket.on('end', () => socket.end())
     socket.resume()
     switchProtocols(request, socket)
   })
   const first = await openOverHttp2(pairing)
   await once(first, 'response')
-  sockets[0]?.destroy()
+  sockets[0]?.resetAndDestroy()
   await once(first, 'close')
   t.match(await pairing.outcome(0), { kind: 'completed', status: 101, tunnelEnd: 'upstream' })
   const second = await openOverHttp2(pairing)
