@@ -17,6 +17,7 @@ export type {
   InstanceSignal,
   InstancesChange,
   LeaderLink,
+  ReferenceRow,
   RouterAnswers,
   ServiceBeliefRow,
   ServiceLeases,
@@ -26,6 +27,8 @@ export type {
   ServiceUseRow,
   ServiceView,
   SourceToken,
+  SuccessionRequest,
+  SuccessionState,
 } from './agent/leader-link.ts'
 export { RouterAgent, type RouterAgentOptions } from './agent/router-agent.ts'
 export { CoordinatorServiceService } from './generated/waiter/v1/coordinator.ts'
@@ -33,6 +36,7 @@ export { KeyValueServiceService } from './generated/waiter/v1/key_value.ts'
 export { createCoordinatorHandlers } from './leader/coordinator-handlers.ts'
 export { Leader, type LeaderOptions, type RouterIntroduction } from './leader/leader.ts'
 export { type LeaderClock, type LeaderSettings, systemClock } from './leader/leader-settings.ts'
+export type { SuccessionSettings } from './leader/succession.ts'
 export { createKeyValueHandlers } from './rpc/key-value-service.ts'
 export { createNodeAuth, type NodeAuth } from './rpc/node-auth.ts'
 export { createRemoteStore } from './rpc/remote-store.ts'

@@ -1,6 +1,7 @@
 import { WaiterError } from '@waiter/base'
 import t, { type Test } from 'tap'
 import { LeaderWorld, service } from './support/leader-world.ts'
+import { TOKEN_VERSION } from './support/model-router.ts'
 
 const MINUTE = 60_000
 const hello = service('hello')
@@ -24,7 +25,7 @@ t.test('many needs start a service once, with min-instances', async t => {
   t.equal(w.scheduler.count('create'), 1)
   t.match(w.scheduler.calls[0], { name: 'create', serviceId: threeAtLeast.id, count: 3 })
   t.equal(a.waiting + b.waiting + a.inUse(threeAtLeast.id, `${threeAtLeast.id}.1`) > 0, true)
-  t.match(w.view(threeAtLeast.id)?.summary.sourceTokens, [[{ token: 'a-token', version: 'E-1' }]])
+  t.match(w.view(threeAtLeast.id)?.summary.sourceTokens, [[{ token: 'a-token', version: TOKEN_VERSION }]])
   t.match(await w.store.get(`services/${threeAtLeast.id}`), { value: /source-tokens/ }, 'the definition is archived')
 })
 
@@ -332,7 +333,17 @@ t.test('a refusal becomes the problem of the service, and is tried again when so
 })
 
 function idleRow(serviceId: string, lastRequestMs: number) {
-  return { serviceId, outstanding: 0, waiting: 0, total: 1, lastRequestMs, instances: [] }
+  return {
+    serviceId,
+    outstanding: 0,
+    waiting: 0,
+    total: 1,
+    lastRequestMs,
+    instances: [],
+    finished: 0,
+    failed: 0,
+    latencyCounts: [],
+  }
 }
 
 function fail(): never {

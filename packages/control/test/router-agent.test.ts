@@ -41,6 +41,9 @@ const row = (outstanding: number, total: number) => ({
   total,
   lastRequestMs: 1_700_000_000_000,
   instances: [],
+  finished: 0,
+  failed: 0,
+  latencyCounts: [],
 })
 
 t.test('a need starts a service; leases, summary and definition arrive whole', async t => {

@@ -35,6 +35,7 @@ import type { KnownDescriptions } from './services/known-descriptions.ts'
 import type { ServiceRuntime } from './services/service-runtime.ts'
 import type { ServiceTable } from './services/service-table.ts'
 import { TOKEN_PREFIX, type TokenReplica } from './tokens/token-replica.ts'
+import type { VersionChooser } from './versions/version-chooser.ts'
 
 const NO_HEADERS: WaiterHeaders = new Map()
 
@@ -48,6 +49,7 @@ export interface PipelineParts {
   readonly tokens: TokenReplica
   readonly overrides: StoreMirror<OverridesRecord>
   readonly descriptions: KnownDescriptions
+  readonly versions: VersionChooser
   readonly api: ApiServer
 }
 
@@ -106,6 +108,7 @@ export class Pipeline {
       isOneUser: authentication.isOneUser,
       findServiceDescription: serviceId => parts.descriptions.find(serviceId),
       findOverrides: serviceId => parts.overrides.find(serviceId)?.overrides,
+      versions: parts.versions,
     })
     this.#gates = new AdmissionGates({
       authentication,
@@ -124,12 +127,12 @@ export class Pipeline {
       accessLog: options.accessLog,
       responseLines: options.renderHeader('via', `1.1 ${options.routerId}`),
       requestLinesOf: (runtime, identity) => this.#requestLinesOf(runtime, identity),
-      needService: (runtime, descriptor) => this.#table.need(runtime, descriptor.tokens),
+      needService: (runtime, descriptor) => this.#table.need(runtime, descriptor.reference),
       answerError: (request, error) => this.#answerProxied(request, error),
     }
   }
 
-  /** Overrides changed: descriptors are computed anew. */
+  /** Something that descriptors depend on beside tokens has changed: they are computed anew. */
   forgetDescriptors(): void {
     this.#descriptors.forget()
   }
@@ -153,15 +156,21 @@ export class Pipeline {
     else this.#admit({ exchange, context, headers: waiterHeaders, selection })
   }
 
-  /** The service that a request means; a token that this router does not know may have been written a moment ago. */
+  /**
+   * The service that a request means; a token that this router does not know may have been written a moment ago.
+   *
+   * @param options `isLatest`: what the tokens say now, whichever version answers for it
+   */
   async resolveAfresh(
     exchange: Exchange,
     headers: WaiterHeaders | undefined,
     requester: Requester,
+    { isLatest = false }: { readonly isLatest?: boolean } = {},
   ): Promise<Resolution> {
     const selection = await this.#selectAfresh(exchange, headers)
     const maintenance = selection.discovery.ok ? selection.discovery.value.maintenance : undefined
-    return maintenance === undefined ? selection.resolveFor(requester) : maintenanceError(maintenance)
+    if (maintenance !== undefined) return maintenanceError(maintenance)
+    return isLatest ? selection.resolveLatestFor(requester) : selection.resolveFor(requester, exchange.head)
   }
 
   /** What a request to the API that means a service names. */
@@ -302,7 +311,7 @@ export class Pipeline {
 
   #proxy(
     { exchange, context, headers }: Visit,
-    { descriptor, identity, answerHeaders, requestTarget }: Extract<Admission, { kind: 'admitted' }>,
+    { descriptor, fallbackFrom, identity, answerHeaders, requestTarget }: Extract<Admission, { kind: 'admitted' }>,
   ): void {
     const plan = this.#planOf(descriptor)
     const runtime = this.#table.open(descriptor.definition)
@@ -313,6 +322,7 @@ export class Pipeline {
       this.answerError(own, { ...context, identity, answerHeaders }, suspendedError(runtime, runtime.suspension), about)
       return
     }
+    if (fallbackFrom !== undefined) this.#table.countFallback(fallbackFrom, runtime)
     new ProxiedRequest(
       {
         exchange,

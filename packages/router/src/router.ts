@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto'
 import { createPrng } from '@waiter/base'
 import type { AnswerQuestion, LeaderLink } from '@waiter/control'
 import type { Certificates, ListenOptions, ProxyServer, ProxyServerOptions } from '@waiter/proxy'
-import { type OverridesRecord, STORE_PREFIXES, type SuspensionRecord } from '@waiter/services'
+import { type OverridesRecord, STORE_PREFIXES, type SuspensionRecord, type WithdrawalRecord } from '@waiter/services'
 import { type KeyValueStore, StoreMirror } from '@waiter/store/port'
 import { createApi } from './api/create-api.ts'
 import { createAnswers } from './cluster/questions.ts'
@@ -17,6 +17,8 @@ import { ServiceTable } from './services/service-table.ts'
 import { SuspensionService } from './suspensions/suspension-service.ts'
 import { TokenReplica } from './tokens/token-replica.ts'
 import { TokenService } from './tokens/token-service.ts'
+import { ReferenceRecorder } from './versions/reference-recorder.ts'
+import { VersionChooser } from './versions/version-chooser.ts'
 
 /** A router: takes clients' requests and serves them, with or without a leader. */
 export interface Router {
@@ -43,7 +45,9 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     new StoreMirror({ ...options, prefix: STORE_PREFIXES[name], parse: text => JSON.parse(text) as Stored, onChange })
   const overrides = mirror<OverridesRecord>('overrides', () => pipeline.forgetDescriptors())
   const suspensions = mirror<SuspensionRecord>('suspensions', serviceId => table.onSuspension(serviceId))
-  const mirrors = [tokens, overrides, suspensions]
+  const withdrawals = mirror<WithdrawalRecord>('withdrawals', () => pipeline.forgetDescriptors())
+  const references = new ReferenceRecorder()
+  const mirrors = [tokens, overrides, suspensions, withdrawals]
   let proxy: ProxyServer | undefined
   let link: LeaderLink | undefined
   const drain = new Drain({ log: options.log, endProcess: options.endProcess ?? (() => undefined) })
@@ -53,6 +57,16 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     random: createPrng(randomInt(2 ** 32)),
     nowMs: () => performance.now(),
     onInstanceRetired: (host, port) => proxy?.closeUpstream(host, port),
+    references,
+    successions: () => versions.successions.all(),
+  })
+  const versions: VersionChooser = new VersionChooser({
+    table,
+    findWithdrawals: token => withdrawals.find(token),
+    entitlements: options.entitlements,
+    references,
+    leader: () => link,
+    nowMs: Date.now,
   })
   const descriptions = new KnownDescriptions({ ...options, table, leader: () => link })
   const api = createApi({
@@ -66,10 +80,11 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     drain,
     metrics: new RouterMetrics(performance.now()),
     stats: () => proxy?.stats(),
+    withdrawals,
     leader: () => link,
     pipeline: () => pipeline,
   })
-  const pipeline = new Pipeline(options, { table, tokens, overrides, descriptions, api })
+  const pipeline = new Pipeline(options, { table, tokens, overrides, descriptions, versions, api })
   proxy = options.createProxyServer(proxyOptionsOf(options, pipeline))
   const server = proxy
   const following = mirrors.map(mirror => mirror.run())
@@ -96,6 +111,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       link?.close()
       for (const mirror of mirrors) mirror.stop()
       await Promise.all(following)
+      versions.forgetAll()
       table.dispose()
       await options.store.close()
       await options.accessLog?.close()

@@ -9,6 +9,7 @@ import type { RequestError } from '../src/errors/error-response.ts'
 import { ProxiedRequest, type RequestEnvironment } from '../src/request/proxied-request.ts'
 import type { ServiceRuntime } from '../src/services/service-runtime.ts'
 import { ServiceTable } from '../src/services/service-table.ts'
+import { ReferenceRecorder } from '../src/versions/reference-recorder.ts'
 import { FakeExchange } from './support/fake-exchange.ts'
 
 const ID = 'waiter-service-hello'
@@ -20,6 +21,9 @@ const summary: ServiceSummary = {
   scalingState: 'stable',
   problem: null,
   sourceTokens: [],
+  isOnTheFly: false,
+  isStale: false,
+  successions: [],
   outstanding: 0,
   total: 0,
   lastRequestMs: 0,
@@ -35,6 +39,8 @@ class World {
     random: createPrng(1),
     nowMs: () => this.nowMs,
     onInstanceRetired: () => undefined,
+    references: new ReferenceRecorder(),
+    successions: () => [],
   })
   readonly runtime: ServiceRuntime
   readonly #environment: RequestEnvironment

@@ -4,6 +4,7 @@ import type { ServiceDefinition } from '@waiter/services'
 import { DEFAULT_EJECTION, Waiter } from '@waiter/slots'
 import t from 'tap'
 import { ServiceTable } from '../src/services/service-table.ts'
+import { ReferenceRecorder } from '../src/versions/reference-recorder.ts'
 
 class WaitingRequest extends Waiter {
   isServed = false
@@ -29,6 +30,9 @@ const summary: ServiceSummary = {
   scalingState: 'stable',
   problem: null,
   sourceTokens: [],
+  isOnTheFly: false,
+  isStale: false,
+  successions: [],
   outstanding: 1,
   total: 1,
   lastRequestMs: 1,
@@ -52,6 +56,8 @@ function createWaitingTable() {
     random: createPrng(1),
     nowMs: () => 0,
     onInstanceRetired: () => undefined,
+    references: new ReferenceRecorder(),
+    successions: () => [],
   })
   table.connect({
     noteLoadChange: () => undefined,

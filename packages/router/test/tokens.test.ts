@@ -7,6 +7,7 @@ import { DescriptorCache } from '../src/request/descriptor-cache.ts'
 import { TokenReplica } from '../src/tokens/token-replica.ts'
 import { TokenService } from '../src/tokens/token-service.ts'
 import { headOf } from './support/fake-exchange.ts'
+import { createVersions } from './support/versions.ts'
 
 const config = createServicesConfig({ waiterHostnames: ['localhost'] })
 const entitlements = createSimpleEntitlements(['alice'])
@@ -192,7 +193,7 @@ t.test('the descriptor cache', async t => {
     const cache = new DescriptorCache({
       config,
       tokens: replica,
-      entitlements,
+      versions: createVersions(entitlements).versions,
       isOneUser: true,
       findOverrides: () => undefined,
       findServiceDescription: () => undefined,
@@ -278,7 +279,7 @@ t.test('the descriptor cache', async t => {
     const cache = new DescriptorCache({
       config,
       tokens: replica,
-      entitlements,
+      versions: createVersions(entitlements).versions,
       isOneUser,
       findOverrides: () => undefined,
       findServiceDescription: () => undefined,

@@ -48,6 +48,8 @@ export interface Descriptor {
   readonly definition: ServiceDefinition
   /** The tokens that made it; raw service ids are not among them. */
   readonly tokens: readonly SourceToken[]
+  /** By what the service is kept wanted (spec §2.9): its tokens, raw service ids when there is nothing else; empty: on the fly. */
+  readonly reference: readonly SourceToken[]
   /** Any description header or `x-waiter-token` present? Such requests see no consent page and no interstitial. */
   readonly isOnTheFly: boolean
   readonly hasDescriptionHeaders: boolean

@@ -66,45 +66,52 @@ function latestOf(ends: readonly End[]): Millis | undefined {
 function findEnd({ token, version }: SourceToken, input: StalenessInput): End {
   const latest = input.findToken(token)
   if (latest === undefined) return undefined
-  const withdrawals = input.findWithdrawals(token)?.withdrawals ?? []
-  const { serviceId } = input
-  let endedMs: Millis | 'current' = 'current'
-  let newer: TokenRecord | PreviousToken | undefined
-  for (let record: TokenRecord | PreviousToken | undefined = latest; record !== undefined; record = record.previous) {
-    const etag = tokenEtag(record)
-    if (newer !== undefined && !leadsOn(newer, record, latest, { withdrawals, serviceId }))
-      endedMs = newer['last-update-time'] ?? 0
-    if (etag === version) {
-      const own = withdrawals.find(one => one.version === version && one.serviceId === serviceId)
-      if (record.deleted === true) return record['last-update-time'] ?? 0
-      return own === undefined ? endedMs : own.atMs
-    }
-    newer = record
-  }
+  const history = historyOf(latest)
+  const source = history.find(record => tokenEtag(record) === version)
   // It is older than the history: the last write is the best that is known.
-  return latest['last-update-time']
+  if (source === undefined) return latest['last-update-time']
+  // What counts is the newest version that describes the same.
+  const description = describe(source)
+  const position = history.findIndex(record => record.deleted !== true && describe(record) === description)
+  const withdrawals = input.findWithdrawals(token)?.withdrawals ?? []
+  const etag = position < 0 ? undefined : tokenEtag(history[position]!)
+  const own = withdrawals.find(one => one.version === etag && one.serviceId === input.serviceId)
+  if (own !== undefined) return own.atMs
+  const newer = position < 0 ? history : history.slice(0, position)
+  const last = newer.findLast(record => !leadsOn(record, latest, { newer, withdrawals, serviceId: input.serviceId }))
+  return last === undefined ? 'current' : (last['last-update-time'] ?? 0)
+}
+
+type Version = TokenRecord | PreviousToken
+
+function historyOf(latest: TokenRecord): readonly Version[] {
+  const history: Version[] = []
+  for (let record: Version | undefined = latest; record !== undefined; record = record.previous) history.push(record)
+  return history
+}
+
+interface Succeeding {
+  /** All versions that came after the one in question, newest first. */
+  readonly newer: readonly Version[]
+  readonly withdrawals: readonly Withdrawal[]
+  readonly serviceId: ServiceId
 }
 
 /**
- * Does a newer version leave the older one in use? It does when it describes the same service, when it was withdrawn in
- * favour of this one, and when it splits its traffic with it.
+ * Does a newer version leave the older one in use? It does when what it describes was withdrawn in favour of that one,
+ * and when it splits its traffic with it.
  */
-function leadsOn(
-  newer: TokenRecord | PreviousToken,
-  older: TokenRecord | PreviousToken,
-  latest: TokenRecord,
-  { withdrawals, serviceId }: { readonly withdrawals: readonly Withdrawal[]; readonly serviceId: ServiceId },
-): boolean {
-  const etag = tokenEtag(newer)
-  if (withdrawals.some(one => one.version === etag && one.predecessorId === serviceId)) return true
-  if (newer.deleted === true) return false
-  if (describesSame(newer, older)) return true
+function leadsOn(version: Version, latest: TokenRecord, { newer, withdrawals, serviceId }: Succeeding): boolean {
+  if (version.deleted === true) return false
+  const description = describe(version)
+  const isWithdrawn = newer.some(
+    one =>
+      describe(one) === description &&
+      withdrawals.some(({ version: etag, predecessorId }) => predecessorId === serviceId && etag === tokenEtag(one)),
+  )
+  if (isWithdrawn) return true
   const percent = latest['traffic-split']?.percent ?? 100
-  return percent < 100 && (newer === latest || describesSame(newer, latest))
-}
-
-function describesSame(one: TokenRecord | PreviousToken, other: TokenRecord | PreviousToken): boolean {
-  return describe(one) === describe(other)
+  return percent < 100 && description === describe(latest)
 }
 
 /** All of a token that the id of its service depends on. */

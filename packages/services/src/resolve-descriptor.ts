@@ -6,6 +6,7 @@ import { type DiscoveryInput, discoverService } from './discover-service.ts'
 import { computeEffectiveDescription, type ServiceOverrides } from './effective-description.ts'
 import { type HeaderParameters, readHeaderParameters } from './header-parameters.ts'
 import { computeServiceId } from './service-id.ts'
+import type { SourceToken } from './token.ts'
 import { type DescriptionProblems, validateDescription } from './validate-description.ts'
 
 /** Set on services whose token owns them; becomes `WAITER_TOKEN` for the instance (spec §1.2 point 7). */
@@ -192,6 +193,7 @@ function assemble({ core, discovery, headers, input, runAsUserSource }: Parts): 
   const effective = computeEffectiveDescription(core, input.config, input.findOverrides?.(id))
   const definition: ServiceDefinition = { id, core, effective }
   const { metadata, template } = discovery
+  const tokens = discovery.records.map(({ token, version }) => ({ token, version }))
   const namesBothUsers =
     template['run-as-user'] !== undefined && template['run-as-user'] !== '*' && template['permitted-user'] !== undefined
   return {
@@ -199,7 +201,8 @@ function assemble({ core, discovery, headers, input, runAsUserSource }: Parts): 
     core,
     effective,
     definition,
-    tokens: discovery.records.map(({ token, version }) => ({ token, version })),
+    tokens,
+    reference: tokens.length > 0 ? tokens : rawReference(discovery),
     isOnTheFly: headers.isPresent || discovery.source === 'header',
     hasDescriptionHeaders: headers.isPresent,
     runAsUserSource,
@@ -259,4 +262,9 @@ function redactEnv(description: Readonly<Record<string, unknown>>): Readonly<Rec
   const env = description.env
   if (typeof env !== 'object' || env === null) return description
   return { ...description, env: Object.keys(env) }
+}
+
+/** Who asks for a service by its id does not say that anybody still means it. */
+function rawReference({ names, hasRawServiceId }: Discovery): readonly SourceToken[] {
+  return hasRawServiceId ? names.map(token => ({ token, version: '' })) : []
 }

@@ -29,6 +29,39 @@ export interface ServiceProblem {
   readonly details: Readonly<Record<string, unknown>>
 }
 
+/** A newer version of a token that is to take over from an older one. */
+export interface SuccessionRequest {
+  readonly definition: ServiceDefinition
+  readonly sourceTokens: readonly SourceToken[]
+  /** The service that carries the load now. */
+  readonly predecessorId: ServiceId
+  /** The part of the load that is to move, 0 to 1. */
+  readonly share: number
+  /** Take it back when it turns out bad. */
+  readonly withdrawIfBad: boolean
+  /** The token whose change made the newer version, and which version of it that is. */
+  readonly token: string
+  readonly version: string
+}
+
+/** How far a version has come in taking over from another one. */
+export interface SuccessionState {
+  readonly predecessorId: ServiceId
+  readonly token: string
+  readonly version: string
+  /** `pending`: it must grow first; `ready`: it serves, on probation; `withdrawn`: it turned out bad. */
+  readonly kind: 'pending' | 'ready' | 'withdrawn'
+  readonly reason: string
+  /** Instances that it needs. */
+  readonly wanted: number
+}
+
+/** A way in which a service was reached: through these tokens; without any: on the fly. */
+export interface ReferenceRow {
+  readonly serviceId: ServiceId
+  readonly sourceTokens: readonly SourceToken[]
+}
+
 /** What the leader says of a service in general. */
 export interface ServiceSummary {
   readonly status: 'Failing' | 'Inactive' | 'Starting' | 'Running'
@@ -38,6 +71,12 @@ export interface ServiceSummary {
   readonly scalingState: 'scale-up' | 'scale-down' | 'stable'
   readonly problem: ServiceProblem | null
   readonly sourceTokens: readonly (readonly SourceToken[])[]
+  /** Reached without any token at least once. */
+  readonly isOnTheFly: boolean
+  /** Nothing leads to it any more: a newer version has replaced it. */
+  readonly isStale: boolean
+  /** Versions that it takes over from. */
+  readonly successions: readonly SuccessionState[]
   /** Sums over all routers. */
   readonly outstanding: number
   readonly total: number
@@ -68,6 +107,12 @@ export interface ServiceLoadRow {
   readonly total: number
   readonly lastRequestMs: Millis
   readonly instances: readonly { instanceId: InstanceId; inUse: number; consecutiveFailures: number }[]
+  /** Requests that ended with a backend's answer or its failure to give one, since this router started. */
+  readonly finished: number
+  /** Of those: status 500 and above, broken connections, no answer in time. */
+  readonly failed: number
+  /** Of `finished`, by `latencyBucket`. */
+  readonly latencyCounts: readonly number[]
 }
 
 /** Requests in flight of one service on this router; an instance that is not listed has none. */
@@ -95,6 +140,10 @@ export interface AgentHost {
   collectBeliefs(): readonly ServiceBeliefRow[]
   /** Services for which requests wait while no instance is assigned: asked for again from every new leader. */
   collectNeeds(): readonly { definition: ServiceDefinition; sourceTokens: readonly SourceToken[] }[]
+  /** References that no leader has heard of yet; all that are remembered when `all` is set. */
+  collectReferences(all: boolean): readonly ReferenceRow[]
+  /** Versions that are still to take over, or did so a short while ago: told to every new leader. */
+  collectSuccessions(): readonly SuccessionRequest[]
 }
 
 /** A service in full, for people who ask. */
@@ -162,7 +211,9 @@ export interface LeaderLink {
   readonly leader: { readonly isConnected: boolean; readonly leaderId: string | null; readonly term: Term }
   /** A request waits for this service and no instance is assigned: tells the leader at once. */
   needService(definition: ServiceDefinition, sourceTokens: readonly SourceToken[]): void
-  /** A figure of some service changed: it travels with the next report, at once if the last one is long enough ago. */
+  /** A newer version is to take over: have it started as large as it must be, and say in its summary when it is. */
+  wantSuccession(request: SuccessionRequest): void
+  /** A figure of some service changed, or a service was reached in a new way: it travels with the next report, at once if the last one is long enough ago. */
   noteLoadChange(): void
   /** A request on a taken-away or shrunk instance finished. */
   noteReducedUse(): void

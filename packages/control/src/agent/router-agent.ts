@@ -3,12 +3,12 @@ import type { InstanceId, Logger, RouterId, ServiceId, Term } from '@waiter/base
 import type { LogEntry, LogPiece, LogRange } from '@waiter/schedulers'
 import type { ServiceDefinition } from '@waiter/services'
 import {
+  type AskRoutersResponse,
   type Assignment,
   type AttachRequest,
   type AttachResponse,
   CoordinatorServiceClient,
   type DeleteServiceResponse,
-  type AskRoutersResponse,
   type ListLogsResponse,
   type ListServicesResponse,
   type ReadLogResponse,
@@ -31,8 +31,18 @@ import type {
   RouterAnswers,
   ServiceUseRow,
   SourceToken,
+  SuccessionRequest,
 } from './leader-link.ts'
-import { fromLoadRow, toAssignmentChange, toBelief, toInstancesChange, toServiceView, toUse } from './wire.ts'
+import {
+  fromLoadRow,
+  fromReference,
+  fromSuccession,
+  toAssignmentChange,
+  toBelief,
+  toInstancesChange,
+  toServiceView,
+  toUse,
+} from './wire.ts'
 
 /** At most one load report in this time: under load, figures change with every request. */
 const REPORT_FLOOR_MS = 50
@@ -100,6 +110,10 @@ export class RouterAgent implements LeaderLink {
     // Without its load, the leader would not take a slot from a router that needs it less. This cannot wait for the
     // floor: nothing that runs here will ever free a slot for this request.
     this.#report(false)
+  }
+
+  wantSuccession(request: SuccessionRequest): void {
+    this.#send({ $case: 'succession', value: fromSuccession(request) })
   }
 
   noteLoadChange(): void {
@@ -249,6 +263,7 @@ export class RouterAgent implements LeaderLink {
     // Needs first: of a service that the leader does not know, it ignores the load.
     for (const need of this.#options.host.collectNeeds()) this.needService(need.definition, need.sourceTokens)
     this.#report(true)
+    for (const request of this.#options.host.collectSuccessions()) this.wantSuccession(request)
   }
 
   #onAssignment(assignment: Assignment): void {
@@ -291,6 +306,8 @@ export class RouterAgent implements LeaderLink {
     clearTimeout(this.#reportTimer)
     // Rows stay marked as changed until a leader is there to hear them.
     if (!this.#isWelcome) return
+    const references = this.#options.host.collectReferences(all)
+    if (references.length > 0) this.#send({ $case: 'referenced', value: { references: references.map(fromReference) } })
     const rows = this.#options.host.collectLoads(all)
     this.#lastReportMs = performance.now()
     if (rows.length > 0 || all) this.#send({ $case: 'report', value: { services: rows.map(fromLoadRow) } })

@@ -5,6 +5,7 @@ import type {
   AssignmentChange,
   InstanceLease,
   InstancesChange,
+  ReferenceRow,
   ServiceBeliefRow,
   ServiceLeases,
   ServiceLoadRow,
@@ -13,6 +14,8 @@ import type {
   ServiceUseRow,
   ServiceView,
   SourceToken,
+  SuccessionRequest,
+  SuccessionState,
 } from './leader-link.ts'
 
 /** Converters between wire messages and what the code works with; the JSON inside comes from our own nodes. */
@@ -90,7 +93,45 @@ export function fromInstancesChange(change: InstancesChange): proto.WatchInstanc
 }
 
 export function fromLoadRow(row: ServiceLoadRow): proto.ServiceLoad {
-  return { ...row, instances: row.instances.map(instance => ({ ...instance })) }
+  return {
+    ...row,
+    instances: row.instances.map(instance => ({ ...instance })),
+    latencyCounts: [...row.latencyCounts],
+  }
+}
+
+export function fromReference({ serviceId, sourceTokens }: ReferenceRow): proto.ServiceReference {
+  return { serviceId, sourceTokensJson: JSON.stringify(sourceTokens) }
+}
+
+export function toReference({ serviceId, sourceTokensJson }: proto.ServiceReference): ReferenceRow {
+  return { serviceId, sourceTokens: parseSourceTokens(sourceTokensJson) }
+}
+
+export function fromSuccession(request: SuccessionRequest): proto.SuccessionWanted {
+  const { definition, sourceTokens, predecessorId, share, withdrawIfBad, token, version } = request
+  return {
+    definitionJson: JSON.stringify(definition),
+    sourceTokensJson: JSON.stringify(sourceTokens),
+    predecessorId,
+    share,
+    withdrawIfBad,
+    token,
+    tokenVersion: version,
+  }
+}
+
+export function toSuccession(message: proto.SuccessionWanted): SuccessionRequest {
+  const { predecessorId, share, withdrawIfBad, token, tokenVersion } = message
+  return {
+    definition: parseDefinition(message.definitionJson),
+    sourceTokens: parseSourceTokens(message.sourceTokensJson),
+    predecessorId,
+    share,
+    withdrawIfBad,
+    token,
+    version: tokenVersion,
+  }
 }
 
 export function toUse(row: ServiceUseRow): proto.ServiceUse {
@@ -125,6 +166,9 @@ function toSummary(message: proto.ServiceSummary | undefined): ServiceSummary {
     scalingState: (message?.scalingState ?? 'stable') as ServiceSummary['scalingState'],
     problem,
     sourceTokens: JSON.parse(message?.sourceTokensJson || '[]') as SourceToken[][],
+    isOnTheFly: message?.onTheFly ?? false,
+    isStale: message?.stale ?? false,
+    successions: JSON.parse(message?.successionsJson || '[]') as SuccessionState[],
     outstanding: message?.outstanding ?? 0,
     total: message?.total ?? 0,
     lastRequestMs: message?.lastRequestMs ?? 0,
@@ -146,6 +190,9 @@ function fromSummary(summary: ServiceSummary): proto.ServiceSummary {
         }
       : undefined,
     sourceTokensJson: JSON.stringify(summary.sourceTokens),
+    onTheFly: summary.isOnTheFly,
+    stale: summary.isStale,
+    successionsJson: JSON.stringify(summary.successions),
     outstanding: summary.outstanding,
     total: summary.total,
     lastRequestMs: summary.lastRequestMs,

@@ -1,7 +1,14 @@
 import type { ServerDuplexStream, ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
 import { type Logger, WaiterError } from '@waiter/base'
 import type { InstanceSignal } from '../agent/leader-link.ts'
-import { fromInstancesChange, fromServiceView, parseDefinition, parseSourceTokens } from '../agent/wire.ts'
+import {
+  fromInstancesChange,
+  fromServiceView,
+  parseDefinition,
+  parseSourceTokens,
+  toReference,
+  toSuccession,
+} from '../agent/wire.ts'
 import type {
   AskRoutersRequest,
   AskRoutersResponse,
@@ -137,6 +144,12 @@ function serveRouter(leader: Leader, call: ServerDuplexStream<AttachRequest, Att
         return
       case 'needed':
         leader.need(parseDefinition(message.value.definitionJson), parseSourceTokens(message.value.sourceTokensJson))
+        return
+      case 'referenced':
+        leader.reference(message.value.references.map(toReference))
+        return
+      case 'succession':
+        leader.succeed(toSuccession(message.value))
         return
       case 'ack':
         leader.acknowledge(session, message.value.version, message.value.services)

@@ -1,5 +1,7 @@
 import type { BrokenServiceConfig, DeploymentErrorConfig, ScaleLimits } from '@waiter/scaling'
 
+import type { SuccessionSettings } from './succession.ts'
+
 /** What a deployment decides about scaling and lifecycle (spec §12 `scaling`, `scheduler-gc-config`). */
 export interface LeaderSettings {
   /** After a decision the next one for the same service comes no sooner. */
@@ -19,6 +21,7 @@ export interface LeaderSettings {
   readonly deploymentError: DeploymentErrorConfig
   readonly brokenService: BrokenServiceConfig
   readonly limits: ScaleLimits
+  readonly succession: SuccessionSettings
 }
 
 /** Time as the leader needs it; tests drive their own. */

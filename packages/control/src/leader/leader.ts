@@ -22,11 +22,13 @@ import type {
   ClusterView,
   ExternalMetricsRow,
   InstanceSignal,
+  ReferenceRow,
   ServiceBeliefRow,
   ServiceLoadRow,
   ServiceUseRow,
   ServiceView,
   SourceToken,
+  SuccessionRequest,
 } from '../agent/leader-link.ts'
 import { DueQueue } from './due-queue.ts'
 import { type InstanceWatcher, InstanceWatchers } from './instance-watchers.ts'
@@ -34,8 +36,8 @@ import type { LeaderClock, LeaderSettings } from './leader-settings.ts'
 import { isEnded, ManagedService } from './managed-service.ts'
 import { type GatheredAnswers, RouterQuestions } from './router-questions.ts'
 import { RouterSession, type SessionSource, type SessionStream } from './router-session.ts'
-import { ServiceArchive } from './service-archive.ts'
 import { ServiceReviewer } from './service-reviewer.ts'
+import { VersionDesk } from './version-desk.ts'
 
 /** A service deleted on request gets this long to finish what runs. */
 const DELETE_DRAIN_MS = 5_000
@@ -81,10 +83,10 @@ export class Leader implements SessionSource {
   readonly #missing = new Map<RouterId, { readonly seat: Seat; readonly cancel: () => void }>()
   readonly #touched = new Set<ManagedService>()
   readonly #due = new DueQueue<ManagedService>()
-  readonly #archive: ServiceArchive
   readonly #overrides: StoreMirror<OverridesRecord>
   readonly #questions: RouterQuestions
   readonly #watchers: InstanceWatchers
+  readonly #versions: VersionDesk
   readonly #reviewer: ServiceReviewer
   readonly #stopped = new AbortController()
   #cancelWake: () => void = () => undefined
@@ -100,7 +102,6 @@ export class Leader implements SessionSource {
   constructor(options: LeaderOptions) {
     this.#options = options
     this.#fence = { term: options.term }
-    this.#archive = new ServiceArchive(options.store, options.log)
     this.#overrides = new StoreMirror({
       store: options.store,
       prefix: STORE_PREFIXES.overrides,
@@ -110,11 +111,18 @@ export class Leader implements SessionSource {
     })
     this.#questions = new RouterQuestions(options.clock)
     this.#watchers = new InstanceWatchers(this.#services, task => options.clock.soon(task))
+    this.#versions = new VersionDesk({
+      ...options,
+      tell: service => this.#tellAll(service.id),
+      touch: service => this.#touch(service),
+      need: (definition, sourceTokens) => this.need(definition, sourceTokens),
+    })
     this.#reviewer = new ServiceReviewer({
       ...options,
       fence: this.#fence,
       startedAtMs: options.clock.nowMs(),
       sessions: this.#sessions,
+      successions: this.#versions.successions,
       touch: service => this.#touch(service),
       forget: service => this.#forget(service),
     })
@@ -126,7 +134,7 @@ export class Leader implements SessionSource {
   /** Follows the scheduler until `stop`. */
   async run(): Promise<void> {
     const { scheduler, log, clock } = this.#options
-    const following = this.#overrides.run()
+    const following = Promise.all([this.#overrides.run(), this.#versions.run()])
     // What runs may still carry overrides that were dropped while nobody led.
     void this.#overrides.ready.then(() => {
       for (const serviceId of this.#services.keys()) this.#redefine(serviceId)
@@ -145,6 +153,7 @@ export class Leader implements SessionSource {
   stop(): void {
     this.#stopped.abort()
     this.#overrides.stop()
+    this.#versions.stop()
     this.#cancelWake()
     this.#questions.stop()
     for (const { cancel } of this.#missing.values()) cancel()
@@ -213,6 +222,7 @@ export class Leader implements SessionSource {
       if (service === undefined) continue
       const before = service.loads.get(session.routerId)
       service.loads.set(session.routerId, row)
+      service.traffic.absorb(before, row, this.#options.clock.nowMs())
       const isUsed = row.outstanding !== (before?.outstanding ?? 0) || row.lastRequestMs > (before?.lastRequestMs ?? 0)
       if (isUsed) service.lastModifiedMs = this.#options.clock.nowMs()
       service.ledger.setDemand(session.routerId, row.outstanding)
@@ -241,8 +251,31 @@ export class Leader implements SessionSource {
     const service = known ?? this.#adopt(definition)
     if (known === undefined) this.#reviewer.create(service)
     else if (!revokeDeletion(service)) service.isWantedAgain = true
-    if (service.addSourceTokens(sourceTokens) || known === undefined) this.#archive.save(service)
+    this.#versions.addReference(service, sourceTokens, known === undefined)
     this.#touch(service)
+  }
+
+  /** Routers reached services in ways that they had not met before. */
+  reference(rows: readonly ReferenceRow[]): void {
+    for (const { serviceId, sourceTokens } of rows) {
+      const service = this.#services.get(serviceId)
+      if (service !== undefined) this.#versions.addReference(service, sourceTokens, false)
+    }
+  }
+
+  /** A newer version of a token is to take over from an older one (`SuccessionKeeper`). */
+  succeed(request: SuccessionRequest): void {
+    const predecessor = this.#services.get(request.predecessorId)
+    if (!this.#isListed || predecessor === undefined) {
+      this.need(request.definition, request.sourceTokens)
+      return
+    }
+    const known = this.#services.get(request.definition.id)
+    const successor = known ?? this.#adopt(request.definition)
+    const wanted = this.#versions.want(request, successor, predecessor)
+    if (known === undefined) this.#reviewer.create(successor, wanted)
+    else if (!revokeDeletion(successor)) successor.isWantedAgain = true
+    this.#versions.addReference(successor, request.sourceTokens, known === undefined)
   }
 
   leasesFor(serviceId: ServiceId, routerId: RouterId): ReturnType<SessionSource['leasesFor']> {
@@ -316,14 +349,7 @@ export class Leader implements SessionSource {
     let isUsed = false
     for (const row of rows) {
       const service = this.#services.get(row.serviceId)
-      const record = service?.instances.get(row.instanceId)
-      if (service === undefined || record === undefined || isEnded(record)) continue
-      const known = service.externalMetrics.get(row.instanceId)
-      if (known !== undefined && known.updatedAtMs >= row.updatedAtMs) continue
-      const lastRequestMs = Math.max(row.lastRequestMs, known?.lastRequestMs ?? 0)
-      service.externalMetrics.set(row.instanceId, { ...row, lastRequestMs })
-      const isNews = row.activeRequests !== (known?.activeRequests ?? 0) || lastRequestMs !== known?.lastRequestMs
-      if (isNews) service.lastModifiedMs = this.#options.clock.nowMs()
+      if (service === undefined || !service.setExternalMetrics(row, this.#options.clock.nowMs())) continue
       this.#touch(service)
       isUsed = true
     }
@@ -393,7 +419,7 @@ export class Leader implements SessionSource {
     if (this.#isListed) return
     this.#isListed = true
     for (const { definition, sourceTokens } of this.#early.splice(0)) this.need(definition, sourceTokens)
-    void this.#archive.restore(this.#services, service => this.#touch(service))
+    void this.#versions.restore(this.#services)
     this.#resolveListed()
   }
 
@@ -419,9 +445,13 @@ export class Leader implements SessionSource {
     const overrides = this.#overrides.find(serviceId)?.overrides
     const { core } = service.definition
     if (!service.redefine(computeEffectiveDescription(core, this.#options.services, overrides))) return
-    for (const session of this.#sessions.values()) session.markDirty(serviceId)
+    this.#tellAll(serviceId)
     if (service.isCreated) this.#update(service)
     this.#touch(service)
+  }
+
+  #tellAll(serviceId: ServiceId): void {
+    for (const session of this.#sessions.values()) session.markDirty(serviceId)
   }
 
   /** Routers that are missing may use it from before; of a service that is only about to start nobody can. */
@@ -445,14 +475,14 @@ export class Leader implements SessionSource {
     this.#due.delete(service)
     for (const session of this.#sessions.values()) session.forget(service.id)
     service.resolveGone()
-    this.#archive.remove(service.id)
+    this.#versions.forget(service)
     if (service.isWantedAgain) this.#revive(service)
   }
 
   /** Starts it anew, with what is known of it: routers report a figure again only when it changes. */
   #revive(former: ManagedService): void {
-    for (const tokens of former.sourceTokens.length === 0 ? [[]] : former.sourceTokens)
-      this.need(former.definition, tokens)
+    const { definition, id } = former
+    this.#versions.needAgain({ definition, id, references: former.references() })
     const service = this.#services.get(former.id)
     for (const [routerId, row] of former.loads) {
       service?.loads.set(routerId, { ...row, instances: [] })
@@ -507,7 +537,8 @@ export class Leader implements SessionSource {
     const touched = [...this.#touched]
     this.#touched.clear()
     for (const service of touched)
-      if (this.#services.get(service.id) === service) this.#due.set(service, this.#reviewer.review(service, nowMs))
+      if (this.#services.get(service.id) === service)
+        this.#due.set(service, Math.min(this.#versions.review(service, nowMs), this.#reviewer.review(service, nowMs)))
     this.#armWake()
   }
 

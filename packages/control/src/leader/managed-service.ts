@@ -9,7 +9,14 @@ import {
   type VictimCandidate,
 } from '@waiter/scaling'
 import type { InstanceRecord } from '@waiter/schedulers'
-import { type EffectiveDescription, isBypassService, type ServiceDefinition } from '@waiter/services'
+import {
+  type EffectiveDescription,
+  isBypassService,
+  RAW_SERVICE_ID_PREFIX,
+  type ServiceDefinition,
+  type ServiceReference,
+  type Staleness,
+} from '@waiter/services'
 import { type LedgerInstance, type RouterAssignment, SlotLedger } from '@waiter/slots'
 import type {
   ExternalMetricsRow,
@@ -20,6 +27,9 @@ import type {
   ServiceSummary,
   SourceToken,
 } from '../agent/leader-link.ts'
+
+import type { Succession } from './succession.ts'
+import { TrafficTotals } from './traffic-totals.ts'
 
 /** Ended instances that are remembered for people (spec §5.2). */
 const FAILED_MAX = 10
@@ -72,6 +82,18 @@ export class ManagedService {
   /** What instances of a bypass service say of themselves. */
   readonly externalMetrics: Map<InstanceId, ExternalMetricsRow> = new Map()
   readonly #sourceTokens = new Map<string, readonly SourceToken[]>()
+  /** Reached without any token at least once. */
+  isOnTheFly = false
+  /** Set by the leader: nothing leads to it any more. */
+  staleness: Staleness | undefined
+  isWithdrawn = false
+  readonly traffic: TrafficTotals = new TrafficTotals()
+  /** Versions that it takes over from, by their id. */
+  readonly successions: Map<ServiceId, Succession> = new Map()
+  /** So many instances stay until then, in case that everything comes back. */
+  hold: { readonly untilMs: Millis; readonly size: number } = { untilMs: 0, size: 0 }
+  /** The last request because of which its successor was looked for. */
+  succeededAtRequestMs: Millis = 0
   requested = 0
   /** What the scaling policy keeps between decisions. */
   memory: unknown
@@ -128,11 +150,49 @@ export class ManagedService {
   /** @returns true when this way of reaching the service is new */
   addSourceTokens(tokens: readonly SourceToken[]): boolean {
     const SOURCES_MAX = 100
+    if (tokens.length === 0) {
+      const isNew = !this.isOnTheFly
+      this.isOnTheFly = true
+      return isNew
+    }
+    // Asking for a service by its id says nothing about whether anybody still means it.
+    if (tokens.every(source => source.token.startsWith(RAW_SERVICE_ID_PREFIX))) return false
     const key = JSON.stringify(tokens)
-    if (tokens.length === 0 || this.#sourceTokens.has(key)) return false
+    if (this.#sourceTokens.has(key)) return false
     if (this.#sourceTokens.size >= SOURCES_MAX) this.#sourceTokens.delete(this.#sourceTokens.keys().next().value ?? '')
     this.#sourceTokens.set(key, tokens)
     return true
+  }
+
+  /** Takes what an instance says of its load itself. @returns false when that is no news of an instance that runs */
+  setExternalMetrics(row: ExternalMetricsRow, nowMs: Millis): boolean {
+    const record = this.instances.get(row.instanceId)
+    if (record === undefined || isEnded(record)) return false
+    const known = this.externalMetrics.get(row.instanceId)
+    if (known !== undefined && known.updatedAtMs >= row.updatedAtMs) return false
+    const lastRequestMs = Math.max(row.lastRequestMs, known?.lastRequestMs ?? 0)
+    this.externalMetrics.set(row.instanceId, { ...row, lastRequestMs })
+    const isNews = row.activeRequests !== (known?.activeRequests ?? 0) || lastRequestMs !== known?.lastRequestMs
+    if (isNews) this.lastModifiedMs = nowMs
+    return true
+  }
+
+  references(): readonly ServiceReference[] {
+    const named = this.sourceTokens.map(sources => ({ sources }))
+    return this.isOnTheFly ? [{ sources: [] }, ...named] : named
+  }
+
+  /** Requests that have begun on an instance, and those that have ended, as long as this leader has heard of them. */
+  progress(): { readonly begun: number; readonly ended: number } {
+    const { total, outstanding, waiting } = this.usage()
+    return { begun: total - waiting, ended: total - outstanding }
+  }
+
+  failedSince(sinceMs: Millis): number {
+    let count = 0
+    for (const record of this.instances.values())
+      if (record.state === 'failed' && (record.endedAtMs ?? 0) >= sinceMs) count += 1
+    return count
   }
 
   /** Takes one instance's news. */
@@ -327,6 +387,9 @@ export class ManagedService {
       scalingState: this.lastDecision?.label ?? 'stable',
       problem: this.problem,
       sourceTokens: this.sourceTokens,
+      isOnTheFly: this.isOnTheFly,
+      isStale: this.staleness !== undefined,
+      successions: [...this.successions.values()].map(succession => succession.describe()),
       ...this.usage(),
     }
   }

@@ -11,6 +11,7 @@ export const SERVICE_PREFIX = 'services/'
 interface ArchivedService {
   readonly core: ServiceDescription
   readonly 'source-tokens': readonly (readonly SourceToken[])[]
+  readonly 'on-the-fly'?: boolean
 }
 
 /**
@@ -29,7 +30,11 @@ export class ServiceArchive {
   }
 
   save(service: ManagedService): void {
-    const value: ArchivedService = { core: service.definition.core, 'source-tokens': service.sourceTokens }
+    const value: ArchivedService = {
+      core: service.definition.core,
+      'source-tokens': service.sourceTokens,
+      ...(service.isOnTheFly ? { 'on-the-fly': true } : {}),
+    }
     this.#enqueue(service.id, JSON.stringify(value))
   }
 
@@ -55,6 +60,7 @@ export class ServiceArchive {
         if (entry === undefined) continue
         const archived = JSON.parse(entry.value) as ArchivedService
         for (const tokens of archived['source-tokens']) service.addSourceTokens(tokens)
+        if (archived['on-the-fly'] === true) service.addSourceTokens([])
         onRestored(service)
       } catch (error) {
         this.#log.warn({ err: error, serviceId: service.id }, 'could not read what is recorded about a service')

@@ -6,6 +6,7 @@ import {
   decideIdle,
   LINGERING_REQUEST_MS,
   type ScaleAction,
+  type ScaleSpec,
   type ScalingPolicy,
   scaleSpecOf,
 } from '@waiter/scaling'
@@ -13,6 +14,7 @@ import type { Fence, Scheduler } from '@waiter/schedulers'
 import type { LeaderClock, LeaderSettings } from './leader-settings.ts'
 import { isEnded, type ManagedService } from './managed-service.ts'
 import type { RouterSession } from './router-session.ts'
+import type { SuccessionKeeper } from './succession-keeper.ts'
 
 const MS_PER_SECOND = 1_000
 /** A target that moves slower than this, in instances per second, has arrived. Per second: decisions may be 0.1 s apart. */
@@ -33,6 +35,7 @@ export interface ReviewerOptions {
   readonly fence: Fence
   readonly startedAtMs: number
   readonly sessions: ReadonlyMap<RouterId, RouterSession>
+  readonly successions: SuccessionKeeper
   /** Have the service reviewed at the end of the turn. */
   readonly touch: (service: ManagedService) => void
   /** The service is gone. */
@@ -51,9 +54,9 @@ export class ServiceReviewer {
   }
 
   /** Starts a service that does not run yet; at least one instance, at once, whatever the smoothing would say. */
-  create(service: ManagedService): void {
+  create(service: ManagedService, countMin = 0): void {
     const { clock, scheduler, fence, log } = this.#options
-    const count = service.definition.effective['min-instances']
+    const count = Math.max(countMin, service.definition.effective['min-instances'])
     service.requested = count
     this.begin(service)
     log.info({ serviceId: service.id, count }, 'starting a service: a request asks for it')
@@ -107,14 +110,23 @@ export class ServiceReviewer {
     const { ids: expired, nextMs: nextExpiryMs } = service.expired(nowMs, settings.suspectAfterFailures)
     if (service.deletion === undefined) {
       const nextCreateMs = this.#createAgain(service, nowMs)
-      const nextDecisionMs = this.#decide(service, expired, nowMs)
+      const { floor, nextMs: nextSuccessionMs } = this.#options.successions.review(service, nowMs)
+      const nextDecisionMs = this.#decide(service, expired, nowMs, floor)
       const nextGarbageMs = this.#considerGarbage(service, nowMs)
       this.#share(service, expired, nowMs)
       this.#stopReleased(service, nowMs)
       const nextTurnMs =
         sessions.size > 1 && service.usage().waiting > 0 ? nowMs + MS_PER_SECOND : Number.POSITIVE_INFINITY
       const nextDrainMs = nextDrainOf(service, nowMs)
-      return Math.min(nextCreateMs, nextDecisionMs, nextGarbageMs, nextExpiryMs, nextTurnMs, nextDrainMs)
+      return Math.min(
+        nextCreateMs,
+        nextDecisionMs,
+        nextGarbageMs,
+        nextExpiryMs,
+        nextTurnMs,
+        nextDrainMs,
+        nextSuccessionMs,
+      )
     }
     this.#share(service, expired, nowMs)
     this.#deleteWhenReleased(service, nowMs)
@@ -137,7 +149,7 @@ export class ServiceReviewer {
   }
 
   /** Lets the policy decide, at most once per floor. @returns when it wants to decide again */
-  #decide(service: ManagedService, expired: ReadonlySet<string>, nowMs: number): number {
+  #decide(service: ManagedService, expired: ReadonlySet<string>, nowMs: number, floor: number): number {
     const { settings, policy } = this.#options
     const last = service.lastDecision
     if (service.isScaling || !service.isCreated || last === undefined) return Number.POSITIVE_INFINITY
@@ -146,7 +158,7 @@ export class ServiceReviewer {
     const { effective } = service.definition
     const snapshot = service.snapshot(expired)
     const { decision, memory } = policy.decide({
-      spec: scaleSpecOf(effective, { isStale: false }),
+      spec: scaleSpecFor(service, floor, nowMs),
       snapshot,
       memory: service.memory,
       elapsedSeconds: (nowMs - last.atMs) / MS_PER_SECOND,
@@ -265,6 +277,14 @@ export class ServiceReviewer {
       decideIdle({
         usage: { outstanding, lastRequestMs: lastRequestMs || null, lastModifiedMs: service.lastModifiedMs },
         idleTimeoutMins: effective['idle-timeout-mins'],
+        ...(service.staleness === undefined
+          ? {}
+          : {
+              stale: {
+                sinceMs: service.staleness.sinceMs ?? service.lastModifiedMs,
+                keepMs: service.staleness.keepMs,
+              },
+            }),
         nowMs,
       }),
       decideBroken({
@@ -339,4 +359,16 @@ function nextDrainOf(service: ManagedService, nowMs: number): number {
       isStopping ? Number.POSITIVE_INFINITY : Math.max(nowMs, drainUntilMs ?? Number.POSITIVE_INFINITY),
     )
   return nextMs
+}
+
+/**
+ * How a service may be scaled now: one that is to take over grows to the size that it needs; one that may have to take
+ * everything back keeps its size for a while; a withdrawn one keeps a single instance, for whoever looks for the reason.
+ */
+function scaleSpecFor(service: ManagedService, floor: number, nowMs: number): ScaleSpec {
+  const isStale = service.staleness !== undefined
+  const spec = scaleSpecOf(service.definition.effective, { isStale })
+  if (isStale && service.isWithdrawn) return { ...spec, minInstances: 1, maxInstances: 1 }
+  const held = nowMs < service.hold.untilMs ? service.hold.size : 0
+  return { ...spec, minInstances: Math.min(spec.maxInstances, Math.max(spec.minInstances, floor, held)) }
 }

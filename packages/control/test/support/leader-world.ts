@@ -1,12 +1,12 @@
 import { type ServiceId, silentLogger } from '@waiter/base'
 import { Leader, type LeaderSettings } from '@waiter/control'
-import { DEFAULT_SCALE_LIMITS, type ScalingPolicy, waiterPolicy } from '@waiter/scaling'
+import { DEFAULT_SCALE_LIMITS, DEFAULT_TAKEOVER, type ScalingPolicy, waiterPolicy } from '@waiter/scaling'
 import { createExampleDefinition } from '@waiter/schedulers/contract'
-import { createServicesConfig, type ServiceDefinition, type ServiceDescription } from '@waiter/services'
+import { createServicesConfig, DEFAULT_JUDGE, type ServiceDefinition, type ServiceDescription } from '@waiter/services'
 import { createMemoryStore } from '@waiter/store'
 import { FakeClock } from './fake-clock.ts'
 import { FakeScheduler } from './fake-scheduler.ts'
-import { ModelRouter } from './model-router.ts'
+import { ModelRouter, TOKEN, TOKEN_RECORD } from './model-router.ts'
 
 export const SETTINGS: LeaderSettings = {
   decisionFloorMs: 100,
@@ -19,6 +19,7 @@ export const SETTINGS: LeaderSettings = {
   deploymentError: { minFailedInstances: 2, minHosts: 1 },
   brokenService: { timeoutMins: 30, minHosts: 1 },
   limits: DEFAULT_SCALE_LIMITS,
+  succession: { takeover: DEFAULT_TAKEOVER, judge: DEFAULT_JUDGE, probationMs: 600_000, holdMs: 60_000 },
 }
 
 /** A leader with everything around it under the test's control. */
@@ -45,6 +46,7 @@ export class LeaderWorld {
       log: silentLogger,
     })
     this.#running = this.leader.run()
+    await this.store.compareAndSet(`tokens/${TOKEN}`, 0, JSON.stringify(TOKEN_RECORD))
     await this.clock.settle()
     await this.leader.listed
   }

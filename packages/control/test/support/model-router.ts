@@ -1,8 +1,21 @@
 import type { InstanceId, ServiceId } from '@waiter/base'
 import type { Leader, ServiceLoadRow, ServiceUseRow } from '@waiter/control'
-import type { ServiceDefinition } from '@waiter/services'
+import { type ServiceDefinition, type TokenRecord, tokenEtag } from '@waiter/services'
 import type { AttachResponse } from '../../src/generated/waiter/v1/coordinator.ts'
 import type { RouterSession } from '../../src/leader/router-session.ts'
+
+const NO_TRAFFIC = { finished: 0, failed: 0, latencyCounts: [] }
+
+/** The token through which model routers reach services, whatever they are. */
+export const TOKEN = 'a-token'
+export const TOKEN_RECORD: TokenRecord = {
+  cluster: 'waiter',
+  'last-update-time': 0,
+  'last-update-user': 'alice',
+  owner: 'alice',
+  root: 'waiter',
+}
+export const TOKEN_VERSION: string = tokenEtag(TOKEN_RECORD)
 
 interface ModelService {
   readonly definition: ServiceDefinition
@@ -11,6 +24,8 @@ interface ModelService {
   waiting: number
   total: number
   lastRequestMs: number
+  /** What came of its requests, as the test wants it. */
+  traffic: Pick<ServiceLoadRow, 'finished' | 'failed' | 'latencyCounts'>
 }
 
 /**
@@ -26,6 +41,8 @@ export class ModelRouter {
   readonly inbox: AttachResponse[] = []
   readonly outbox: (() => void)[] = []
   served = 0
+  /** Through which all its requests come. */
+  sourceTokens = [{ token: TOKEN, version: TOKEN_VERSION }]
   isAlive = true
   session: RouterSession | undefined
   /** Tells the leader that it must wait before it writes again. */
@@ -162,7 +179,15 @@ export class ModelRouter {
   #open(definition: ServiceDefinition): ModelService {
     const known = this.services.get(definition.id)
     if (known !== undefined) return known
-    const service = { definition, leases: new Map(), inUse: new Map(), waiting: 0, total: 0, lastRequestMs: 0 }
+    const service = {
+      definition,
+      leases: new Map(),
+      inUse: new Map(),
+      waiting: 0,
+      total: 0,
+      lastRequestMs: 0,
+      traffic: NO_TRAFFIC,
+    }
     this.services.set(definition.id, service)
     return service
   }
@@ -192,7 +217,7 @@ export class ModelRouter {
   }
 
   #need({ definition }: ModelService): void {
-    this.#post(() => this.#leader.need(definition, [{ token: 'a-token', version: 'E-1' }]))
+    this.#post(() => this.#leader.need(definition, this.sourceTokens))
   }
 
   #report(service: ModelService): void {
@@ -204,6 +229,7 @@ export class ModelRouter {
       waiting: service.waiting,
       total: service.total,
       lastRequestMs: service.lastRequestMs,
+      ...service.traffic,
       instances: [...service.inUse].map(([instanceId, inUse]) => ({ instanceId, inUse, consecutiveFailures: 0 })),
     }
     this.#post(session => this.#leader.report(session, [row]))

@@ -109,6 +109,14 @@ export class FakeHost implements AgentHost {
     return []
   }
 
+  collectReferences(): [] {
+    return []
+  }
+
+  collectSuccessions(): [] {
+    return []
+  }
+
   collectNeeds(): readonly { definition: ServiceDefinition; sourceTokens: [] }[] {
     return this.needs
   }

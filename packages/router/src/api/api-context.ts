@@ -1,6 +1,8 @@
 import { WaiterError } from '@waiter/base'
 import type { LeaderLink } from '@waiter/control'
 import type { Exchange, ProxyStats } from '@waiter/proxy'
+import type { WithdrawalRecord } from '@waiter/services'
+import type { StoreMirror } from '@waiter/store/port'
 import type { Context } from 'hono'
 import type { Identity } from '../auth/identity.ts'
 import type { Drain } from '../drain.ts'
@@ -10,9 +12,9 @@ import type { Pipeline } from '../pipeline.ts'
 import type { RequestContext } from '../request/request-context.ts'
 import { schemeOf } from '../request/scheme.ts'
 import type { RouterOptions } from '../router-options.ts'
-import type { SuspensionService } from '../suspensions/suspension-service.ts'
 import type { KnownDescriptions } from '../services/known-descriptions.ts'
 import type { ServiceTable } from '../services/service-table.ts'
+import type { SuspensionService } from '../suspensions/suspension-service.ts'
 import type { TokenReplica } from '../tokens/token-replica.ts'
 import type { TokenService } from '../tokens/token-service.ts'
 
@@ -28,6 +30,7 @@ export interface ApiParts {
   readonly drain: Drain
   readonly metrics: RouterMetrics
   readonly stats: () => ProxyStats | undefined
+  readonly withdrawals: StoreMirror<WithdrawalRecord>
   /** Undefined until the router is connected. */
   readonly leader: () => LeaderLink | undefined
   readonly pipeline: () => Pipeline

@@ -30,9 +30,9 @@ interface PingResult {
 
 /** `/waiter-ping`, `/service-id` and `/app-name` (spec §4.1, §4.8): what would serve this request, and does it? */
 export function addPingRoutes(endpoints: Endpoints, parts: ApiParts): void {
-  const resolve = (call: ApiCall): Promise<Resolution> => {
+  const resolve = (call: ApiCall, isLatest: boolean): Promise<Resolution> => {
     const { exchange, identity, waiterHeaders } = call.env
-    return parts.pipeline().resolveAfresh(exchange, waiterHeaders, { user: identity?.user })
+    return parts.pipeline().resolveAfresh(exchange, waiterHeaders, { user: identity?.user }, { isLatest })
   }
 
   for (const path of ['/service-id', '/app-name'])
@@ -46,8 +46,8 @@ export function addPingRoutes(endpoints: Endpoints, parts: ApiParts): void {
         query: { latest: flag('Never an older version.') },
         answers: { 200: { description: 'The id.', media: ['text/plain'] } },
       },
-      async ({ call }) => {
-        const resolution = await resolve(call)
+      async ({ call, query }) => {
+        const resolution = await resolve(call, query.latest === true)
         if (resolution.ok) {
           // From now on the id alone names the service (`x-waiter-token: ^SERVICE-ID#…`).
           parts.descriptions.remember(resolution.value.serviceId, resolution.value.core)
@@ -74,7 +74,7 @@ export function addPingRoutes(endpoints: Endpoints, parts: ApiParts): void {
         answers: { 200: { description: 'What became of it.', json: pingSchema } },
       },
       async ({ call, query }) => {
-        const resolution = await resolve(call)
+        const resolution = await resolve(call, !query.include.has('fallback'))
         if (!resolution.ok) {
           const { status, message } = resolution.error
           return call.json({
@@ -149,7 +149,7 @@ async function pingService(
       const refusal = runtime.machine.enqueue(waiter, deadlineMs, PING_PRIORITY)
       if (refusal !== undefined) waiter.failed(refusal)
       runtime.armTimer()
-      if (waiter.isWaiting && runtime.leases.size === 0) parts.table.need(runtime, descriptor.tokens)
+      if (waiter.isWaiting && runtime.leases.size === 0) parts.table.need(runtime, descriptor.reference)
     }
     const outcome = await waiter.outcome
     if (!('slot' in outcome)) return failureResult(runtime, outcome.failure, timeoutMs)

@@ -1,6 +1,6 @@
 import type { ClusterView, ServiceView } from '@waiter/control'
-import { askRouters, type UsageRow, usageOf } from '../cluster/questions.ts'
 import type { InstanceWatch } from '../cluster/instance-watch.ts'
+import { askRouters, type UsageRow, usageOf } from '../cluster/questions.ts'
 import type { ApiParts } from './api-context.ts'
 import { renderInstance } from './render-app.ts'
 

@@ -1,3 +1,4 @@
+import type { ServiceId } from '@waiter/base'
 import type { Exchange } from '@waiter/proxy'
 import { type Descriptor, type Discovery, redirectToHttps, type WaiterHeaders } from '@waiter/services'
 import type { Authentication } from '../auth/authenticator.ts'
@@ -21,6 +22,8 @@ export type Admission =
       /** Path and query for the backend, when they are not the client's. */
       readonly requestTarget: string | undefined
       readonly descriptor: Descriptor
+      /** The service that the tokens mean now, when an older version answers for it. */
+      readonly fallbackFrom: ServiceId | undefined
       /** Undefined when the token disables authentication. */
       readonly identity: Identity | undefined
       /** Headers of the answer that gates ask for. */
@@ -111,19 +114,22 @@ export class AdmissionGates {
     const origin = exchange.head.get('origin')
     const foreign = this.#refuseForeignPage(visit, origin)
     if (foreign !== undefined) return refuse(foreign, identity)
-    const answerHeaders = origin === undefined ? cookies : [...cookies, ...cors.answerHeaders(origin, false)]
+    let answerHeaders = origin === undefined ? cookies : [...cookies, ...cors.answerHeaders(origin, false)]
     if (headers !== undefined && !foreignPages.mayDescribe(exchange, headers)) return refuse(FOREIGN_HOST, identity)
-    let resolution = selection.resolveFor(identity ?? NOBODY)
+    let resolution = selection.resolveFor(identity ?? NOBODY, exchange.head)
     if (!resolution.ok && resolution.error.kind === 'consent-required' && consent && identity) {
       const outcome = consent(visit, identity)
       if ('status' in outcome) return refuse(outcome, identity, answerHeaders)
-      resolution = { ok: true, value: outcome }
+      resolution = { ok: true, value: outcome, fallbackFrom: undefined, answerHeaders: NO_HEADERS }
     }
     if (!resolution.ok) return refuse(requestErrorOf(resolution.error), identity, answerHeaders)
     const descriptor = resolution.value
+    if (resolution.answerHeaders.length > 0) answerHeaders = [...answerHeaders, ...resolution.answerHeaders]
     const interstitial = interstitials.check(exchange, descriptor)
     if (interstitial?.redirect !== undefined) return refuse(interstitial.redirect, identity, answerHeaders)
-    return { kind: 'admitted', descriptor, identity, answerHeaders, requestTarget: interstitial?.requestTarget }
+    const { fallbackFrom } = resolution
+    const requestTarget = interstitial?.requestTarget
+    return { kind: 'admitted', descriptor, fallbackFrom, identity, answerHeaders, requestTarget }
   }
 
   #refuseForeignPage({ exchange, headers, selection }: Visit, origin: string | undefined): RequestError | undefined {

@@ -1,12 +1,10 @@
-import type { Result } from '@waiter/base'
+import type { Result, ServiceId } from '@waiter/base'
 import type { RequestHead } from '@waiter/proxy'
 import {
-  authorizeRequest,
   type Descriptor,
   type DescriptorError,
   type Discovery,
   discoverService,
-  type Entitlements,
   isCacheableSelection,
   type ResolveInput,
   resolveDiscovery,
@@ -16,23 +14,35 @@ import {
   type WaiterHeaders,
 } from '@waiter/services'
 import type { TokenReplica } from '../tokens/token-replica.ts'
+import type { Choice, HeaderReader, VersionChooser } from '../versions/version-chooser.ts'
 
 /** Descriptors remembered; beyond that all are forgotten, which costs each its next request some 100 µs. */
 const ENTRIES_MAX = 20_000
 const NO_HEADERS: WaiterHeaders = new Map()
+const NO_HEAD: HeaderReader = { get: () => undefined }
 
 export interface DescriptorCacheOptions {
   readonly config: ServicesConfig
   readonly tokens: TokenReplica
-  readonly entitlements: Entitlements
   /** Everybody is the same user: nobody needs to consent. */
   readonly isOneUser: boolean
   readonly findServiceDescription: (serviceId: string) => ServiceDescription | undefined
   readonly findOverrides: (serviceId: string) => ServiceOverrides | undefined
+  readonly versions: Pick<VersionChooser, 'choose' | 'forgetAll'>
+}
+
+/** The service that answers a request. */
+export interface Selected {
+  readonly ok: true
+  readonly value: Descriptor
+  /** The service that the tokens mean now, when an older version answers for it. */
+  readonly fallbackFrom: ServiceId | undefined
+  /** What the answer must say so that the next request comes to the same version. */
+  readonly answerHeaders: readonly (readonly [name: string, value: string])[]
 }
 
 /** A request's outcome of finding its service. */
-export type Resolution = Result<Descriptor, DescriptorError>
+export type Resolution = Selected | { readonly ok: false; readonly error: DescriptorError }
 
 /** Who asks, and whether he agreed that what names no user runs as himself. */
 export interface Requester {
@@ -58,7 +68,9 @@ export class DescriptorCache {
 
   /** What a request names, before anybody knows who sent it. */
   select(head: RequestHead, headers: WaiterHeaders | undefined): Selection {
-    const isCacheable = headers === undefined || isCacheableSelection(headers, this.#options.config.unsupportedHeaders)
+    const isCacheable =
+      headers === undefined ||
+      (isCacheableSelection(headers, this.#options.config.unsupportedHeaders) && !headers.has('fallback-period-secs'))
     if (!isCacheable) return this.#discover(head, headers, undefined)
     this.#forgetIfOutdated()
     const token = headers?.get('token')
@@ -77,6 +89,7 @@ export class DescriptorCache {
     if (this.#generation === generation && this.#entryCount < ENTRIES_MAX) return
     this.#byToken.clear()
     this.#byHost.clear()
+    this.#options.versions.forgetAll()
     this.#entryCount = 0
     this.#generation = generation
   }
@@ -96,8 +109,9 @@ export class DescriptorCache {
       findOverrides,
       findServiceDescription,
     }
-    const resolve = (discovery: Discovery, { user, hasConsent = false }: Requester): Resolution =>
-      this.#resolve(discovery, { ...input, requester: user, hasConsent })
+    const isRemembered = place !== undefined
+    const resolve = (discovery: Discovery, { user, hasConsent = false }: Requester, isLatest: boolean): Choice =>
+      this.#resolve(discovery, { ...input, requester: user, hasConsent }, { isRemembered, isLatest })
     // Failures are not remembered: a client that tries names at random must not push out what others use.
     const selection = new Selection(discoverService(input), resolve, () => {
       this.#entryCount += 1
@@ -106,11 +120,14 @@ export class DescriptorCache {
     return selection
   }
 
-  #resolve(discovery: Discovery, input: ResolveInput): Resolution {
+  #resolve(
+    discovery: Discovery,
+    input: ResolveInput,
+    wanted: { readonly isRemembered: boolean; readonly isLatest: boolean },
+  ): Choice {
     const descriptor = resolveDiscovery(discovery, input)
-    if (!descriptor.ok) return descriptor
-    const permitted = authorizeRequest(descriptor.value, input.requester, this.#options.entitlements)
-    return permitted.ok ? descriptor : permitted
+    if (!descriptor.ok) return { resolution: descriptor, splitter: undefined }
+    return this.#options.versions.choose(descriptor.value, input, wanted)
   }
 }
 
@@ -119,16 +136,16 @@ export class Selection {
   readonly discovery: Result<Discovery, DescriptorError>
   /** Nothing but the requester decides: no maintenance, no redirect, no token without authentication. */
   readonly isPlain: boolean
-  readonly #resolve: (discovery: Discovery, requester: Requester) => Resolution
+  readonly #resolve: (discovery: Discovery, requester: Requester, isLatest: boolean) => Choice
   readonly #onSuccess: () => void
-  readonly #byUser = new Map<string | undefined, Resolution>()
-  readonly #consentedByUser = new Map<string | undefined, Resolution>()
+  readonly #byUser = new Map<string | undefined, Choice>()
+  readonly #consentedByUser = new Map<string | undefined, Choice>()
   #lastUser: string | undefined
-  #last: Resolution | undefined
+  #last: Choice | undefined
 
   constructor(
     discovery: Result<Discovery, DescriptorError>,
-    resolve: (discovery: Discovery, requester: Requester) => Resolution,
+    resolve: (discovery: Discovery, requester: Requester, isLatest: boolean) => Choice,
     onSuccess: () => void,
   ) {
     this.discovery = discovery
@@ -141,26 +158,40 @@ export class Selection {
       !discovery.value.isAuthenticationDisabled
   }
 
-  /** The service, if the requester may use it. */
-  resolveFor(requester: Requester): Resolution {
+  /**
+   * The service, if the requester may use it.
+   *
+   * @param head what a traffic split may look at
+   */
+  resolveFor(requester: Requester, head: HeaderReader = NO_HEAD): Resolution {
+    const choice = this.#choiceFor(requester)
+    return choice.splitter === undefined ? choice.resolution : choice.splitter.pick(head)
+  }
+
+  /** The service that the tokens mean now, whatever answers for it. */
+  resolveLatestFor(requester: Requester): Resolution {
+    return this.discovery.ok ? this.#resolve(this.discovery.value, requester, true).resolution : this.discovery
+  }
+
+  #choiceFor(requester: Requester): Choice {
     const { user, hasConsent } = requester
     if (hasConsent) return this.#consentedByUser.get(user) ?? this.#resolveAnew(requester, this.#consentedByUser)
     if (this.#last !== undefined && this.#lastUser === user) return this.#last
-    const resolution = this.#byUser.get(user) ?? this.#resolveAnew(requester, this.#byUser)
-    if (resolution.ok) {
+    const choice = this.#byUser.get(user) ?? this.#resolveAnew(requester, this.#byUser)
+    if (choice.resolution.ok) {
       this.#lastUser = user
-      this.#last = resolution
+      this.#last = choice
     }
-    return resolution
+    return choice
   }
 
-  #resolveAnew(requester: Requester, byUser: Map<string | undefined, Resolution>): Resolution {
-    if (!this.discovery.ok) return this.discovery
-    const resolution = this.#resolve(this.discovery.value, requester)
-    if (resolution.ok) {
-      byUser.set(requester.user, resolution)
+  #resolveAnew(requester: Requester, byUser: Map<string | undefined, Choice>): Choice {
+    if (!this.discovery.ok) return { resolution: this.discovery, splitter: undefined }
+    const choice = this.#resolve(this.discovery.value, requester, false)
+    if (choice.resolution.ok) {
+      byUser.set(requester.user, choice)
       this.#onSuccess()
     }
-    return resolution
+    return choice
   }
 }

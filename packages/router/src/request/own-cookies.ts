@@ -1,5 +1,12 @@
+import { SPLIT_COOKIE_PREFIX } from '@waiter/services'
+
 /** How cookies of Waiter's own begin; backends neither see nor set them (spec §1.5). */
-export const OWN_COOKIES: readonly string[] = ['x-auth-expires-at=', 'x-waiter-auth=', 'x-waiter-oidc-challenge-']
+export const OWN_COOKIES: readonly string[] = [
+  'x-auth-expires-at=',
+  'x-waiter-auth=',
+  'x-waiter-oidc-challenge-',
+  SPLIT_COOKIE_PREFIX,
+]
 
 /** A `cookie` value without Waiter's own cookies: the very same when there is none, null when nothing else is left. */
 export function withoutOwnCookies(value: string): string | null {

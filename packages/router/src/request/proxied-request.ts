@@ -233,6 +233,8 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
       case 'completed':
         this.#record(undefined)
         this.parts.runtime.metrics.onStatus(outcome.status)
+        // A gRPC backend says in a trailer that it is unavailable: as bad as status 503.
+        if (outcome.tunnelEnd === undefined) this.#tally(outcome.status >= 500 || this.#isBusy)
         this.#end(slot, outcome.status === 503 || this.#isBusy ? 'instance-busy' : 'success', 'successful')
         return
       case 'not-sent':
@@ -250,6 +252,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
         return
       case 'failed-mid-response':
         this.#record(outcome.kind)
+        this.#tally(true)
         this.#end(slot, 'instance-error', 'instance-error')
         return
       case 'client-gone':
@@ -310,9 +313,15 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     }
   }
 
+  /** What the instance made of it: versions are judged by that. */
+  #tally(isFailed: boolean): void {
+    this.parts.runtime.record(isFailed, this.#grantedAtMs)
+  }
+
   #endWithError(slot: Slot, status: ReleaseStatus, error: RequestError): void {
     this.#recordError(error)
     this.parts.runtime.metrics.onStatus(error.status)
+    this.#tally(true)
     this.#environment.answerError(this, error)
     this.#end(slot, status, 'instance-error')
   }

@@ -1,6 +1,6 @@
 import type { InstanceId, ServiceId } from '@waiter/base'
 import type { InstanceLease, ServiceLoadRow, ServiceSummary, SourceToken } from '@waiter/control'
-import type { ServiceDefinition, SuspensionRecord } from '@waiter/services'
+import { LATENCY_BUCKETS, latencyBucket, type ServiceDefinition, type SuspensionRecord } from '@waiter/services'
 import { type EjectionConfig, type ReleaseStatus, ReservationMachine, type Slot } from '@waiter/slots'
 import { ServiceMetrics } from '../metrics/service-metrics.ts'
 
@@ -45,6 +45,11 @@ export class ServiceRuntime {
     'generic-error': 0,
     'instance-error': 0,
   }
+  /** Requests that meant this service and went to an older version, and the other way round. */
+  readonly fallbacks: { source: number; target: number } = { source: 0, target: 0 }
+  readonly #latencyCounts = new Array<number>(LATENCY_BUCKETS).fill(0)
+  #finished = 0
+  #failed = 0
   readonly leases: Map<InstanceId, InstanceLease> = new Map()
   readonly metrics: ServiceMetrics
   /** Set while somebody has suspended the service: its requests are refused. */
@@ -92,6 +97,13 @@ export class ServiceRuntime {
   finish(): void {
     this.counts.outstanding -= 1
     this.#listener.onLoadChange(this)
+  }
+
+  /** An instance has answered, or has failed to; tunnels and vanished clients say nothing about it. */
+  record(isFailed: boolean, grantedAtMs: number): void {
+    this.#finished += 1
+    if (isFailed) this.#failed += 1
+    this.#latencyCounts[latencyBucket(this.#nowMs() - grantedAtMs)]! += 1
   }
 
   /** Gives a slot back; the next request in the queue gets it at once. */
@@ -146,6 +158,9 @@ export class ServiceRuntime {
       waiting: this.machine.waiting,
       total: this.counts.total,
       lastRequestMs: this.lastRequestMs,
+      finished: this.#finished,
+      failed: this.#failed,
+      latencyCounts: this.#finished === 0 ? [] : [...this.#latencyCounts],
       instances: [...mentioned].map(instanceId => ({
         instanceId,
         inUse: inUse.get(instanceId) ?? 0,

@@ -3,14 +3,17 @@ import type {
   AgentHost,
   AssignmentChange,
   LeaderLink,
+  ReferenceRow,
   ServiceBeliefRow,
   ServiceLoadRow,
   ServiceUseRow,
   SourceToken,
+  SuccessionRequest,
 } from '@waiter/control'
 import type { ServiceDefinition, SuspensionRecord } from '@waiter/services'
 import type { EjectionConfig } from '@waiter/slots'
 import { BoundedMap } from '../auth/bounded-map.ts'
+import type { ReferenceRecorder } from '../versions/reference-recorder.ts'
 import { type RuntimeListener, ServiceRuntime } from './service-runtime.ts'
 
 /** While requests wait, the leader is asked this often at most: each question carries the whole definition. */
@@ -29,6 +32,9 @@ export interface ServiceTableOptions {
   readonly onInstanceRetired: (host: string, port: number) => void
   /** The service's last suspension or resumption. */
   readonly findSuspension?: (id: ServiceId) => SuspensionRecord | undefined
+  readonly references: ReferenceRecorder
+  /** Successions that a new leader must hear of. */
+  readonly successions: () => readonly SuccessionRequest[]
 }
 
 /** All services that this router knows: what the leader assigned, and what requests here asked for. */
@@ -43,8 +49,12 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   #isInformed = false
   #link: Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService'> | undefined
 
+  /** Called after the leader said something new of a service, or took it away. */
+  onServiceChange: (serviceId: ServiceId) => void = () => undefined
+
   constructor(options: ServiceTableOptions) {
     this.#options = options
+    options.references.onNews = () => this.#link?.noteLoadChange()
   }
 
   /** Connects the table with the leader, once; before that, changes are only remembered. */
@@ -118,7 +128,16 @@ export class ServiceTable implements AgentHost, RuntimeListener {
       this.#apply(runtime, () => runtime.apply(service.definition, service.leases, service.summary))
     }
     for (const id of change.removals) this.#remove(this.#runtimes.get(id))
-    if (change.isFull) for (const runtime of this.#runtimes.values()) if (!listed.has(runtime.id)) this.#remove(runtime)
+    const removed = new Set(change.removals)
+    if (change.isFull)
+      for (const runtime of this.#runtimes.values())
+        if (!listed.has(runtime.id)) {
+          this.#remove(runtime)
+          removed.add(runtime.id)
+        }
+    for (const id of removed) this.#options.references.forget(id)
+    // After all of it has been applied: what follows from one service may depend on another.
+    for (const id of [...listed, ...removed]) this.onServiceChange(id)
     for (const listener of [...this.#assignmentListeners]) listener()
   }
 
@@ -188,6 +207,21 @@ export class ServiceTable implements AgentHost, RuntimeListener {
 
   collectNeeds(): readonly { definition: ServiceDefinition; sourceTokens: readonly SourceToken[] }[] {
     return [...this.#runtimes.values()].filter(runtime => runtime.isNeeded)
+  }
+
+  collectReferences(all: boolean): readonly ReferenceRow[] {
+    return this.#options.references.collect(all)
+  }
+
+  collectSuccessions(): readonly SuccessionRequest[] {
+    return this.#options.successions()
+  }
+
+  /** A request that means one service goes to an older version of it. */
+  countFallback(from: ServiceId, target: ServiceRuntime): void {
+    target.fallbacks.target += 1
+    const source = this.#runtimes.get(from)
+    if (source !== undefined) source.fallbacks.source += 1
   }
 
   dispose(): void {

@@ -33,6 +33,7 @@ export class FakeLink implements LeaderLink {
     this.needs.push(definition.id)
   }
 
+  wantSuccession(): void {}
   noteLoadChange(): void {}
   noteReducedUse(): void {}
 
@@ -208,6 +209,9 @@ export function exampleView(id: string): ServiceView {
       scalingState: 'stable',
       problem: null,
       sourceTokens: [[{ token: 'hello', version: 'E-1' }]],
+      isOnTheFly: false,
+      isStale: false,
+      successions: [],
       outstanding: 2,
       total: 9,
       lastRequestMs: 1_700_000_001_000,

@@ -7,12 +7,19 @@ import {
   KeyValueServiceService,
   Leader,
   type LeaderSettings,
+  type SuccessionSettings,
   startRpcServer,
   systemClock,
 } from '@waiter/control'
-import { DEFAULT_BROKEN_SERVICE, DEFAULT_SCALE_LIMITS, type ScalingPolicy, waiterPolicy } from '@waiter/scaling'
+import {
+  DEFAULT_BROKEN_SERVICE,
+  DEFAULT_SCALE_LIMITS,
+  DEFAULT_TAKEOVER,
+  type ScalingPolicy,
+  waiterPolicy,
+} from '@waiter/scaling'
 import { createProcessScheduler } from '@waiter/schedulers'
-import { computeInstanceEnvironment } from '@waiter/services'
+import { computeInstanceEnvironment, DEFAULT_JUDGE } from '@waiter/services'
 import { openJournalStore } from '@waiter/store'
 import type { Settings } from '../config/schema.ts'
 import { toServicesConfig } from '../config/services-config.ts'
@@ -23,6 +30,13 @@ import { runChild } from './run-child.ts'
 
 /** Routers of this machine attach within milliseconds; until then nothing that runs is judged superfluous. */
 const SETTLE_MS = 5_000
+/** A new version is compared with the one before it for ten minutes; that one keeps its size for the first of them. */
+const SUCCESSION: SuccessionSettings = {
+  takeover: DEFAULT_TAKEOVER,
+  judge: DEFAULT_JUDGE,
+  probationMs: 600_000,
+  holdMs: 60_000,
+}
 /** An instance may at least this long react to SIGTERM, also when its service asks for no grace period. */
 const KILL_GRACE_MS_MIN = 3_000
 
@@ -99,6 +113,7 @@ function toLeaderSettings(settings: Settings): LeaderSettings {
       minHosts: settings['deployment-error-config']['min-hosts'],
     },
     brokenService: DEFAULT_BROKEN_SERVICE,
+    succession: SUCCESSION,
     limits: {
       ...DEFAULT_SCALE_LIMITS,
       quantumCpus: scaling['quanta-constraints'].cpus,

@@ -31,6 +31,8 @@ export interface AttachRequest {
     | { $case: "needed"; value: ServiceNeeded }
     | { $case: "ack"; value: AssignmentAck }
     | { $case: "answer"; value: RouterAnswer }
+    | { $case: "referenced"; value: ServicesReferenced }
+    | { $case: "succession"; value: SuccessionWanted }
     | undefined;
 }
 
@@ -96,6 +98,12 @@ export interface ServiceLoad {
   /** Epoch milliseconds of the newest request; 0 when there was none. */
   lastRequestMs: number;
   instances: InstanceLoad[];
+  /** Requests that ended with a backend's answer or its failure to give one, since this router started. */
+  finished: number;
+  /** Of those: status 500 and above, broken connections, no answer in time. */
+  failed: number;
+  /** Of `finished`, by time from the grant of a slot to the end of the answer (packages/services, latencyBucket). */
+  latencyCounts: number[];
 }
 
 export interface InstanceLoad {
@@ -111,6 +119,34 @@ export interface ServiceNeeded {
   definitionJson: string;
   /** JSON of [{"token","version"}]. */
   sourceTokensJson: string;
+}
+
+/** Services that were reached in ways that this router had not met before. */
+export interface ServicesReferenced {
+  references: ServiceReference[];
+}
+
+export interface ServiceReference {
+  serviceId: string;
+  /** JSON of [{"token","version"}]; empty list: on the fly. */
+  sourceTokensJson: string;
+}
+
+/** A newer version of a token is to take over: start it as large as the older one's load needs, and say when it may. */
+export interface SuccessionWanted {
+  /** JSON of ServiceDefinition of the newer version. */
+  definitionJson: string;
+  /** JSON of [{"token","version"}]. */
+  sourceTokensJson: string;
+  /** The service that carries the load now. */
+  predecessorId: string;
+  /** The part of the load that is to move, 0 to 1. */
+  share: number;
+  /** Take it back when it turns out bad. */
+  withdrawIfBad: boolean;
+  /** The token whose change made the newer version, and which version of it that is. */
+  token: string;
+  tokenVersion: string;
 }
 
 /**
@@ -177,6 +213,12 @@ export interface ServiceSummary {
   outstanding: number;
   total: number;
   lastRequestMs: number;
+  /** JSON of [SuccessionState] (packages/control): versions that this one takes over from, and how far that is. */
+  successionsJson: string;
+  /** Reached without any token at least once. */
+  onTheFly: boolean;
+  /** Nothing leads to it any more. */
+  stale: boolean;
 }
 
 /** Why no instance of a service comes up. */
@@ -344,6 +386,12 @@ export const AttachRequest: MessageFns<AttachRequest> = {
       case "answer":
         RouterAnswer.encode(message.message.value, writer.uint32(42).fork()).join();
         break;
+      case "referenced":
+        ServicesReferenced.encode(message.message.value, writer.uint32(82).fork()).join();
+        break;
+      case "succession":
+        SuccessionWanted.encode(message.message.value, writer.uint32(90).fork()).join();
+        break;
     }
     return writer;
   },
@@ -399,6 +447,22 @@ export const AttachRequest: MessageFns<AttachRequest> = {
             }
 
             message.message = { $case: "answer", value: RouterAnswer.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.message = { $case: "referenced", value: ServicesReferenced.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.message = { $case: "succession", value: SuccessionWanted.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -928,7 +992,17 @@ export const LoadReport: MessageFns<LoadReport> = {
 };
 
 function createBaseServiceLoad(): ServiceLoad {
-  return { serviceId: "", outstanding: 0, waiting: 0, total: 0, lastRequestMs: 0, instances: [] };
+  return {
+    serviceId: "",
+    outstanding: 0,
+    waiting: 0,
+    total: 0,
+    lastRequestMs: 0,
+    instances: [],
+    finished: 0,
+    failed: 0,
+    latencyCounts: [],
+  };
 }
 
 export const ServiceLoad: MessageFns<ServiceLoad> = {
@@ -950,6 +1024,19 @@ export const ServiceLoad: MessageFns<ServiceLoad> = {
     }
     for (const v of message.instances) {
       InstanceLoad.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.finished !== 0) {
+      writer.uint32(80).uint64(message.finished);
+    }
+    if (message.failed !== 0) {
+      writer.uint32(88).uint64(message.failed);
+    }
+    if (message.latencyCounts.length !== 0) {
+      writer.uint32(98).fork();
+      for (const v of message.latencyCounts) {
+        writer.uint64(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -1014,6 +1101,40 @@ export const ServiceLoad: MessageFns<ServiceLoad> = {
 
             message.instances.push(InstanceLoad.decode(reader, reader.uint32()));
             continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.finished = longToNumber(reader.uint64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.failed = longToNumber(reader.uint64());
+            continue;
+          }
+          case 12: {
+            if (tag === 96) {
+              message.latencyCounts.push(longToNumber(reader.uint64()));
+
+              continue;
+            }
+
+            if (tag === 98) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.latencyCounts.push(longToNumber(reader.uint64()));
+              }
+
+              continue;
+            }
+
+            break;
           }
         }
         if ((tag & 7) === 4 || tag === 0) {
@@ -1149,6 +1270,229 @@ export const ServiceNeeded: MessageFns<ServiceNeeded> = {
             }
 
             message.sourceTokensJson = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseServicesReferenced(): ServicesReferenced {
+  return { references: [] };
+}
+
+export const ServicesReferenced: MessageFns<ServicesReferenced> = {
+  encode(message: ServicesReferenced, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.references) {
+      ServiceReference.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ServicesReferenced {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseServicesReferenced();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.references.push(ServiceReference.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseServiceReference(): ServiceReference {
+  return { serviceId: "", sourceTokensJson: "" };
+}
+
+export const ServiceReference: MessageFns<ServiceReference> = {
+  encode(message: ServiceReference, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serviceId !== "") {
+      writer.uint32(10).string(message.serviceId);
+    }
+    if (message.sourceTokensJson !== "") {
+      writer.uint32(18).string(message.sourceTokensJson);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ServiceReference {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseServiceReference();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serviceId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.sourceTokensJson = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSuccessionWanted(): SuccessionWanted {
+  return {
+    definitionJson: "",
+    sourceTokensJson: "",
+    predecessorId: "",
+    share: 0,
+    withdrawIfBad: false,
+    token: "",
+    tokenVersion: "",
+  };
+}
+
+export const SuccessionWanted: MessageFns<SuccessionWanted> = {
+  encode(message: SuccessionWanted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.definitionJson !== "") {
+      writer.uint32(10).string(message.definitionJson);
+    }
+    if (message.sourceTokensJson !== "") {
+      writer.uint32(18).string(message.sourceTokensJson);
+    }
+    if (message.predecessorId !== "") {
+      writer.uint32(26).string(message.predecessorId);
+    }
+    if (message.share !== 0) {
+      writer.uint32(33).double(message.share);
+    }
+    if (message.withdrawIfBad !== false) {
+      writer.uint32(40).bool(message.withdrawIfBad);
+    }
+    if (message.token !== "") {
+      writer.uint32(50).string(message.token);
+    }
+    if (message.tokenVersion !== "") {
+      writer.uint32(58).string(message.tokenVersion);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SuccessionWanted {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSuccessionWanted();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.definitionJson = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.sourceTokensJson = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.predecessorId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.share = reader.double();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.withdrawIfBad = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.tokenVersion = reader.string();
             continue;
           }
         }
@@ -1673,6 +2017,9 @@ function createBaseServiceSummary(): ServiceSummary {
     outstanding: 0,
     total: 0,
     lastRequestMs: 0,
+    successionsJson: "",
+    onTheFly: false,
+    stale: false,
   };
 }
 
@@ -1707,6 +2054,15 @@ export const ServiceSummary: MessageFns<ServiceSummary> = {
     }
     if (message.lastRequestMs !== 0) {
       writer.uint32(80).uint64(message.lastRequestMs);
+    }
+    if (message.successionsJson !== "") {
+      writer.uint32(162).string(message.successionsJson);
+    }
+    if (message.onTheFly !== false) {
+      writer.uint32(168).bool(message.onTheFly);
+    }
+    if (message.stale !== false) {
+      writer.uint32(176).bool(message.stale);
     }
     return writer;
   },
@@ -1802,6 +2158,30 @@ export const ServiceSummary: MessageFns<ServiceSummary> = {
             }
 
             message.lastRequestMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.successionsJson = reader.string();
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.onTheFly = reader.bool();
+            continue;
+          }
+          case 22: {
+            if (tag !== 176) {
+              break;
+            }
+
+            message.stale = reader.bool();
             continue;
           }
         }
