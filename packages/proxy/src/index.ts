@@ -27,7 +27,6 @@ export { isValidHeaderName, isValidHeaderValue, renderHeader } from './header-li
 export type { HeaderPolicy } from './header-policy.ts'
 export { DEFAULT_LIMITS, type ProxyLimits } from './limits.ts'
 export type { ClientPhase, FailureReason, NotSentReason, Outcome } from './outcome.ts'
-export type { UpstreamTls } from './upstream-socket.ts'
 export type {
   ListenOptions,
   ProxyServer,
@@ -39,3 +38,4 @@ export type {
 export { Certificate, type CertificatePem, loadCertificate, type TlsVersion } from './tls/certificate.ts'
 export { normalizeServerName } from './tls/sni-table.ts'
 export type { Certificates, TlsTerms } from './tls/tls-listener.ts'
+export type { UpstreamTls } from './upstream-socket.ts'

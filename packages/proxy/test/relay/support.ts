@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import http from 'node:http'
 import http2 from 'node:http2'
 import type { AddressInfo, Server, Socket } from 'node:net'
+import { silentLogger } from '@waiter/base'
 import {
   type BackendProtocol,
   createProxyServer,
@@ -11,7 +12,6 @@ import {
   type ProxyLimits,
   type ProxyServer,
 } from '../../src/index.ts'
-import { silentLogger } from '@waiter/base'
 import { TEST_POLICY } from '../support/harness.ts'
 
 /** What a client speaks here. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { waitForEvent, makeCertificate } from '@waiter/testkit'
+import { makeCertificate, waitForEvent } from '@waiter/testkit'
 import t from 'tap'
 import { type ClientOptions, WebSocket, WebSocketServer } from 'ws'
 import { loadCertificate, type Outcome, type ProxyLimits } from '../../src/index.ts'

@@ -9,8 +9,8 @@ import type { ClientFacts } from './client-facts.ts'
 import { type CorsGate, refusal } from './cors-gate.ts'
 import type { Requester, Selection } from './descriptor-cache.ts'
 import { FOREIGN_HOST, FOREIGN_ORIGIN, type ForeignPages } from './foreign-pages.ts'
-import type { RequestContext } from './request-context.ts'
 import type { Interstitials } from './interstitials.ts'
+import type { RequestContext } from './request-context.ts'
 import { maintenanceError, requestErrorOf } from './request-errors.ts'
 
 export type HeaderPair = readonly [name: string, value: string]
