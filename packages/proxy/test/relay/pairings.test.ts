@@ -253,7 +253,7 @@ each('after not-sent the request, body included, goes elsewhere', async (t, pair
 })
 
 each('a client that does not read holds the backend up, then gets everything', async (t, pairing) => {
-  const body = pattern(8 * MIB)
+  const body = pattern(24 * MIB)
   let written = 0
   let stalls = 0
   const { promise: hasStalled, resolve } = Promise.withResolvers<void>()
@@ -295,7 +295,7 @@ each('a client that does not read holds the backend up, then gets everything', a
 })
 
 each('a backend that does not read holds the client up, then gets everything', async (t, pairing) => {
-  const body = pattern(8 * MIB)
+  const body = pattern(24 * MIB)
   const { promise: backendRequest, resolve } = Promise.withResolvers<IncomingMessage>()
   pairing.handler = (request, response) => {
     request.pause()
