@@ -49,6 +49,8 @@ export interface RaftNodeLimits {
   readonly maxSnapshotBytes: number
   /** A snapshot on its way is given up after this time. */
   readonly snapshotTimeoutMs: number
+  /** Also when no piece of it has moved for so long: who sends or takes it may be gone without a word. */
+  readonly snapshotStallTimeoutMs: number
   /** How long `stop` waits for a write that does not come back. */
   readonly stopTimeoutMs: number
 }
@@ -69,6 +71,8 @@ export const DEFAULT_RAFT_NODE_LIMITS: RaftNodeLimits = {
   maxSnapshotBytes: 4096 * MEBIBYTE,
   // 4 GiB at 10 MB/s take seven minutes.
   snapshotTimeoutMs: 600_000,
+  // A piece has 256 KiB; a disk that syncs a large snapshot at the end may take a while.
+  snapshotStallTimeoutMs: 30_000,
   // A disk that has not answered by then will not.
   stopTimeoutMs: 5000,
 }

@@ -87,8 +87,9 @@ export class RaftNode<R> implements AsyncDisposable {
     this.#proposals = new ProposalQueue(limits)
     this.#reads = new SharedReads(`${options.id}.${incarnation}`)
     const timeoutTicks = Math.ceil(limits.snapshotTimeoutMs / ticker.tickMs)
+    const stallTicks = Math.ceil(limits.snapshotStallTimeoutMs / ticker.tickMs)
     const { maxSnapshotBytes } = limits
-    this.#snapshots = new SnapshotTransfers({ storage, transport, timeoutTicks, maxSnapshotBytes })
+    this.#snapshots = new SnapshotTransfers({ storage, transport, timeoutTicks, stallTicks, maxSnapshotBytes })
     if (options.onEvent !== undefined) this.#listeners.add(options.onEvent)
   }
 
@@ -376,7 +377,11 @@ export class RaftNode<R> implements AsyncDisposable {
       this.#guard(() => this.#raw.step(message))
       return
     }
-    const received = await this.#snapshots.receive(message, chunks)
+    const received = await this.#snapshots.receive(message, chunks).catch(error => {
+      // The sender may try again; a disk that has failed may not (rule D8).
+      if (error instanceof RaftNodeError && error.code === 'RAFT_LOG_FAILED') this.#fail(error)
+      throw error
+    })
     this.#checkRunning()
     this.#guard(() => this.#raw.step(message))
     if (this.#raw.peekReady().snapshot?.index === index) return

@@ -10,19 +10,24 @@ export interface TransferContext {
   readonly transport: Transport
   /** A transfer that takes longer is given up. */
   readonly timeoutTicks: number
+  /** So is one in which nothing moves for so long: the other side may be gone without a word. */
+  readonly stallTicks: number
   /** Refuses larger ones before taking disk for them. */
   readonly maxSnapshotBytes: number
 }
 
-interface Outgoing {
+interface Transfer {
   readonly abort: AbortController
-  deadlineTick: number
+  readonly deadlineTick: number
+  /** When a piece moved last. */
+  movedTick: number
 }
 
 /** Snapshots on their way out and in. At most one to each peer (the core sees to it), and one in at a time. */
 export class SnapshotTransfers {
   readonly #context: TransferContext
-  readonly #outgoing = new Set<Outgoing>()
+  /** Those in which pieces still move, in and out. */
+  readonly #moving = new Set<Transfer>()
   #incoming: SnapshotId | undefined
   #tick = 0
 
@@ -32,26 +37,27 @@ export class SnapshotTransfers {
 
   tick(): void {
     this.#tick++
-    for (const { abort, deadlineTick } of this.#outgoing) {
+    for (const { abort, deadlineTick, movedTick } of this.#moving) {
       if (deadlineTick <= this.#tick) abort.abort(failed('It took too long.'))
+      else if (this.#tick - movedTick >= this.#context.stallTicks) abort.abort(failed('Nothing moved for too long.'))
     }
   }
 
   abortAll(): void {
-    for (const { abort } of this.#outgoing) abort.abort(failed('This node is stopping.'))
+    for (const { abort } of this.#moving) abort.abort(failed('This node is stopping.'))
   }
 
   /** Sends the snapshot a message names. Rejects when it did not arrive. */
   async send(message: MsgSnap): Promise<void> {
-    const { storage, transport, timeoutTicks } = this.#context
+    const { storage, transport } = this.#context
     const source = await storage.openSnapshot(message.snapshot)
     if (source === undefined) throw failed(`The one at entry ${message.snapshot.index} was replaced by a newer one.`)
-    const transfer: Outgoing = { abort: new AbortController(), deadlineTick: this.#tick + timeoutTicks }
-    this.#outgoing.add(transfer)
+    const transfer = this.#begin()
     try {
-      await transport.sendSnapshot(withoutContent(message), chunksOf(source), transfer.abort.signal)
+      const chunks = this.#watched(chunksOf(source), transfer)
+      await transport.sendSnapshot(withoutContent(message), chunks, transfer.abort.signal)
     } finally {
-      this.#outgoing.delete(transfer)
+      this.#moving.delete(transfer)
       await source.close()
     }
   }
@@ -65,10 +71,12 @@ export class SnapshotTransfers {
     if (this.#incoming !== undefined) throw failed('Another one is being received.')
     const { index, term, conf } = message.snapshot
     this.#incoming = { index, term, conf }
+    const transfer = this.#begin()
     try {
       const sink = await this.#context.storage.receiveSnapshot(this.#incoming)
       try {
-        for await (const bytes of checked(chunks, this.#context.maxSnapshotBytes)) await sink.write(bytes)
+        const pieces = checked(this.#watched(chunks, transfer), this.#context.maxSnapshotBytes)
+        for await (const bytes of pieces) await sink.write(bytes)
         await sink.finish()
       } catch (error) {
         await sink.abort()
@@ -78,12 +86,44 @@ export class SnapshotTransfers {
     } catch (error) {
       this.done()
       throw error
+    } finally {
+      this.#moving.delete(transfer)
     }
   }
 
   /** The received one has been installed or dropped. */
   done(): void {
     this.#incoming = undefined
+  }
+
+  #begin(): Transfer {
+    const deadlineTick = this.#tick + this.#context.timeoutTicks
+    const transfer = { abort: new AbortController(), deadlineTick, movedTick: this.#tick }
+    this.#moving.add(transfer)
+    return transfer
+  }
+
+  // Notes every piece, and does not wait for one that never comes once the transfer has been given up.
+  async *#watched(chunks: AsyncIterable<SnapshotChunk>, transfer: Transfer): AsyncGenerator<SnapshotChunk> {
+    const { signal } = transfer.abort
+    const iterator = chunks[Symbol.asyncIterator]()
+    const { promise: givenUp, reject } = Promise.withResolvers<never>()
+    givenUp.catch(() => undefined)
+    const onAbort = (): void => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    try {
+      for (;;) {
+        const next = await Promise.race([iterator.next(), givenUp])
+        if (next.done === true) return
+        transfer.movedTick = this.#tick
+        yield next.value
+      }
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+      // Not waited for: what hangs would hang here too.
+      iterator.return?.().catch(() => undefined)
+    }
   }
 }
 

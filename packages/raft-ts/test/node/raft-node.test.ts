@@ -274,6 +274,25 @@ t.test('D4 a follower that was away beyond compaction is sent a snapshot, and su
   await cluster.stopAll()
 })
 
+t.test('D8 a disk that fills up while a snapshot is received ends the node', async t => {
+  const limits = { snapshotEveryEntries: 10, trailingEntries: 2 }
+  const cluster = await withLeader({ limits })
+  cluster.crash(3)
+  for (let at = 0; at < 40; at++) await cluster.node(1).propose(put(`k${at}`))
+  const { disk } = cluster.member(3)
+  disk.restart('nothing is lost', { next: () => 0, below: () => 0 })
+  const node = await cluster.start(3)
+  // Whatever it is asked to write next, which is the snapshot.
+  disk.failAt = { call: disk.calls + 2, code: 'ENOSPC' }
+  await cluster.until('the snapshot has been tried', () => disk.calls >= disk.failAt!.call)
+  t.match(await node.ended, { code: 'RAFT_LOG_FAILED' })
+  cluster.crash(3)
+  disk.restart('nothing is lost', { next: () => 0, below: () => 0 })
+  await cluster.start(3)
+  await cluster.until('all are equal', () => cluster.isEqual)
+  await cluster.stopAll()
+})
+
 t.test('C7 D9 a newcomer starts empty, is sent a snapshot that knows of it, and becomes a voter', async t => {
   const cluster = await withLeader()
   await cluster.node(1).propose(put('before'))

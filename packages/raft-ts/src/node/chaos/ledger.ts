@@ -16,11 +16,16 @@ export type LedgerLine =
   /** This process became leader of a term. */
   | { readonly kind: 'led'; readonly term: number }
 
+/** Where lines go. */
+export interface LedgerWriter {
+  write(line: LedgerLine): unknown
+}
+
 /**
  * Writes down what a process applies, before anybody is told of it. The kernel keeps what was written when the process is
  * killed. One file for each start, so that only a last line can be torn.
  */
-export class Ledger {
+export class Ledger implements LedgerWriter {
   readonly #file: number
 
   constructor(path: string) {
@@ -50,9 +55,9 @@ const NOTHING: Applied = { result: { kind: 'nothing' }, change: undefined }
 export class LedgeredMap implements StateMachine<Applied> {
   readonly recovered: undefined = undefined
   readonly map: KeyValueMachine
-  readonly #ledger: Ledger
+  readonly #ledger: LedgerWriter
 
-  constructor(ledger: Ledger, remembersWrites: boolean) {
+  constructor(ledger: LedgerWriter, remembersWrites: boolean) {
     this.#ledger = ledger
     this.map = new KeyValueMachine({ remembersWrites })
   }

@@ -36,6 +36,7 @@ const KEY_BYTES_MIN = 32
 /** With its own key for every connection, so that a key that is lost later opens nothing that was recorded. */
 const PSK_CIPHERS = 'ECDHE-PSK-CHACHA20-POLY1305'
 const IDENTITY = 'raft-ts'
+const KEEP_ALIVE_MS = 30_000
 
 /**
  * Refuses what cannot be safe.
@@ -114,14 +115,15 @@ export class SecureServer {
   constructor(options: SecureServerOptions, onConnection: (socket: Socket) => void) {
     this.#options = options
     const { security } = options
-    const noDelay = { noDelay: true }
+    // A host that vanished without a word is noticed by the system's probes.
+    const socketOptions = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
     if (security.kind === 'trustedNetwork') {
-      this.raw = createServer(noDelay, socket => this.#admit(socket) && onConnection(socket))
+      this.raw = createServer(socketOptions, socket => this.#admit(socket) && onConnection(socket))
     } else {
       const secure = createTlsServer(serverOptions(options), onConnection)
       // A stranger, or a version of TLS that is not spoken here: its socket is closed already or is closed now.
       secure.on('tlsClientError', (_error, socket) => socket.destroy())
-      this.raw = createServer(noDelay, socket => this.#admit(socket) && secure.emit('connection', socket))
+      this.raw = createServer(socketOptions, socket => this.#admit(socket) && secure.emit('connection', socket))
     }
     this.raw.maxConnections = options.maxConnections
   }

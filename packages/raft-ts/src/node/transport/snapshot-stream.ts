@@ -12,6 +12,9 @@ import type { PeerAddress, TcpTransportLimits } from './tcp-options.ts'
 /** Taken, or why not, in words. */
 const ANSWER_BYTES_MAX = 64 * 1024
 
+/** A sender that is there has read the verdict by then. */
+const VERDICT_MS_MAX = 5000
+
 /** What sending a snapshot needs. */
 export interface SnapshotToSend {
   readonly address: PeerAddress
@@ -59,9 +62,14 @@ export function receiveSnapshot(
       throw new RaftNodeError('The snapshot is not for this node.', { code: 'RAFT_BAD_PEER' })
     }
     isBegun = true
+    const answer = (type: number, payload: Uint8Array): void => {
+      writeFrame(socket, type, payload)
+      // The sender closes it when it has heard this; one that is gone never will.
+      socket.setTimeout(VERDICT_MS_MAX, () => socket.destroy())
+    }
     handler.onSnapshot(message, pieces).then(
-      () => writeFrame(socket, FRAME.accepted, new Uint8Array(0)),
-      error => writeFrame(socket, FRAME.refused, new ByteWriter().text(textOf(error)).finish()),
+      () => answer(FRAME.accepted, new Uint8Array(0)),
+      error => answer(FRAME.refused, new ByteWriter().text(textOf(error)).finish()),
     )
   }
   return ({ type, payload }) => {
