@@ -81,26 +81,25 @@ function textsOf(
     case 'token-version':
       return sources.map(source => source.version)
     default:
-      return [readPath(description, name)]
+      return readPath(description, name)
   }
 }
 
-/** The value at a dotted path as text; empty when there is none. Names of variables may contain dots. */
-function readPath(value: unknown, path: string): string {
+/** The value at a dotted path as text; none when there is no value. Names of variables may contain dots. */
+function readPath(value: unknown, path: string): readonly string[] {
   let current: unknown = value
-  let rest: string | undefined = path
-  while (rest !== undefined) {
-    if (typeof current !== 'object' || current === null) return ''
+  for (let rest = path; ; ) {
+    if (typeof current !== 'object' || current === null) return []
     if (Object.hasOwn(current, rest)) {
       current = (current as Record<string, unknown>)[rest]
       break
     }
-    const dot: number = rest.indexOf('.')
+    const dot = rest.indexOf('.')
     const key = dot < 0 ? rest : rest.slice(0, dot)
-    if (dot < 0 || !Object.hasOwn(current, key)) return ''
+    if (dot < 0 || !Object.hasOwn(current, key)) return []
     current = (current as Record<string, unknown>)[key]
     rest = rest.slice(dot + 1)
   }
-  if (current === undefined || current === null) return ''
-  return typeof current === 'object' ? JSON.stringify(current) : String(current)
+  if (current === undefined || current === null) return []
+  return [typeof current === 'object' ? JSON.stringify(current) : String(current)]
 }
