@@ -264,6 +264,39 @@ const CASES: Readonly<Record<string, (input: CaseInput) => Promise<void>>> = {
     await assert.rejects(scheduler.logs({ ...instance, instanceId: 's.unknown' }, ''), hasCode('WTR_NO_SUCH_INSTANCE'))
   },
 
+  'C17b a file is read in pieces, within the working directory only': async ({ scheduler, view, define }) => {
+    await scheduler.create(define('s', 'healthy'), 1, FENCE)
+    const [instance] = await view.untilHealthy('s', 1)
+    assert.ok(instance)
+    const whole = await scheduler.readLog(instance, 'stdout', { offset: 0, length: 1_000_000 })
+    assert.equal(whole.content.length, whole.size)
+    const beyond = await scheduler.readLog(instance, 'stdout', { offset: whole.size + 5, length: 10 })
+    assert.deepEqual([beyond.content.length, beyond.size], [0, whole.size])
+    const range = { offset: 0, length: 10 }
+    for (const path of ['', '../..', '/etc/passwd', 'absent'])
+      await assert.rejects(scheduler.readLog(instance, path, range), hasCode('WTR_BAD_PATH'))
+    const unknown = { ...instance, instanceId: 's.unknown' }
+    await assert.rejects(scheduler.readLog(unknown, 'stdout', range), hasCode('WTR_NO_SUCH_INSTANCE'))
+  },
+
+  'C17c an update is told to watchers and leaves what runs alone': async ({ scheduler, view, define }) => {
+    const definition = define('s', 'healthy')
+    await scheduler.create(definition, 1, FENCE)
+    const [before] = await view.untilHealthy('s', 1)
+    const changed = { ...definition, effective: { ...definition.effective, 'health-check-interval-secs': 599 } }
+    await scheduler.update(changed, FENCE)
+    await view.until(
+      'the changed definition',
+      () => view.services.get('s')?.definition.effective['health-check-interval-secs'] === 599,
+    )
+    assert.deepEqual(
+      view.inState('s', 'healthy').map(instance => instance.instanceId),
+      [before?.instanceId],
+    )
+    await scheduler.update({ ...changed, id: 'unknown' }, FENCE)
+    await assert.rejects(scheduler.update(changed, { term: FENCE.term - 1 }), hasCode('WTR_FENCED'))
+  },
+
   'C18 instances and counts survive a restart of Waiter, and so does the fence': async ({
     subject,
     scheduler,

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer as createHttp2 } from 'node:http2'
 import { createServer, type Server, type Socket } from 'node:net'
@@ -9,7 +10,7 @@ import { createExampleDefinition } from '../src/contract.ts'
 import { EventHub, type InstanceRecord, type SchedulerEvent } from '../src/index.ts'
 import { probeHealth } from '../src/process/health-probe.ts'
 import type { Instance } from '../src/process/instance.ts'
-import { listLogs, readStderrTail, rotateOutput } from '../src/process/log-files.ts'
+import { listLogs, readLogPiece, readStderrTail, rotateOutput } from '../src/process/log-files.ts'
 import { PortPool } from '../src/process/port-pool.ts'
 import type { ProcessEntry } from '../src/process/process-table.ts'
 import { isAlive, ProcessTable, readStat } from '../src/process/process-table.ts'
@@ -319,6 +320,34 @@ t.test('logs: a listing stays inside, whatever the path says', async t => {
     await t.rejects(listLogs(sandbox, path), { code: 'WTR_BAD_PATH', status: 400 }, JSON.stringify(path))
   }
   await t.rejects(listLogs(join(outside, 'removed'), ''), { code: 'WTR_BAD_PATH' })
+})
+
+t.test('logs: a file is read in pieces, and only one within', async t => {
+  const outside = makeDir(t)
+  const sandbox = join(outside, 'sandbox')
+  mkdirSync(join(sandbox, 'deep'), { recursive: true })
+  writeFileSync(join(sandbox, 'stdout'), 'hello')
+  writeFileSync(join(outside, 'secret'), 'secret')
+  symlinkSync('stdout', join(sandbox, 'inner'))
+  symlinkSync(outside, join(sandbox, 'escape'))
+  symlinkSync('/etc/passwd', join(sandbox, 'passwd'))
+  linkSync(join(outside, 'secret'), join(sandbox, 'hard'))
+  execFileSync('mkfifo', [join(sandbox, 'pipe')])
+  const read = async (path: string, offset = 0, length = 100) => {
+    const piece = await readLogPiece(sandbox, path, { offset, length })
+    return [Buffer.from(piece.content).toString(), piece.size]
+  }
+  t.same(await read('stdout'), ['hello', 5])
+  t.same(await read('stdout', 1, 3), ['ell', 5])
+  t.same(await read('stdout', 9), ['', 5])
+  t.same(await read('deep/../stdout'), ['hello', 5])
+  t.same(await read('inner'), ['hello', 5], 'a link to a file within')
+  for (const path of ['', '.', 'deep', '..', '../secret', 'escape/secret', 'passwd', 'hard', 'pipe', 'none', 'a\0b'])
+    await t.rejects(
+      read(path),
+      { code: 'WTR_BAD_PATH', status: 400, message: /is not a file within/ },
+      JSON.stringify(path),
+    )
 })
 
 t.test('logs: an instance cannot make Waiter read or truncate files elsewhere', async t => {
