@@ -67,7 +67,7 @@ t.test('files', async t => {
 })
 
 t.test('suspension: refused on this router, with who and when; back after the resumption', async t => {
-  const { call, json: get, link, router } = await startTestRouter(t)
+  const { json: get, link, router } = await startTestRouter(t)
   link.services = [exampleView(ID)]
   router.table.open(exampleView(ID).definition)
   t.same(await get({ path: `/apps/${ID}/suspend` }), { action: 'suspend', 'service-id': ID, success: true })
