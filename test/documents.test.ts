@@ -13,7 +13,7 @@ interface Example {
 /** Longer than any example takes; a hanging one fails the test instead of stopping it. */
 const EXAMPLE_TIMEOUT_MS = 30_000
 
-for (const file of ['README.md', 'docs/services.md']) {
+for (const file of ['README.md', 'docs/services.md', 'docs/api.md']) {
   t.test(`the examples of ${file} do what it says`, async t => {
     const examples = readExamples(readFileSync(file, 'utf8')).filter(example => example.command.startsWith('curl '))
     t.ok(examples.length > 0, 'there are examples')
