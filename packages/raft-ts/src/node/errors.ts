@@ -78,6 +78,12 @@ export function logInUse(directory: string, by: string | undefined): RaftNodeErr
   )
 }
 
+/** More callers wait than a node keeps in mind. */
+export function tooManyRequests(count: number): RaftNodeError {
+  const message = `This node has ${count} requests open and takes no more now; try again later.`
+  return new RaftNodeError(message, { code: 'RAFT_DROPPED' })
+}
+
 /** A proposal that nobody may make. */
 export function badProposal(what: string): RaftNodeError {
   return new RaftNodeError(`The proposal was refused: ${what}`, { code: 'RAFT_BAD_PROPOSAL' })

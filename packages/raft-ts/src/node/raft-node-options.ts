@@ -32,6 +32,8 @@ export interface RaftNodeOptions<R> {
 
 /** The bounds of a node. */
 export interface RaftNodeLimits {
+  /** Callers that wait, whatever for; more are told to try again later. */
+  readonly maxOpenRequests: number
   readonly maxQueuedProposals: number
   readonly maxQueuedBytes: number
   /** A larger proposal is refused: it would have to travel in one frame, and be written by one call. */
@@ -59,6 +61,7 @@ const MEBIBYTE = 1024 * 1024
 
 /** What production uses. */
 export const DEFAULT_RAFT_NODE_LIMITS: RaftNodeLimits = {
+  maxOpenRequests: 65_536,
   maxQueuedProposals: 16_384,
   maxQueuedBytes: 64 * MEBIBYTE,
   maxProposalBytes: 16 * MEBIBYTE,

@@ -23,7 +23,7 @@ import {
   type TraceEvent,
 } from '../index.ts'
 import { atMost } from './at-most.ts'
-import { badProposal, RaftNodeError } from './errors.ts'
+import { badProposal, RaftNodeError, tooManyRequests } from './errors.ts'
 import { createMetrics, type RaftNodeEvent, type RaftNodeMetrics } from './events.ts'
 import type { LogStorage } from './log-storage.ts'
 import { type Committed, ProposalQueue } from './proposal-queue.ts'
@@ -490,6 +490,7 @@ export class RaftNode<R> implements AsyncDisposable {
 
   #request<T>({ timeoutMs = this.#options.limits.requestTimeoutMs, signal }: RequestOptions): Request<T> {
     this.#checkRunning()
+    if (this.#requests.count >= this.#options.limits.maxOpenRequests) throw tooManyRequests(this.#requests.count)
     return this.#requests.open(signal === undefined ? { timeoutMs } : { timeoutMs, signal })
   }
 

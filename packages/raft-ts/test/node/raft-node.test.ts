@@ -134,6 +134,20 @@ t.test('queues are bounded: what does not fit is dropped at once', async t => {
   await cluster.stopAll()
 })
 
+t.test('callers that wait are bounded, readers too', async t => {
+  const cluster = new TestCluster({ limits: { maxOpenRequests: 2 } })
+  await cluster.startAll()
+  const leader = await cluster.elect(1)
+  cluster.network.isolate(1, [2, 3])
+  const waiting: Promise<unknown>[] = [leader.propose(put('a'), { timeoutMs: 500 }), leader.read({ timeoutMs: 500 })]
+  const ends = waiting.map(request => t.rejects(request))
+  await t.rejects(leader.read(), { code: 'RAFT_DROPPED', message: /has 2 requests open/ })
+  await t.rejects(leader.propose(put('b')), { code: 'RAFT_DROPPED', outcome: 'notHappened' })
+  await cluster.tick(12)
+  await Promise.all(ends)
+  await cluster.stopAll()
+})
+
 t.test('what nobody could apply or carry never enters the log', async t => {
   const cluster = new TestCluster({ limits: { maxProposalBytes: 1000 } })
   await cluster.startAll()

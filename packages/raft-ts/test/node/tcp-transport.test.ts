@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { type Logger, silentLogger } from '@waiter/base'
 import fc from 'fast-check'
 import t from 'tap'
 import { ByteWriter, type Message } from '../../src/index.ts'
@@ -101,6 +102,20 @@ function otherAuthority() {
   t.teardown(() => other.remove())
   return other
 }
+
+t.test('it is said why somebody was refused, once a second', async t => {
+  const lines: string[] = []
+  const log: Logger = { ...silentLogger, warn: (fields, text) => lines.push(`${text} ${JSON.stringify(fields)}`) }
+  const { address } = await started(t, 1, tlsOf(1), { log })
+  const other = await started(t, 2, tlsOf(3), { log, peers: new Map([[1, address]]) })
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    other.transport.send([beat(2)])
+    await other.inbox.until(() => other.inbox.unreachable.length >= attempt)
+  }
+  const [line] = lines.filter(text => text.includes('refused'))
+  t.match(line, /raft transport: a connection was refused .*"reason":"A peer says it is node 2, but .*node-3/)
+  t.ok(lines.length <= 3, lines.join('\n'))
+})
 
 t.test('nothing is told to an imposter: who answers must be the node that was wanted', async t => {
   for (const [own, imposter] of [

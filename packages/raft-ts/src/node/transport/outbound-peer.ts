@@ -12,6 +12,8 @@ export interface OutboundPeerOptions {
   readonly limits: TcpTransportLimits
   /** What was on its way is lost. */
   readonly onLost: () => void
+  /** Why it is lost, if there is more to say than that the peer went away. */
+  readonly onError: (error: Error) => void
 }
 
 /** The one connection that carries this node's messages to one peer. Made when needed, and again when it breaks. */
@@ -48,14 +50,17 @@ export class OutboundPeer {
   #connected(nowMs: number): Socket | undefined {
     if (this.#socket !== undefined && !this.#socket.destroyed) return this.#socket
     if (this.#isEnded || nowMs < this.#retryAtMs) return undefined
-    const { address, hello, security, limits, onLost } = this.#options
+    const { address, hello, security, limits, onLost, onError } = this.#options
     this.#retryAtMs = nowMs + limits.reconnectMs
     this.#unansweredSinceMs = undefined
     const socket = connectSecurely({ address, group: hello.group, to: hello.to }, security)
     this.#socket = socket
     const timer = setTimeout(() => socket.destroy(), limits.connectTimeoutMs)
     socket.on(readyEvent(security), () => clearTimeout(timer))
-    socket.on('error', () => socket.destroy())
+    socket.on('error', error => {
+      socket.destroy()
+      onError(error)
+    })
     socket.on('close', () => {
       clearTimeout(timer)
       this.#retryAtMs = performance.now() + limits.reconnectMs

@@ -112,17 +112,24 @@ export class SecureServer {
   readonly #options: SecureServerOptions
   readonly #pending = new Map<string, Socket>()
 
-  constructor(options: SecureServerOptions, onConnection: (socket: Socket) => void) {
+  /** @param told of connections that have proved to belong here, and of strangers */
+  constructor(
+    options: SecureServerOptions,
+    told: { onConnection(socket: Socket): void; onStranger(error: Error, socket: Socket): void },
+  ) {
     this.#options = options
     const { security } = options
     // A host that vanished without a word is noticed by the system's probes.
     const socketOptions = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
     if (security.kind === 'trustedNetwork') {
-      this.raw = createServer(socketOptions, socket => this.#admit(socket) && onConnection(socket))
+      this.raw = createServer(socketOptions, socket => this.#admit(socket) && told.onConnection(socket))
     } else {
-      const secure = createTlsServer(serverOptions(options), onConnection)
+      const secure = createTlsServer(serverOptions(options), socket => told.onConnection(socket))
       // A stranger, or a version of TLS that is not spoken here: its socket is closed already or is closed now.
-      secure.on('tlsClientError', (_error, socket) => socket.destroy())
+      secure.on('tlsClientError', (error, socket) => {
+        told.onStranger(error, socket)
+        socket.destroy()
+      })
       this.raw = createServer(socketOptions, socket => this.#admit(socket) && secure.emit('connection', socket))
     }
     this.raw.maxConnections = options.maxConnections
@@ -179,7 +186,7 @@ function pskOf(key: Uint8Array, group: string): Buffer {
   return Buffer.from(hkdfSync('sha256', key, 'raft-ts transport', group, KEY_BYTES_MIN))
 }
 
-// A TLS socket and the one beneath it have the same peer.
-function nameOf({ remoteAddress, remotePort }: Socket): string {
+/** Where a connection comes from. A TLS socket and the one beneath it have the same peer. */
+export function nameOf({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress} ${remotePort}`
 }

@@ -1,3 +1,4 @@
+import type { Logger } from '@waiter/base'
 import type { NodeId } from '../../index.ts'
 import type { TransportSecurity } from './security.ts'
 
@@ -14,6 +15,8 @@ export interface TcpTransportOptions {
   readonly group: string
   /** Who may speak to this node. There is no default. */
   readonly security: TransportSecurity
+  /** Told of peers that are refused or cannot be reached, and why; at most once a second. */
+  readonly log?: Logger
   /** Port 0 takes any; see `TcpTransport.port`. */
   readonly listen: PeerAddress
   /** The others; more can be told later by `setPeer`. */

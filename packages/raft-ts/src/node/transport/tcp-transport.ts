@@ -6,7 +6,7 @@ import { decodeMessages, encodeMessages } from '../wire/message-codec.ts'
 import { FRAME, type Frame, FrameReader, frameHead } from './frames.ts'
 import { acceptHello, type Hello } from './hello.ts'
 import { OutboundPeer } from './outbound-peer.ts'
-import { checkSecurity, SecureServer } from './security.ts'
+import { checkSecurity, nameOf, SecureServer } from './security.ts'
 import { receiveSnapshot, sendSnapshot } from './snapshot-stream.ts'
 import {
   DEFAULT_TCP_LIMITS,
@@ -19,6 +19,9 @@ import {
 const HELLO_BYTES_MAX = 4096
 /** What a node may say in another's name: a request that was passed on, and whom the leadership is wished for. */
 const PASSED_ON: ReadonlySet<Message['type']> = new Set(['MsgProp', 'MsgReadIndex', 'MsgTransferLeader'])
+
+/** Further complaints within this time are not told. */
+const COMPLAIN_EVERY_MS = 1000
 
 /** A receiver says that it is alive at most so often. */
 const ALIVE_EVERY_MS = 200
@@ -38,6 +41,7 @@ export class TcpTransport implements Transport {
   readonly #server: SecureServer
   #handler: TransportHandler | undefined
   #isStopped = false
+  #complainedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: TcpTransportOptions) {
     checkSecurity(options.security)
@@ -53,7 +57,10 @@ export class TcpTransport implements Transport {
         maxConnections,
         maxPending: maxPendingConnections,
       },
-      socket => this.#onConnection(socket),
+      {
+        onConnection: socket => this.#onConnection(socket),
+        onStranger: (error, socket) => this.#complain('a connection was refused', error, nameOf(socket)),
+      },
     )
   }
 
@@ -119,8 +126,9 @@ export class TcpTransport implements Transport {
     if (address === undefined) return undefined
     const hello: Hello = { group: this.#options.group, from: this.#options.id, to: id, carries: 'messages' }
     const onLost = (): void => this.#handler?.onUnreachable(id)
+    const onError = (error: Error): void => this.#complain('a peer cannot be reached', error, `node ${id}`)
     const { security } = this.#options
-    const peer = new OutboundPeer({ address, hello, security, limits: this.#limits, onLost })
+    const peer = new OutboundPeer({ address, hello, security, limits: this.#limits, onLost, onError })
     this.#peers.set(id, peer)
     return peer
   }
@@ -143,8 +151,9 @@ export class TcpTransport implements Transport {
           take = this.#welcome(socket, frame)
           reader.allow(this.#limits.maxFrameBytes)
         })
-      } catch {
+      } catch (error) {
         // Not a peer, or one that lost its way: it may connect again.
+        this.#complain('a connection was refused', error, nameOf(socket))
         socket.destroy()
       }
     })
@@ -164,6 +173,15 @@ export class TcpTransport implements Transport {
       message.to === id && (message.from === hello.from || PASSED_ON.has(message.type))
     if (hello.carries === 'snapshot') return receiveSnapshot(socket, isAllowed, handler)
     return this.#receiveMessages(socket, isAllowed, handler)
+  }
+
+  // Strangers must not fill the log.
+  #complain(what: string, error: unknown, peer: string): void {
+    const nowMs = performance.now()
+    if (this.#isStopped || nowMs - this.#complainedAtMs < COMPLAIN_EVERY_MS) return
+    this.#complainedAtMs = nowMs
+    const reason = error instanceof Error ? error.message : String(error)
+    this.#options.log?.warn({ peer, reason }, `raft transport: ${what}`)
   }
 
   // What the older connection still holds is older than what the newer one brings.
