@@ -38,6 +38,6 @@ export { Leader, type LeaderOptions, type RouterIntroduction } from './leader/le
 export { type LeaderClock, type LeaderSettings, systemClock } from './leader/leader-settings.ts'
 export type { SuccessionSettings } from './leader/succession.ts'
 export { createKeyValueHandlers } from './rpc/key-value-service.ts'
-export { createNodeAuth, type NodeAuth } from './rpc/node-auth.ts'
+export { createNodeAuth, type NodeAuth, type NodeAuthOptions, type NodeTls } from './rpc/node-auth.ts'
 export { createRemoteStore } from './rpc/remote-store.ts'
 export { type RpcServer, type RpcService, startRpcServer } from './rpc/rpc-server.ts'

@@ -1,6 +1,7 @@
 import { Client, credentials, InterceptingCall, type Interceptor, type ServiceError } from '@grpc/grpc-js'
-import { createNodeAuth, type NodeAuth, startRpcServer } from '@waiter/control'
+import { createNodeAuth, type NodeAuth, type NodeAuthOptions, startRpcServer } from '@waiter/control'
 import t, { type Test } from 'tap'
+import { createAuthority } from './support/authority.ts'
 import { auth, proofOf, SECRET, UNAUTHENTICATED } from './support/rpc-world.ts'
 
 const PATH = '/test.Echo/Say'
@@ -19,7 +20,8 @@ const definition = {
 
 interface Echo {
   readonly seen: string[]
-  call(interceptors: readonly Interceptor[]): Promise<string>
+  /** @param transport of the caller; in the clear when absent */
+  call(interceptors: readonly Interceptor[], transport?: NodeAuth): Promise<string>
 }
 
 async function startEcho(t: Test, serverAuth: NodeAuth): Promise<Echo> {
@@ -42,8 +44,11 @@ async function startEcho(t: Test, serverAuth: NodeAuth): Promise<Echo> {
   t.teardown(() => server.close())
   return {
     seen,
-    call: interceptors => {
-      const client = new Client(server.address, credentials.createInsecure(), { interceptors: [...interceptors] })
+    call: (interceptors, transport) => {
+      const client = new Client(server.address, transport?.channelCredentials ?? credentials.createInsecure(), {
+        ...transport?.channelOptions,
+        interceptors: [...interceptors],
+      })
       t.teardown(() => client.close())
       return new Promise((resolve, reject) => {
         const timeLimit = { deadline: Date.now() + 10_000 }
@@ -53,6 +58,22 @@ async function startEcho(t: Test, serverAuth: NodeAuth): Promise<Echo> {
       })
     },
   }
+}
+
+const authOf = (nodeId: string, changes: Partial<NodeAuthOptions> = {}): NodeAuth =>
+  createNodeAuth({ secrets: [SECRET], nodeId, ...changes })
+
+/** One that has run long enough to know proofs from before. */
+const oldAuth = (changes: Partial<NodeAuthOptions> = {}): NodeAuth => {
+  let isStarted = false
+  return authOf('node-1', {
+    now: () => {
+      const now = Date.now() - (isStarted ? 0 : 120_000)
+      isStarted = true
+      return now
+    },
+    ...changes,
+  })
 }
 
 /** Shows each call's proof to `look`, and sends what that returns. */
@@ -78,18 +99,18 @@ async function refusal(call: Promise<string>): Promise<string> {
 t.test('a node of the cluster is answered, and its proof is not passed on', async t => {
   const echo = await startEcho(t, auth)
   t.equal(await echo.call([auth.clientInterceptor]), 'hello')
-  t.equal(await echo.call([createNodeAuth(SECRET, 'node-2').clientInterceptor]), 'hello', 'any node id will do')
+  t.equal(await echo.call([authOf('node-2').clientInterceptor]), 'hello', 'any node id will do')
   t.same(echo.seen, [])
 })
 
 t.test('who is refused', async t => {
-  const minutesAgo = createNodeAuth(SECRET, 'node-1', () => Date.now() - 61_000)
-  const inAMinute = createNodeAuth(SECRET, 'node-1', () => Date.now() + 61_000)
+  const minutesAgo = authOf('node-1', { now: () => Date.now() - 61_000 })
+  const inAMinute = authOf('node-1', { now: () => Date.now() + 61_000 })
   const rows: [sentence: string, interceptors: Interceptor[], reason: string][] = [
     ['a caller without a proof', [], 'no proof of membership'],
     [
       'a node of another cluster',
-      [createNodeAuth('some other secret entirely', 'node-1').clientInterceptor],
+      [authOf('node-1', { secrets: ['some other secret entirely'] }).clientInterceptor],
       'wrong cluster secret',
     ],
     ['a node whose clock is slow', [minutesAgo.clientInterceptor], 'clocks are more than 60 s apart'],
@@ -110,19 +131,19 @@ t.test('who is refused', async t => {
     ],
     ['something behind it', [auth.clientInterceptor, tamper(p => `${p} x`)], 'malformed proof'],
   ]
-  const echo = await startEcho(t, auth)
+  const echo = await startEcho(t, oldAuth())
   for (const [sentence, interceptors, reason] of rows)
     t.equal(await refusal(echo.call(interceptors)), `WTR_NODE_REFUSED: ${reason}`, sentence)
 })
 
 t.test('clocks may be a little apart', async t => {
-  const echo = await startEcho(t, auth)
-  t.equal(await echo.call([createNodeAuth(SECRET, 'a', () => Date.now() - 50_000).clientInterceptor]), 'hello')
-  t.equal(await echo.call([createNodeAuth(SECRET, 'b', () => Date.now() + 50_000).clientInterceptor]), 'hello')
+  const echo = await startEcho(t, oldAuth())
+  t.equal(await echo.call([authOf('a', { now: () => Date.now() - 50_000 }).clientInterceptor]), 'hello')
+  t.equal(await echo.call([authOf('b', { now: () => Date.now() + 50_000 }).clientInterceptor]), 'hello')
 })
 
 t.test('a proof counts once, and for its own method only', async t => {
-  const echo = await startEcho(t, createNodeAuth(SECRET, 'node-1'))
+  const echo = await startEcho(t, authOf('node-1'))
   let first = ''
   const record = tamper(proof => {
     first = proof
@@ -132,7 +153,7 @@ t.test('a proof counts once, and for its own method only', async t => {
   t.equal(await refusal(echo.call([auth.clientInterceptor, tamper(() => first)])), 'WTR_NODE_REFUSED: replayed proof')
 
   let foreign = ''
-  const other = await startEcho(t, createNodeAuth(SECRET, 'node-1'))
+  const other = await startEcho(t, authOf('node-1'))
   const elsewhere: Interceptor = (options, nextCall) =>
     auth.clientInterceptor({ ...options, method_definition: { ...options.method_definition, path: '/x' } }, nextCall)
   const keep = tamper(proof => {
@@ -141,6 +162,50 @@ t.test('a proof counts once, and for its own method only', async t => {
   })
   t.equal(await refusal(other.call([elsewhere, keep])), 'WTR_NODE_REFUSED: wrong cluster secret')
   t.match(foreign, /^v1 node-1 \d{13} [0-9a-f]{24} [0-9a-f]{64}$/, 'and the secret is not in it')
+})
+
+t.test('a proof does not outlive the process that took it', async t => {
+  let proof = ''
+  const record = tamper(given => {
+    proof = given
+    return given
+  })
+  const before = await startEcho(t, authOf('node-1', { now: () => Date.now() - 1_000 }))
+  const caller = authOf('node-2', { now: () => Date.now() - 500 })
+  t.equal(await before.call([caller.clientInterceptor, record]), 'hello')
+  const after = await startEcho(t, authOf('node-1'))
+  t.equal(
+    await refusal(after.call([caller.clientInterceptor, tamper(() => proof)])),
+    'WTR_NODE_REFUSED: proof from before this process started',
+  )
+  t.equal(await after.call([authOf('node-2').clientInterceptor]), 'hello', 'a fresh one is taken')
+})
+
+t.test('the secret is exchanged one node after the other', async t => {
+  const both = await startEcho(t, authOf('node-1', { secrets: ['the new secret of the cluster', SECRET] }))
+  t.equal(await both.call([authOf('node-2').clientInterceptor]), 'hello', 'a node that knows only the old one')
+  const fresh = authOf('node-3', { secrets: ['the new secret of the cluster'] })
+  t.equal(await both.call([fresh.clientInterceptor]), 'hello')
+  const old = await startEcho(t, authOf('node-1'))
+  t.equal(await refusal(old.call([fresh.clientInterceptor])), 'WTR_NODE_REFUSED: wrong cluster secret')
+  t.throws(() => authOf('node-1', { secrets: [] }), RangeError)
+})
+
+t.test('mutual TLS: only with a certificate of the cluster', async t => {
+  const cluster = createAuthority(t)
+  const other = createAuthority(t)
+  const tlsOf = (authority: typeof cluster) => ({ ...authority.issue('node.waiter'), serverName: 'node.waiter' })
+  const tls = tlsOf(cluster)
+  const echo = await startEcho(t, authOf('node-1', { tls }))
+  const member = authOf('node-2', { tls })
+  t.equal(await echo.call([member.clientInterceptor], member), 'hello')
+  t.match(await refusal(echo.call([auth.clientInterceptor], auth)), /^14 /, 'in the clear')
+  const stranger = authOf('node-2', { tls: { ...tlsOf(other), ca: tls.ca } })
+  t.match(await refusal(echo.call([stranger.clientInterceptor], stranger)), /^14 /, 'a certificate of somebody else')
+  const misled = authOf('node-2', { tls: { ...tls, ca: tlsOf(other).ca } })
+  t.match(await refusal(echo.call([misled.clientInterceptor], misled)), /^14 /, 'a node that is not ours')
+  const proofless = await refusal(echo.call([], member))
+  t.equal(proofless, 'WTR_NODE_REFUSED: no proof of membership', 'a certificate is not enough')
 })
 
 t.test('an address that is taken', async t => {

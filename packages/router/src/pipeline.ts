@@ -19,6 +19,7 @@ import type { Identity } from './auth/identity.ts'
 import type { RequestAuthentication } from './auth/request-authentication.ts'
 import { createSealedBox } from './auth/sealed-box.ts'
 import { type ErrorContext, type RequestError, renderRequestError } from './errors/error-response.ts'
+import { withMessages } from './errors/messages.ts'
 import { type Admission, AdmissionGates, type HeaderPair, type Visit } from './request/admission.ts'
 import { classifyRequest } from './request/classify.ts'
 import { type ClientFacts, createClientFacts } from './request/client-facts.ts'
@@ -28,7 +29,7 @@ import { ForeignPages } from './request/foreign-pages.ts'
 import { isGrpcRequest } from './request/grpc.ts'
 import { Interstitials } from './request/interstitials.ts'
 import { ProxiedRequest, type RequestEnvironment } from './request/proxied-request.ts'
-import { contextOf, type RequestContext } from './request/request-context.ts'
+import { contextOf, nextRequestId, type RequestContext } from './request/request-context.ts'
 import { maintenanceError, suspendedError } from './request/request-errors.ts'
 import type { RouterOptions } from './router-options.ts'
 import type { KnownDescriptions } from './services/known-descriptions.ts'
@@ -88,7 +89,7 @@ export class Pipeline {
     const hostnames = new Set(services.waiterHostnames)
     this.#isWaiterHost = host => hostnames.has(host)
     this.authentication = createAuthentication(options.authentication, options.renderHeader)
-    this.clientFacts = createClientFacts(options.trustedProxies)
+    this.clientFacts = createClientFacts(options.trustedProxies, options.httpsPort)
     this.foreignPages = new ForeignPages({
       isWaiterHost: this.#isWaiterHost,
       isToken: name => this.#tokens.find(name) !== undefined,
@@ -271,9 +272,38 @@ export class Pipeline {
       exchange.identity = context.identity
     }
     const own = this.ownHeaders(context)
+    const told = withMessages(error, this.#options.messages)
     // A redirect says everything in its head.
     if (error.status < 400) exchange.respond({ status: error.status, headers: [...own, ...(error.headers ?? [])] })
-    else exchange.respond(renderError(exchange, error, { ...this.#errorContext(exchange, context, about), own }))
+    else exchange.respond(renderError(exchange, told, { ...this.#errorContext(exchange, context, about), own }))
+  }
+
+  /** The page for bytes that the engine refuses by itself. */
+  renderRefusal(
+    status: number,
+    message: string,
+    head: RequestHead | null,
+  ): { readonly headers: readonly HeaderPair[]; readonly body: string } {
+    const own: readonly HeaderPair[] = [['x-cid', nextRequestId()], this.#serverHeader]
+    const { headers, body } = renderRequestError(
+      { status, message },
+      {
+        own,
+        cid: own[0]?.[1] ?? '',
+        method: head?.method ?? '',
+        host: head?.authority ?? '',
+        path: head?.path ?? '',
+        query: head?.query ?? null,
+        accept: head?.get('accept'),
+        contentType: head?.get('content-type'),
+        principal: null,
+        serviceId: null,
+        instanceId: null,
+        supportInfo: this.#options.supportInfo,
+        timestamp: new Date(),
+      },
+    )
+    return { headers, body: String(body ?? '') }
   }
 
   #errorContext(

@@ -6,6 +6,7 @@ import type { KeyValueStore } from '@waiter/store'
 import type { AccessLog } from './access-log/access-log.ts'
 import type { AuthenticationSettings } from './auth/create-authentication.ts'
 import type { SupportInfo } from './errors/error-response.ts'
+import type { Messages } from './errors/messages.ts'
 import type { CorsSettings } from './request/cors-gate.ts'
 
 /** What a router is made of; the composition root fills it in. */
@@ -20,6 +21,8 @@ export interface RouterOptions {
   readonly consentMaxAgeSecs: number
   /** Addresses and networks of proxies in front of Waiter that say how clients came (`x-forwarded-proto`). */
   readonly trustedProxies: readonly string[]
+  /** Where this router itself serves https, if it does. */
+  readonly httpsPort?: () => number | undefined
   readonly store: KeyValueStore
   readonly createProxyServer: (options: ProxyServerOptions) => ProxyServer
   readonly renderHeader: (name: string, value: string) => string
@@ -35,6 +38,8 @@ export interface RouterOptions {
   readonly webSocketAgeMsMax: number
   /** Password of user `waiter` towards instances of a service. */
   readonly passwordFor: (serviceId: string) => string
+  /** Sentences to say instead of Waiter's own. */
+  readonly messages: Messages
   readonly supportInfo: readonly SupportInfo[]
   /** State of the certificates for `/state/tls`; absent without TLS. */
   readonly tlsState?: (() => unknown) | undefined

@@ -139,6 +139,7 @@ function proxyOptionsOf(options: RouterOptions, pipeline: Pipeline): ProxyServer
     },
     upstreamTls: options.upstreamTls ?? {},
     onExchange: exchange => pipeline.handle(exchange),
+    renderError: (status, message, head) => pipeline.renderRefusal(status, message, head),
     onRefusal: refusal => options.accessLog?.refused(refusal),
     log: options.log,
   }

@@ -6,7 +6,7 @@ import type { DataDirectory } from './data-directory.ts'
 import type { LogTarget } from './logging.ts'
 import { type RunningNode, startNode } from './node.ts'
 import { type StartOptions, WORKERS_MAX } from './options.ts'
-import type { NodeStart } from './process/messages.ts'
+import type { ClusterSecrets, NodeStart } from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
 
 export interface RunningCluster {
@@ -66,12 +66,18 @@ function nodeStart(spec: ClusterSpec, index: number): NodeStart {
     workers: countWorkers(spec.options.workers ?? spec.settings.workers, spec.options.nodes),
     nodeId: `node-${index}`,
     settings: spec.settings,
-    clusterSecret: spec.data.clusterSecret,
+    clusterSecrets: clusterSecretsOf(spec),
     log: spec.logTarget,
     data: spec.data.paths,
     bind: { host: spec.settings.host, port: portOfNode(port, index) },
     securePort: securePort === undefined ? undefined : portOfNode(securePort, index),
   }
+}
+
+/** The configured ones; else the one that the data directory keeps. */
+function clusterSecretsOf({ settings, data }: ClusterSpec): ClusterSecrets {
+  const [newest, ...older] = settings['password-store-config'].configured.passwords
+  return newest === undefined ? [data.clusterSecret] : [newest, ...older]
 }
 
 /** The nodes of this machine take ports one after the other. */

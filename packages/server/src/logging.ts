@@ -14,6 +14,8 @@ const ROTATION_CHECK_MS = 10_000
 const REDACTED = [
   'clusterSecret',
   '*.clusterSecret',
+  'clusterSecrets',
+  '*.clusterSecrets',
   'password',
   '*.password',
   'authorization',

@@ -34,7 +34,7 @@ export async function startNode(start: NodeStart, log: Logger): Promise<RunningN
   const context = (role: string): ChildContext => ({
     nodeId: start.nodeId,
     settings: start.settings,
-    clusterSecret: start.clusterSecret,
+    clusterSecrets: start.clusterSecrets,
     log: logTargetOf(start, role),
   })
   const control =

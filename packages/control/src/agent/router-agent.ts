@@ -1,4 +1,4 @@
-import { type ClientDuplexStream, credentials, type ServiceError } from '@grpc/grpc-js'
+import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js'
 import type { InstanceId, Logger, RouterId, ServiceId, Term } from '@waiter/base'
 import type { LogEntry, LogPiece, LogRange } from '@waiter/schedulers'
 import type { ServiceDefinition } from '@waiter/services'
@@ -88,7 +88,7 @@ export class RouterAgent implements LeaderLink {
     this.#options = options
     this.#client = new CoordinatorServiceClient(
       options.address,
-      credentials.createInsecure(),
+      options.auth.channelCredentials,
       channelOptions(options.auth),
     )
     this.#attach()

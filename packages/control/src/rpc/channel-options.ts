@@ -5,6 +5,7 @@ import { RPC_MESSAGE_BYTES_MAX } from './rpc-server.ts'
 /** Options of every client that talks to a control node: proofs, limits, quick reconnects. */
 export function channelOptions(auth: NodeAuth): ClientOptions {
   return {
+    ...auth.channelOptions,
     interceptors: [auth.clientInterceptor],
     'grpc.max_receive_message_length': RPC_MESSAGE_BYTES_MAX,
     'grpc.max_send_message_length': RPC_MESSAGE_BYTES_MAX,

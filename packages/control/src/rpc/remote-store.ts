@@ -1,4 +1,4 @@
-import { credentials, type ServiceError } from '@grpc/grpc-js'
+import type { ServiceError } from '@grpc/grpc-js'
 import { WaiterError } from '@waiter/base'
 import { type Change, checkKey, checkValue, type KeyValueStore, type Outcome, type Versioned } from '@waiter/store/port'
 import {
@@ -18,7 +18,7 @@ import type { NodeAuth } from './node-auth.ts'
  * @param address `host:port` of the control node
  */
 export function createRemoteStore(address: string, auth: NodeAuth): KeyValueStore {
-  const client = new KeyValueServiceClient(address, credentials.createInsecure(), channelOptions(auth))
+  const client = new KeyValueServiceClient(address, auth.channelCredentials, channelOptions(auth))
   return {
     get: async key => {
       const response = await callUnary<GetResponse>((metadata, options, callback) =>

@@ -1,4 +1,4 @@
-import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js'
+import { Server, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js'
 import { WaiterError } from '@waiter/base'
 import type { NodeAuth } from './node-auth.ts'
 
@@ -41,7 +41,7 @@ export async function startRpcServer(
   })
   for (const service of services) server.addService(service.definition, service.handlers)
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${bind.host}:${bind.port}`, ServerCredentials.createInsecure(), (error, boundPort) => {
+    server.bindAsync(`${bind.host}:${bind.port}`, auth.serverCredentials, (error, boundPort) => {
       if (error === null) resolve(boundPort)
       else
         reject(

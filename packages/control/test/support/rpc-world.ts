@@ -24,7 +24,7 @@ import { FakeScheduler } from './fake-scheduler.ts'
 import { SETTINGS } from './leader-world.ts'
 
 export const SECRET = 'a cluster secret for tests only'
-export const auth: NodeAuth = createNodeAuth(SECRET, 'node-1')
+export const auth: NodeAuth = createNodeAuth({ secrets: [SECRET], nodeId: 'node-1' })
 
 export interface RunningLeader {
   readonly leader: Leader

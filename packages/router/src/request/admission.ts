@@ -90,7 +90,13 @@ export class AdmissionGates {
     if (maintenance !== undefined) return requestErrorOf(maintenanceError(maintenance).error)
     if (!discovery.isHttpsRedirected || this.#options.clientFacts.isHttps(exchange)) return undefined
     const { head } = exchange
-    const { status, location } = redirectToHttps(head)
+    const { status, location } = redirectToHttps({
+      method: head.method,
+      host: head.host,
+      path: head.path,
+      query: head.query,
+      port: this.#options.clientFacts.httpsPort(exchange),
+    })
     return { status, message: 'This service is reached by https', headers: [['location', location]] }
   }
 

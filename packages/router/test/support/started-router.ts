@@ -156,6 +156,7 @@ export async function startTestRouter(
     },
     cors: { policy: { kind: 'patterns', allowedOrigins: [] }, exposedHeaders: ['etag', 'x-cid'], maxAgeSecs: 3600 },
     consentMaxAgeSecs: 60,
+    messages: {},
     trustedProxies: [],
     store,
     createProxyServer,

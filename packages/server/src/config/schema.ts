@@ -1,4 +1,4 @@
-import { findAddressProblem } from '@waiter/router'
+import { findAddressProblem, MESSAGE_KEYS } from '@waiter/router'
 import { z } from 'zod'
 
 const ms = (fallback: number, meaning: string) => z.int().min(0).default(fallback).describe(meaning)
@@ -41,6 +41,20 @@ const cluster = section('Which cluster this is.', {
     .regex(/^[a-z0-9-]{1,64}$/, 'lower-case letters, digits and dashes')
     .default('waiter-service-')
     .describe('What every service id begins with.'),
+  'node-tls': z
+    .strictObject({
+      'ca-file': z.string().min(1).describe('Certificate (PEM) of the authority that signs certificates of nodes.'),
+      'cert-file': z.string().min(1).describe('Certificate (PEM) of this node.'),
+      'key-file': z.string().min(1).describe('Its key (PEM).'),
+      'server-name': z
+        .string()
+        .min(1)
+        .max(253)
+        .optional()
+        .describe('Name in the certificates of nodes, when it is not the address by which they are reached.'),
+    })
+    .optional()
+    .describe('Mutual TLS between nodes, beside their proofs. Default: in the clear.'),
 })
 
 const authenticator = section('Who a request comes from (docs/security.md).', {
@@ -313,6 +327,10 @@ export const settingsSchema = z.strictObject({
     'history-length': positive(5, 'How many former versions a token keeps.'),
     'limit-per-owner': positive(1_000, 'How many tokens one owner may have.'),
   }),
+  messages: z
+    .partialRecord(z.enum(MESSAGE_KEYS), z.string().min(1).max(1_024))
+    .default({})
+    .describe(`Sentences to say instead of Waiter’s own, by key: ${MESSAGE_KEYS.map(key => `\`${key}\``).join(', ')}.`),
   'support-info': z
     .array(z.strictObject({ label: z.string(), link: z.strictObject({ type: z.string(), value: z.string() }) }))
     .default([])

@@ -3,7 +3,6 @@ import {
   CoordinatorServiceService,
   createCoordinatorHandlers,
   createKeyValueHandlers,
-  createNodeAuth,
   KeyValueServiceService,
   Leader,
   type LeaderSettings,
@@ -24,6 +23,7 @@ import { openJournalStore } from '@waiter/store'
 import type { Settings } from '../config/schema.ts'
 import { toServicesConfig } from '../config/services-config.ts'
 import { takeNextTerm } from '../data-directory.ts'
+import { openNodeAuth } from '../node-security.ts'
 import { createPasswordFor } from '../service-password.ts'
 import type { ControlStart } from './messages.ts'
 import { runChild } from './run-child.ts'
@@ -41,9 +41,9 @@ const SUCCESSION: SuccessionSettings = {
 const KILL_GRACE_MS_MIN = 3_000
 
 runChild<ControlStart>('start-control', async (message, log) => {
-  const { settings, nodeId, clusterSecret } = message
-  const auth = createNodeAuth(clusterSecret, nodeId)
-  const passwordFor = createPasswordFor(clusterSecret)
+  const { settings, nodeId } = message
+  const auth = openNodeAuth(message)
+  const passwordFor = createPasswordFor(message.clusterSecrets[0])
   const store = await openJournalStore({ directory: message.storeDirectory, log })
   const processSettings = settings['scheduler-config'].process
   const [first, last] = processSettings['port-range']

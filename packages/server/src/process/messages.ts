@@ -2,11 +2,15 @@ import type { Settings } from '../config/schema.ts'
 import type { DataPaths } from '../data-directory.ts'
 import type { LogTarget } from '../logging.ts'
 
+/** Secrets that all nodes of the cluster share. */
+export type ClusterSecrets = readonly [newest: string, ...older: string[]]
+
 /** What every child needs. Sent over IPC, never by command line: a process list is public. */
 export interface ChildContext {
   readonly nodeId: string
   readonly settings: Settings
-  readonly clusterSecret: string
+  /** The first makes cookies, proofs and passwords; all are accepted. */
+  readonly clusterSecrets: ClusterSecrets
   readonly log: LogTarget
 }
 

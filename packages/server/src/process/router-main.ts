@@ -1,7 +1,7 @@
 /** A router process of a node. */
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '@waiter/base'
-import { createNodeAuth, createRemoteStore, RouterAgent } from '@waiter/control'
+import { createRemoteStore, RouterAgent } from '@waiter/control'
 import { type Certificates, createProxyServer, renderHeader } from '@waiter/proxy'
 import { AccessLog, LogFile, type Router, startRouter } from '@waiter/router'
 import { createSimpleEntitlements } from '@waiter/services'
@@ -10,6 +10,7 @@ import { redactSettings } from '../config/redact-settings.ts'
 import { administratorsOf, toAuthentication, toCors, toServicesConfig } from '../config/services-config.ts'
 import { listenOrExplain } from '../listening.ts'
 import { SECURE_PORT_MEND } from '../router-workers.ts'
+import { openNodeAuth } from '../node-security.ts'
 import { createPasswordFor } from '../service-password.ts'
 import { loadBackendTls } from '../tls/backend-tls.ts'
 import { CertificateFiles } from '../tls/certificate-files.ts'
@@ -22,8 +23,8 @@ const nowMs = (): number => performance.now()
 const SECS_PER_DAY = 86_400
 
 runChild<RouterStart>('start-router', async (message, log) => {
-  const { settings, nodeId, worker, clusterSecret, bind } = message
-  const auth = createNodeAuth(clusterSecret, nodeId)
+  const { settings, nodeId, worker, clusterSecrets, bind } = message
+  const auth = openNodeAuth(message)
   const services = toServicesConfig(settings)
   const prefix = settings['router-id-prefix'].replaceAll(/[@.]/g, '-')
   const seat = worker === 1 ? nodeId : `${nodeId}-worker-${worker}`
@@ -31,15 +32,17 @@ runChild<RouterStart>('start-router', async (message, log) => {
   const ejection = settings['ejection-config']
   const tls =
     message.tls === undefined ? undefined : await openTls(message, certs => router.setCertificates(certs), log)
+  let securePort: number | undefined
   const router: Router = await startRouter({
     routerId,
     nodeId,
     services,
     entitlements: createSimpleEntitlements(administratorsOf(settings)),
-    authentication: toAuthentication(settings, [clusterSecret]),
+    authentication: toAuthentication(settings, clusterSecrets),
     cors: toCors(settings),
     consentMaxAgeSecs: settings['consent-expiry-days'] * SECS_PER_DAY,
     trustedProxies: settings['trusted-proxies'],
+    httpsPort: () => securePort,
     store: createRemoteStore(message.control, auth),
     createProxyServer,
     renderHeader,
@@ -51,8 +54,9 @@ runChild<RouterStart>('start-router', async (message, log) => {
     },
     connectTimeoutMs: settings['instance-request-properties']['connection-timeout-ms'],
     clientIdleTimeoutMs: settings['instance-request-properties']['client-connection-idle-timeout-ms'],
-    passwordFor: createPasswordFor(clusterSecret),
+    passwordFor: createPasswordFor(clusterSecrets[0]),
     accessLog: createAccessLog(message, log),
+    messages: settings.messages,
     supportInfo: settings['support-info'],
     upstreamTls: await loadBackendTls(settings['server-options']['backend-tls']),
     handshakeTimeoutMs: settings['server-options']['handshake-timeout-ms'],
@@ -67,7 +71,7 @@ runChild<RouterStart>('start-router', async (message, log) => {
     log,
   })
   const port = await listenOrExplain(() => router.listen({ ...bind, reusePort: bind.isShared }), bind)
-  const securePort = tls && (await listenSecurely(router, bind, tls))
+  securePort = tls && (await listenSecurely(router, bind, tls))
   const host = bind.host.includes(':') ? `[${bind.host}]` : bind.host
   const httpUrl = `http://${host}:${port}`
   const httpsUrl = securePort === undefined ? undefined : `https://${host}:${securePort}`
