@@ -136,13 +136,17 @@ t.test('F8 a long past is walked a bounded number of steps', async t => {
 t.test('F9 the history of a token', async t => {
   const app = history({ version: '1', image: 'one' }, { version: '2' }, { version: '3' })
   const { input } = versionsOf({ app }, 'app')
-  const all = renderTokenHistory(input, 10)
+  const findWithdrawals = () => undefined
+  const all = renderTokenHistory(input, { lengthMax: 10, findWithdrawals })
   t.match(all.ok && all.value, [
     { 'service-description': { version: '3' }, 'update-time': '1970-01-01T00:00:03.000Z' },
     { 'service-description': { version: '2', 'version-effective': '2' } },
     { 'service-description': { version: '1', 'image-effective': 'one' }, 'source-component': 'token' },
   ])
-  const some = renderTokenHistory(input, 2)
+  const some = renderTokenHistory(input, { lengthMax: 2, findWithdrawals })
   t.equal(some.ok && some.value.length, 2)
-  t.match(renderTokenHistory({ ...input, findToken: () => undefined }, 2), { ok: false, error: { status: 404 } })
+  t.match(renderTokenHistory({ ...input, findToken: () => undefined }, { lengthMax: 2, findWithdrawals }), {
+    ok: false,
+    error: { status: 404 },
+  })
 })

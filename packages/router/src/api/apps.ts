@@ -18,6 +18,7 @@ import { parseAppFilters } from './app-filters.ts'
 import type { Endpoints } from './contract/endpoint.ts'
 import { flag, include, integer } from './contract/query.ts'
 import { type RenderAppContext, renderApp, renderAppDetails } from './render-app.ts'
+import { findFallback, withdrawalsOf } from './render-versions.ts'
 import { appDetailsSchema, appSchema, deletionSchema } from './schemas/service.ts'
 import { visibleDescription } from './visible-description.ts'
 
@@ -41,7 +42,7 @@ export function addAppRoutes(endpoints: Endpoints, parts: ApiParts): void {
       tag: TAG,
       access: 'user',
       query: {
-        include: include('include', ['effective-parameters', 'healthy-instances', 'references']),
+        include: include('include', ['effective-parameters', 'healthy-instances', 'references', 'token-fallback']),
         'effective-parameters': effectiveParameters,
       },
       otherQuery:
@@ -70,7 +71,7 @@ export function addAppRoutes(endpoints: Endpoints, parts: ApiParts): void {
       tag: TAG,
       access: 'user',
       query: {
-        include: include('include', ['effective-parameters', 'metrics', 'references']),
+        include: include('include', ['effective-parameters', 'metrics', 'references', 'token-fallback']),
         'effective-parameters': effectiveParameters,
       },
       answers: { 200: { description: 'The service.', json: appDetailsSchema } },
@@ -152,6 +153,12 @@ function contextOf(
     isCurrentVersion: (token, version) => parts.tokens.find(token)?.etag === version,
     mayManage: user => mayManage(call, parts, user),
     routerId: parts.options.routerId,
+    findWithdrawals: serviceId => withdrawalsOf(serviceId, parts.withdrawals.entries()),
+    findFallback: service =>
+      findFallback(service, {
+        findToken: name => parts.tokens.find(name)?.record,
+        config: parts.options.services,
+      }),
   }
 }
 

@@ -1,5 +1,7 @@
 import type { ServiceView } from '@waiter/control'
 import type { InstanceRecord } from '@waiter/schedulers'
+import type { Withdrawal } from '@waiter/services'
+import { renderReferences, renderVersionFields } from './render-versions.ts'
 import { visibleDescription } from './visible-description.ts'
 
 /** What rendering a service needs beside the leader's view of it. */
@@ -13,6 +15,10 @@ export interface RenderAppContext {
   /** May whoever asks manage what runs as this user? */
   readonly mayManage: (user: string) => boolean
   readonly routerId: string
+  /** Withdrawn versions that are this service. */
+  readonly findWithdrawals: (serviceId: string) => readonly Withdrawal[]
+  /** What answers for a service while it is not healthy. */
+  readonly findFallback: (service: ServiceView) => string | undefined
 }
 
 type Json = Record<string, unknown>
@@ -66,7 +72,9 @@ export function renderAppDetails(service: ServiceView, context: RenderAppContext
   }
 }
 
-function commonFields({ definition, summary, instances }: ServiceView, context: RenderAppContext): Json {
+function commonFields(service: ServiceView, context: RenderAppContext): Json {
+  const { definition, summary, instances } = service
+  const fallback = context.include.has('token-fallback') ? context.findFallback(service) : undefined
   const running = instances.filter(record => !isEnded(record)).length
   const current = currentTokens(summary.sourceTokens, context)
   const isManager = context.mayManage(definition.effective['run-as-user'])
@@ -82,15 +90,15 @@ function commonFields({ definition, summary, instances }: ServiceView, context: 
       ? { 'effective-parameters': visibleDescription(definition.effective, isManager) }
       : {}),
     'last-request-time': isoTime(summary.lastRequestMs),
-    ...(context.include.has('references')
-      ? { references: summary.sourceTokens.map(sources => ({ token: { sources } })) }
-      : {}),
+    ...(context.include.has('references') ? { references: renderReferences(service) } : {}),
     'request-metrics': { outstanding: summary.outstanding, total: summary.total },
     'resource-usage': { cpus: running * definition.effective.cpus, mem: running * definition.effective.mem },
     'scaling-state': summary.scalingState,
     'service-description': visibleDescription(definition.core, isManager),
     ...(summary.sourceTokens.length === 0 ? {} : { 'source-tokens': summary.sourceTokens }),
     status: summary.status,
+    ...(fallback === undefined ? {} : { 'token-fallback': { 'service-id': fallback } }),
+    ...renderVersionFields(service, context.findWithdrawals(definition.id)),
   }
 }
 

@@ -20,7 +20,7 @@ export function renderServiceState(
     'autoscaler-state': view === undefined ? null : autoscalerStateOf(view),
     'interstitial-maintainer-state': { available: runtime?.summary !== undefined, interstitial: null },
     'local-usage': { 'last-request-time': isoOrNull(runtime?.lastRequestMs ?? 0) },
-    'request-counts': runtime?.counts ?? null,
+    'request-counts': runtime === undefined ? null : { ...runtime.counts, fallback: runtime.fallbacks },
     'responder-state': runtime === undefined ? null : responderStateOf(runtime, view, request),
     'scheduler-broken-services-gc-state': {},
     'scheduler-services-gc-state': {},

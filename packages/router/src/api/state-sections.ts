@@ -72,6 +72,7 @@ export function createSections(parts: ApiParts, watch: InstanceWatch): ReadonlyM
     ['service-description-builder', plain(() => ({}))],
     ['service-maintainer', plain(() => ({ 'service-ids': [...table.values()].map(runtime => runtime.id) }))],
     ['token-watch-maintainer', plain(() => ({ 'token-count': tokens.size, 'synced?': tokens.isSynced }))],
+    ['versions', plain(() => ({ withdrawals: Object.fromEntries(parts.withdrawals.entries()) }))],
     ['work-stealing', plain(() => ({ 'global-offers': { allowed: 0, available: 0 }, 'router-id': routerId }))],
   ])
 }

@@ -72,10 +72,13 @@ export function addTokenListRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): 
         host: undefined,
         findToken: name => (name === token ? record : undefined),
         requester: call.env.requester,
-        isOneUser: true,
+        isOneUser: parts.pipeline().authentication.isOneUser,
         config: options.services,
       },
-      Math.min(Number(length), HISTORY_LENGTH_MAX),
+      {
+        lengthMax: Math.min(Number(length), HISTORY_LENGTH_MAX),
+        findWithdrawals: name => parts.withdrawals.find(name),
+      },
     )
     if (history.ok) return call.json(history.value)
     const { status, message, details } = requestErrorOf(history.error)

@@ -42,13 +42,21 @@ function addRouterFigures(
 }
 
 function addServiceFigures(page: Page, { table }: MetricsSources): void {
-  for (const { id: service, counts, machine, metrics, summary, definition, leases } of table.values()) {
+  for (const { id: service, counts, machine, metrics, summary, definition, leases, fallbacks } of table.values()) {
     const labels = { service, metric_group: definition.effective['metric-group'] }
     const slots = machine.counts()
     page.counter('waiter_requests_total', 'Requests accepted for a service here.', counts.total, labels)
     page.gauge('waiter_requests_outstanding', 'Requests accepted and not finished.', counts.outstanding, labels)
     page.gauge('waiter_requests_waiting', 'Requests that wait for a slot.', slots.waiting, labels)
     page.counter('waiter_queue_timeouts_total', 'Requests that got no slot in time.', metrics.queueTimeouts, labels)
+    page.counter(
+      'waiter_fallback_requests_total',
+      'Requests that an older version answered for it.',
+      fallbacks.source,
+      labels,
+    )
+    const isWithdrawn = summary?.successions.some(succession => succession.kind === 'withdrawn') ?? false
+    page.gauge('waiter_version_withdrawn', 'Whether it turned out bad and was taken back.', isWithdrawn ? 1 : 0, labels)
     for (const [status, count] of metrics.statuses)
       page.counter('waiter_responses_total', 'Answers by status.', count, { ...labels, status })
     page.gauge('waiter_slots_assigned', 'Slots that this router may use.', slots.slotsAssigned, labels)

@@ -27,6 +27,7 @@ export function renderServiceMetrics(runtime: ServiceRuntime, nowMs: number): Js
       },
       'request-counts': {
         ...counts,
+        fallback: runtime.fallbacks,
         streaming: slots.slotsInUse,
         'waiting-for-available-instance': slots.waiting,
         'waiting-to-stream': 0,

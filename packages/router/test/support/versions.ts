@@ -11,7 +11,7 @@ export function createVersions(entitlements: Entitlements, nowMs: () => number =
   const references = new ReferenceRecorder()
   const wanted: SuccessionRequest[] = []
   const withdrawals = new Map<string, WithdrawalRecord>()
-  const link: Pick<LeaderLink, 'leader' | 'wantSuccession'> = {
+  const link: { leader: LeaderLink['leader']; wantSuccession: LeaderLink['wantSuccession'] } = {
     leader: { isConnected: true, leaderId: 'node-1', term: 1 },
     wantSuccession: request => {
       wanted.push(request)

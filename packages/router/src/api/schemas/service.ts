@@ -30,7 +30,34 @@ const commonFields = {
   'scaling-state': z.enum(['scale-up', 'scale-down', 'stable']),
   'service-description': descriptionSchema,
   'source-tokens': sourceTokensSchema.optional(),
+  stale: z.literal(true).optional().meta({ description: 'A newer version has replaced it.' }),
   status: z.enum(['Failing', 'Inactive', 'Starting', 'Running']),
+  'takes-over-from': z
+    .array(
+      z.strictObject({
+        'service-id': z.string(),
+        state: z.enum(['pending', 'ready', 'withdrawn']),
+        reason: z.string(),
+        token: z.string(),
+        version: z.string(),
+        'wanted-instances': z.int().min(0),
+      }),
+    )
+    .optional(),
+  'token-fallback': z.strictObject({ 'service-id': z.string() }).optional(),
+  withdrawn: z
+    .array(
+      z.strictObject({
+        code: z.enum(['crash-loop', 'error-rate', 'latency']),
+        reason: z.string(),
+        time: z.string(),
+        token: z.string(),
+        version: z.string(),
+        'replaced-by': z.string(),
+      }),
+    )
+    .optional()
+    .meta({ description: 'Versions of tokens that are this service and turned out bad.' }),
 }
 
 /** One element of `GET /apps` (spec §4.2). */
