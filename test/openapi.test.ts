@@ -90,6 +90,10 @@ t.test('pages, operations, who is asking', async t => {
   await check(t, { path: '/waiter-consent-cookie' })
   await check(t, { path: '/waiter-interstitial/x' })
   await check(t, { path: '/drain' })
+  await check(t, { path: '/waiter-interstitial/x' })
+  await check(t, { path: '/waiter-consent-cookie' })
+  await check(t, { path: '/waiter-consent/x', status: 400 })
+  await check(t, { method: 'POST', path: '/waiter-consent', status: 400 })
 })
 
 t.test('tokens', async t => {

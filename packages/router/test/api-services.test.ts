@@ -220,6 +220,12 @@ t.test('a path that reads differently as a URL gets no gate of another path', as
     t.equal((await call({ path })).status, 404, path)
 })
 
+t.test('characters that URLs write in another way are no reason to refuse a path', async t => {
+  const { call } = await startTestRouter(t)
+  for (const path of ['/waiter-interstitial/a^b', '/waiter-interstitial/%E2%82%AC', '/waiter-interstitial/a%zz'])
+    t.equal((await call({ path })).status, 200, path)
+})
+
 t.test('what the document calls public is what the gate lets in', async t => {
   const { json: get } = await startTestRouter(t)
   const { paths } = await get({ path: '/openapi.json' })

@@ -62,6 +62,7 @@ export function createApi(parts: ApiParts): Api {
   addDrainRoutes(endpoints, parts)
   addStaticRoutes(endpoints)
   addOpenApiRoutes(endpoints, parts.options.version)
+  endpoints.assertAllDescribed()
   // Errors are rendered by the bridge, which knows the form that the client wants.
   app.onError(error => {
     throw error
@@ -145,9 +146,19 @@ function readRequest(head: RequestHead): ReadRequest {
   const url = `http://waiter.invalid${head.path}${head.query === null ? '' : `?${head.query}`}`
   // Who may call is decided by the path as it was sent, the handler by the path as URLs are read (`..` taken away, also
   // when percent-encoded): a path that is not the same in both is none of ours.
-  if (!URL.canParse(url) || new URL(url).pathname !== head.path) return refuse(NOT_FOUND)
+  if (!URL.canParse(url) || !isSamePath(new URL(url).pathname, head.path)) return refuse(NOT_FOUND)
   const method = head.method === 'HEAD' ? 'GET' : head.method
   return { request: new Request(url, { method, headers }), waiterHeaders, refusal: undefined }
+}
+
+/** Up to characters that URLs only write in another way. */
+function isSamePath(one: string, other: string): boolean {
+  if (one === other) return true
+  try {
+    return decodeURI(one) === decodeURI(other)
+  } catch {
+    return false // percent signs that encode nothing
+  }
 }
 
 const NO_REQUEST: Request = new Request('http://waiter.invalid/')

@@ -1,4 +1,4 @@
-import { WaiterError } from '@waiter/base'
+import { assert, WaiterError } from '@waiter/base'
 import { type JsonLimits, parseLimitedJson } from '@waiter/services'
 import type { Hono } from 'hono'
 import type { z } from 'zod'
@@ -79,6 +79,14 @@ export class Endpoints {
     this.#specs.push(spec)
   }
 
+  /** What is routed and not described would be missing from the document, and 404 instead of 405. */
+  assertAllDescribed(): void {
+    for (const { method, path } of this.#app.routes) {
+      const isDescribed = this.#specs.some(spec => spec.path === path && spec.method.toUpperCase() === method)
+      assert(isDescribed, `${method} ${path} is described for /openapi.json`)
+    }
+  }
+
   /** Does some endpoint have this path, with whatever method? */
   isKnownPath(path: string): boolean {
     return this.#specs.some(spec => matchesPath(spec.path, path))
@@ -92,6 +100,7 @@ export class Endpoints {
 }
 
 function matchesPath(pattern: string, path: string): boolean {
+  if (pattern.endsWith('/*')) return path.startsWith(pattern.slice(0, -1))
   const wanted = pattern.split('/')
   const given = path.split('/')
   if (wanted.length !== given.length) return false

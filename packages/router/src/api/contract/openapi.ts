@@ -14,7 +14,7 @@ const ACCESS: Readonly<Record<EndpointSpec['access'], string>> = {
 export function buildOpenApi(specs: readonly EndpointSpec[], version: string): Json {
   const paths: Record<string, Json> = {}
   for (const spec of specs) {
-    const path = spec.path.replaceAll(/:([a-z-]+)/gi, '{$1}')
+    const path = spec.path.replace(/\*$/, ':path').replaceAll(/:([a-z-]+)/gi, '{$1}')
     paths[path] = { ...paths[path], [spec.method]: operationOf(spec) }
   }
   return {
@@ -64,7 +64,7 @@ function operationIdOf({ method, path }: EndpointSpec): string {
 }
 
 function pathParametersOf(path: string): Json[] {
-  return [...path.matchAll(/:([a-z-]+)/gi)].map(([, name]) => ({
+  return [...path.replace(/\*$/, ':path').matchAll(/:([a-z-]+)/gi)].map(([, name]) => ({
     name,
     in: 'path',
     required: true,

@@ -5,6 +5,7 @@ import { flag, include, integer, text } from './query.ts'
 
 const TAG = 'tokens'
 const LOGIN = 'authentication'
+const PAGES = 'pages'
 const tokenName = text('The token; else the header `x-waiter-token`, else the host.')
 const done = z.strictObject({ success: z.boolean() })
 const tokenSchema = z.looseObject({ owner: z.string() })
@@ -211,5 +212,46 @@ export const OTHER_ENDPOINTS: readonly EndpointSpec[] = [
     tag: LOGIN,
     access: 'user',
     answers: { 200: { description: 'A page.', media: ['text/html'] } },
+  },
+  {
+    method: 'get',
+    path: '/waiter-interstitial/*',
+    summary: 'The page that waits for a service to start, then goes to the path behind',
+    tag: PAGES,
+    access: 'user',
+    answers: { 200: { description: 'The page.', media: ['text/html'] } },
+  },
+  {
+    method: 'get',
+    path: '/waiter-consent/*',
+    summary: 'Asks whether the service of this host may run as you',
+    tag: PAGES,
+    access: 'user',
+    answers: { 200: { description: 'The page.', media: ['text/html'] } },
+  },
+  {
+    method: 'post',
+    path: '/waiter-consent',
+    summary: 'What that page sends: a form with `mode` and `service-id`',
+    tag: PAGES,
+    access: 'user',
+    answers: { 200: { description: 'The answer brings the cookie.', media: ['text/plain'] } },
+  },
+  {
+    method: 'get',
+    path: '/waiter-consent-cookie',
+    summary: 'What you agreed to',
+    tag: PAGES,
+    access: 'user',
+    answers: {
+      200: {
+        description: 'Null: nothing.',
+        json: z.strictObject({
+          'x-waiter-consent': z
+            .strictObject({ 'raw-content': z.unknown(), 'formatted-content': z.looseObject({ mode: z.string() }) })
+            .nullable(),
+        }),
+      },
+    },
   },
 ]
