@@ -121,6 +121,10 @@ export class Pipeline {
     })
     this.#environment = {
       nowMs: () => performance.now(),
+      after: (delayMs, callback) => {
+        const timer = setTimeout(callback, delayMs)
+        return () => clearTimeout(timer)
+      },
       renderHeader: options.renderHeader,
       connectTimeoutMs: options.connectTimeoutMs,
       routerId: options.routerId,
@@ -448,6 +452,7 @@ const TIMEOUT_HEADERS = [
   'timeout',
   'queue-timeout',
   'streaming-timeout',
+  'total-timeout',
   'async-request-timeout',
   'async-check-interval',
 ]

@@ -32,6 +32,8 @@ const summary: ServiceSummary = {
 /** A service of one router, with requests, instances and time in the test's hands. */
 class World {
   nowMs = 1_000
+  /** What waits for its time, by callback. */
+  readonly timers = new Map<() => void, number>()
   readonly needs: string[] = []
   readonly errors: { request: ProxiedRequest; error: RequestError }[] = []
   readonly table = new ServiceTable({
@@ -66,6 +68,10 @@ class World {
       routerId: 'router-1',
       accessLog: undefined,
       protocolOf: () => 'HTTP/1.1',
+      after: (delayMs, callback) => {
+        this.timers.set(callback, delayMs)
+        return () => this.timers.delete(callback)
+      },
       responseLines: 'via: 1.1 router-1\r\n',
       requestLinesOf: () => 'authorization: Basic x\r\n',
       needService: (runtime, descriptor) => this.table.need(runtime, descriptor.tokens),
@@ -97,7 +103,7 @@ class World {
     })
   }
 
-  request(options: { isDebug?: boolean; queueTimeoutMs?: number } = {}): FakeExchange {
+  request(options: { isDebug?: boolean; queueTimeoutMs?: number; totalTimeoutMs?: number } = {}): FakeExchange {
     const fake = new FakeExchange({ arrivedAtMs: this.nowMs })
     new ProxiedRequest(
       {
@@ -108,6 +114,7 @@ class World {
           queueTimeoutMs: options.queueTimeoutMs ?? 300_000,
           socketTimeoutMs: 900_000,
           streamingTimeoutMs: 20_000,
+          totalTimeoutMs: options.totalTimeoutMs ?? Number.POSITIVE_INFINITY,
           asyncRequestTimeoutMs: 60_000,
           asyncCheckIntervalMs: 3_000,
           warnings: [],
@@ -186,7 +193,7 @@ t.test('debug headers, whatever characters a path has', async t => {
   t.match(target?.extraResponseHead, 'x-waiter-backend-directory: /data/%E6%97%A5%E6%9C%AC\r\n')
   const names = [...(target?.extraResponseHead ?? '').matchAll(/^(x-waiter-[a-z-]+): \S/gm)].map(([, name]) => name)
   const late = target?.lateResponseHead?.() ?? ''
-  t.match(late, /^x-waiter-backend-response-ns: \d+\r\n$/)
+  t.match(late, /^x-waiter-backend-response-ns: \d+\r\nx-waiter-retries: 0\r\n$/)
   t.same(
     names.sort(),
     [
@@ -354,7 +361,7 @@ t.test('after ten such attempts the client is told', async t => {
   t.match(fake.answers, [{ status: 502 }])
   t.match(w.errors[0]?.error, {
     message: 'Request failed to connect to service backend',
-    details: { attempts: 11, reason: 'ECONNREFUSED', 'service-id': ID },
+    details: { code: 'WTR_CONNECT_FAILED', attempts: 11, reason: 'ECONNREFUSED', 'service-id': ID },
   })
   t.match(w.counts, { outstanding: 0, 'instance-error': 1 })
   t.equal(w.runtime.machine.slotsInUse, 0)
@@ -412,6 +419,7 @@ t.test('queue time-out', async t => {
       'After 2 seconds, no instance available to handle request. Check that your service is able to start properly!',
   })
   t.same(Object.keys(w.errors[0]?.error.details ?? {}), [
+    'code',
     'outstanding-requests',
     'requests-waiting-to-stream',
     'service-id',
@@ -513,4 +521,102 @@ t.test('what the leader hears of use on instances that were taken away', async t
   t.equal(w.table.collectLoads(false).length, 1)
   t.equal(w.table.collectLoads(false).length, 0, 'only what changed')
   t.equal(w.table.collectLoads(true).length, 1)
+})
+
+t.test('a storm: when every instance refuses, retries add a quarter to the attempts and no more', async t => {
+  const w = world(t, { 'max-queue-length': 100_000 })
+  const names = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`i${index}`, 10]))
+  w.assign(names)
+  const REQUESTS = 2_000
+  const all: FakeExchange[] = []
+  for (let i = 0; i < REQUESTS; i++) all.push(w.request({ queueTimeoutMs: 60_000 }))
+  // Every attempt is refused at once; who waits gets his turn when an instance is tried again.
+  for (let turn = 0; turn < 200 && all.some(fake => fake.answers.length === 0); turn++) {
+    for (const fake of all) if (fake.isForwarding) fake.end(notSent())
+    w.pass(1_000)
+  }
+  const attempts = all.reduce((sum, fake) => sum + fake.targets.length, 0)
+  const { granted, denied } = w.runtime.retries.counts(w.nowMs)
+  const seconds = (w.nowMs - 1_000) / 1_000
+  t.ok(
+    all.every(fake => fake.answers.length === 1),
+    'everybody is told',
+  )
+  t.ok(attempts <= REQUESTS + 20 + REQUESTS / 4 + 2 * seconds, `${attempts} attempts for ${REQUESTS} requests`)
+  t.ok(granted > 0 && denied > 0)
+  t.equal(w.runtime.machine.slotsInUse, 0)
+  t.equal(w.counts.outstanding, 0)
+})
+
+t.test('the budget also ends the second try of what got no answer', async t => {
+  const w = world(t)
+  w.assign({ a: 1, b: 1 })
+  while (w.runtime.retries.take(w.nowMs));
+  const fake = w.request()
+  fake.end(unanswered(true))
+  t.equal(fake.targets.length, 1)
+  t.match(fake.answers, [{ status: 502 }])
+  t.match(w.errors[0]?.error.details, { code: 'WTR_BACKEND_FAILED' })
+})
+
+t.test('debug headers tell of retries', async t => {
+  const w = world(t)
+  w.assign({ a: 1, b: 1 })
+  const fake = w.request({ isDebug: true })
+  fake.end(notSent())
+  t.match(fake.targets[1]?.lateResponseHead?.(), 'x-waiter-retries: 1\r\n')
+})
+
+t.test('each phase has a time-out and an error of its own', async t => {
+  const rows: readonly (readonly [Outcome, number, string])[] = [
+    [{ kind: 'not-sent', reason: 'connect-timeout', code: 'ETIMEDOUT' }, 502, 'WTR_CONNECT_TIMEOUT'],
+    [{ kind: 'not-sent', reason: 'refused', code: 'ECONNREFUSED' }, 502, 'WTR_CONNECT_FAILED'],
+    [{ kind: 'response-timeout' }, 504, 'WTR_RESPONSE_TIMEOUT'],
+    [{ ...unanswered(false), reason: 'request-stalled' } as Outcome, 503, 'WTR_STREAM_TIMEOUT'],
+    [unanswered(false), 502, 'WTR_BACKEND_FAILED'],
+  ]
+  for (const [outcome, status, code] of rows) {
+    const w = world(t)
+    w.assign({ a: 1 })
+    while (w.runtime.retries.take(w.nowMs));
+    const fake = w.request()
+    fake.end(outcome)
+    t.match(fake.answers, [{ status }], code)
+    t.equal(w.errors[0]?.error.details?.code, code)
+  }
+})
+
+t.test('a total time-out ends a request wherever it is', async t => {
+  const w = world(t)
+  const expire = (): void => {
+    for (const callback of [...w.timers.keys()]) callback()
+  }
+  const waiting = w.request({ totalTimeoutMs: 50 })
+  t.same([...w.timers.values()], [50])
+  expire()
+  t.match(waiting.answers, [{ status: 504 }])
+  t.match(w.errors[0]?.error.details, { code: 'WTR_TOTAL_TIMEOUT', 'timeout-ms': 50 })
+  t.equal(w.timers.size, 0)
+
+  w.assign({ a: 1 })
+  const forwarded = w.request({ totalTimeoutMs: 50 })
+  expire()
+  t.match(forwarded.answers, [{ status: 504 }])
+  t.equal(w.runtime.machine.slotsInUse, 0)
+
+  const streaming = w.request({ totalTimeoutMs: 50 })
+  streaming.targets[0]?.onResponseHead?.(200, () => undefined, 0)
+  expire()
+  t.same(streaming.answers, [])
+  t.ok(streaming.isAborted, 'a response that has begun is broken off')
+  t.equal(w.runtime.machine.slotsInUse, 0)
+
+  const done = w.request({ totalTimeoutMs: 50 })
+  done.end(completed(200))
+  t.equal(w.timers.size, 0, 'nothing is left behind')
+  const tunnel = w.request({ totalTimeoutMs: 50 })
+  tunnel.targets[0]?.onResponseHead?.(101, () => undefined, 0)
+  t.equal(w.timers.size, 0, 'tunnels live as long as they like')
+  tunnel.end(completed(101))
+  t.match(w.counts, { total: 5, outstanding: 0, successful: 2, 'generic-error': 2, 'instance-error': 1 })
 })

@@ -8,6 +8,8 @@ export interface RequestTimeouts {
   readonly socketTimeoutMs: number
   /** Back-pressure or silence while a body streams. */
   readonly streamingTimeoutMs: number
+  /** From the request's arrival to the end of its response; `Infinity` unless the request asks for one. */
+  readonly totalTimeoutMs: number
   readonly asyncRequestTimeoutMs: number
   readonly asyncCheckIntervalMs: number
   /** Sentences about header values that were ignored or lowered, for the log and for debug answers. */
@@ -59,6 +61,7 @@ export function computeRequestTimeouts(input: RequestTimeoutsInput): RequestTime
     queueTimeoutMs: read('queue-timeout', queueFallbackMs, limits.headerTimeoutMsMax),
     socketTimeoutMs: read('timeout', timeouts.socketTimeoutMs, limits.headerTimeoutMsMax),
     streamingTimeoutMs: read('streaming-timeout', timeouts.streamingTimeoutMs, limits.headerTimeoutMsMax),
+    totalTimeoutMs: read('total-timeout', Number.POSITIVE_INFINITY, limits.headerTimeoutMsMax),
     asyncRequestTimeoutMs: read('async-request-timeout', limits.asyncRequestTimeoutMs, limits.asyncRequestTimeoutMsMax),
     asyncCheckIntervalMs: read('async-check-interval', limits.asyncCheckIntervalMs, Number.MAX_SAFE_INTEGER),
     warnings,
@@ -93,12 +96,14 @@ interface TimeoutHeader {
 function readTimeout({ name, value, fallbackMs, maxMs, warnings }: TimeoutHeader): number {
   const trimmed = value.trim()
   if (!/^[+-]?\d+$/.test(trimmed)) {
-    warnings.push(`x-waiter-${name} was ignored: it must be a whole number of milliseconds; ${fallbackMs} applies.`)
+    warnings.push(
+      `x-waiter-${name} was ignored: it must be a whole number of milliseconds; ${nameOf(fallbackMs)} applies.`,
+    )
     return fallbackMs
   }
   const timeoutMs = Number(trimmed)
   if (timeoutMs <= 0) {
-    warnings.push(`x-waiter-${name} was ignored: it must be positive; ${fallbackMs} applies.`)
+    warnings.push(`x-waiter-${name} was ignored: it must be positive; ${nameOf(fallbackMs)} applies.`)
     return fallbackMs
   }
   if (timeoutMs > maxMs) {
@@ -106,4 +111,8 @@ function readTimeout({ name, value, fallbackMs, maxMs, warnings }: TimeoutHeader
     return maxMs
   }
   return timeoutMs
+}
+
+function nameOf(timeoutMs: number): string {
+  return timeoutMs === Number.POSITIVE_INFINITY ? 'none' : String(timeoutMs)
 }

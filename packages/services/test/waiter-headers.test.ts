@@ -124,6 +124,7 @@ t.test('Q1 header over token, capped, and useless values warn', async t => {
     computeRequestTimeouts({ headers: waiterOf(headers), timeouts })
   t.same(timeoutsOf({}), {
     ...timeouts,
+    totalTimeoutMs: Number.POSITIVE_INFINITY,
     asyncRequestTimeoutMs: 60_000,
     asyncCheckIntervalMs: 3000,
     warnings: [],
@@ -133,6 +134,7 @@ t.test('Q1 header over token, capped, and useless values warn', async t => {
       'x-waiter-queue-timeout': '5',
       'x-waiter-timeout': ' 6 ',
       'x-waiter-streaming-timeout': '7',
+      'x-waiter-total-timeout': '10',
       'x-waiter-async-request-timeout': '8',
       'x-waiter-async-check-interval': '9',
     }),
@@ -140,6 +142,7 @@ t.test('Q1 header over token, capped, and useless values warn', async t => {
       queueTimeoutMs: 5,
       socketTimeoutMs: 6,
       streamingTimeoutMs: 7,
+      totalTimeoutMs: 10,
       asyncRequestTimeoutMs: 8,
       asyncCheckIntervalMs: 9,
       warnings: [],
@@ -150,6 +153,7 @@ t.test('Q1 header over token, capped, and useless values warn', async t => {
     t.equal(read.socketTimeoutMs, 2000, value)
     t.match(read.warnings, [/^x-waiter-timeout was ignored: .* 2000 applies/])
   }
+  t.match(timeoutsOf({ 'x-waiter-total-timeout': '-1' }).warnings, [/must be positive; none applies/])
   const capped = timeoutsOf({ 'x-waiter-timeout': '3600001', 'x-waiter-async-request-timeout': '9'.repeat(400) })
   t.match(capped, { socketTimeoutMs: 3_600_000, asyncRequestTimeoutMs: 14_400_000 })
   t.equal(capped.warnings.length, 2)

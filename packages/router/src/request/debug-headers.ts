@@ -33,6 +33,8 @@ export function debugRequestLines(
     'x-waiter-queue-timeout-ms': timeouts.queueTimeoutMs,
     'x-waiter-socket-timeout-ms': timeouts.socketTimeoutMs,
     'x-waiter-streaming-timeout-ms': timeouts.streamingTimeoutMs,
+    'x-waiter-total-timeout-ms': Number.isFinite(timeouts.totalTimeoutMs) ? timeouts.totalTimeoutMs : null,
+    'x-waiter-timeout-warnings': timeouts.warnings.length === 0 ? null : timeouts.warnings.join(' '),
   }
   let lines = ''
   for (const [name, value] of Object.entries(facts))
@@ -52,6 +54,10 @@ export function toHeaderValue(text: string): string {
 export function debugResponseLines(
   environment: Pick<RequestEnvironment, 'renderHeader'>,
   backendResponseMs: number,
+  retries: number,
 ): string {
-  return environment.renderHeader('x-waiter-backend-response-ns', String(Math.round(backendResponseMs * NS_PER_MS)))
+  return (
+    environment.renderHeader('x-waiter-backend-response-ns', String(Math.round(backendResponseMs * NS_PER_MS))) +
+    environment.renderHeader('x-waiter-retries', String(retries))
+  )
 }

@@ -14,7 +14,13 @@ import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
 import { debugRequestLines, debugResponseLines } from './debug-headers.ts'
 import { isBusyStatus } from './grpc.ts'
-import { queueTimeoutError, serviceFailureError, unansweredError } from './request-errors.ts'
+import {
+  queueTimeoutError,
+  serviceFailureError,
+  totalTimeoutError,
+  unansweredError,
+  unsentError,
+} from './request-errors.ts'
 
 /** Connections that nothing was sent on may be replaced this often: an instance that just died is gone within that. */
 const UNSENT_ATTEMPTS_MAX = 10
@@ -32,6 +38,8 @@ const NEVER = -1
 export interface RequestEnvironment {
   readonly nowMs: () => number
   readonly renderHeader: (name: string, value: string) => string
+  /** Calls back once, unless the function that it returns is called before. */
+  after(delayMs: number, callback: () => void): () => void
   readonly connectTimeoutMs: number
   readonly routerId: string
   /** As the client speaks it, perhaps to a proxy in front of us. */
@@ -97,6 +105,10 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   #isBusy = false
   #unsentAttempts = 0
   #unansweredAttempts = 0
+  /** Of both kinds, as they were made. */
+  #retries = 0
+  #problem: string | undefined
+  #cancelTotalTimer: (() => void) | undefined
   #isOver = false
 
   constructor(parts: ProxiedRequestParts, environment: RequestEnvironment) {
@@ -132,6 +144,9 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     runtime.accept()
     runtime.metrics.onRequest(nowMs)
     exchange.onClientGone = () => this.#onClientGone()
+    const { totalTimeoutMs } = this.parts.timeouts
+    if (totalTimeoutMs !== Number.POSITIVE_INFINITY)
+      this.#cancelTotalTimer = this.#environment.after(totalTimeoutMs, () => this.#onTotalTimeout())
     const slot = runtime.machine.reserve(nowMs)
     if (slot === undefined) this.#wait(0)
     else this.granted(slot)
@@ -206,13 +221,14 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   }
 
   #lateDebugLines(): string {
-    return debugResponseLines(this.#environment, this.#environment.nowMs() - this.#grantedAtMs)
+    return debugResponseLines(this.#environment, this.#environment.nowMs() - this.#grantedAtMs, this.#retries)
   }
 
   /** The backend answers. */
   onResponseHead(status: number, get: HeaderGetter, fieldCount: number): void {
     this.#status = status
     this.#answeredAtMs = this.#environment.nowMs()
+    if (status === SWITCHING_PROTOCOLS) this.#cancelTotalTimer?.()
     if (this.onResponseTrailers !== undefined) this.#noteGrpcStatus(get)
     this.parts.runtime.metrics.onAnswered(this.#answeredAtMs - this.#grantedAtMs)
     const { accessLog } = this.#environment
@@ -247,7 +263,11 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
         this.#endWithError(slot, 'instance-error', {
           status: 504,
           message: 'Request to service backend timed out',
-          details: { 'timeout-ms': this.parts.timeouts.socketTimeoutMs, 'service-id': this.parts.runtime.id },
+          details: {
+            code: 'WTR_RESPONSE_TIMEOUT',
+            'timeout-ms': this.parts.timeouts.socketTimeoutMs,
+            'service-id': this.parts.runtime.id,
+          },
         })
         return
       case 'failed-mid-response':
@@ -262,7 +282,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
         this.#end(slot, 'client-error', 'client-error')
         return
       case 'aborted':
-        this.#record(outcome.kind)
+        this.#record(this.#problem ?? outcome.kind)
         this.#end(slot, 'generic-error', 'generic-error')
     }
   }
@@ -270,13 +290,9 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   /** Nothing reached a backend: any other instance may have it, whatever the method. */
   #retryUnsent(slot: Slot, outcome: Extract<Outcome, { kind: 'not-sent' }>): void {
     this.#unsentAttempts += 1
-    const mayRetry = this.#unsentAttempts <= UNSENT_ATTEMPTS_MAX && this.#environment.nowMs() < this.#deadlineMs
-    if (!mayRetry) {
-      this.#endWithError(slot, 'connect-failed', {
-        status: 502,
-        message: 'Request failed to connect to service backend',
-        details: { attempts: this.#unsentAttempts, reason: outcome.code, 'service-id': this.parts.runtime.id },
-      })
+    if (!this.#mayRetry(this.#unsentAttempts <= UNSENT_ATTEMPTS_MAX)) {
+      const status = outcome.reason === 'stale' ? 'unused' : 'connect-failed'
+      this.#endWithError(slot, status, unsentError(outcome, this.#unsentAttempts, this.parts.runtime.id))
       return
     }
     this.#slot = undefined
@@ -294,14 +310,41 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   #retryUnanswered(slot: Slot, outcome: Extract<Outcome, { kind: 'failed-before-response' }>): void {
     this.#unansweredAttempts += 1
-    const mayRetry = outcome.retryable && this.#unansweredAttempts <= UNANSWERED_ATTEMPTS_MAX
-    if (mayRetry && this.#environment.nowMs() < this.#deadlineMs) {
+    if (this.#mayRetry(outcome.retryable && this.#unansweredAttempts <= UNANSWERED_ATTEMPTS_MAX)) {
       this.#slot = undefined
       this.parts.runtime.release(slot, 'instance-error')
       this.#wait(RETRY_PRIORITY)
       return
     }
     this.#endWithError(slot, 'instance-error', unansweredError(outcome.reason, this.parts.runtime.id))
+  }
+
+  /** @param isAllowed by the rules for one request; the service's budget has the last word */
+  #mayRetry(isAllowed: boolean): boolean {
+    const nowMs = this.#environment.nowMs()
+    if (!isAllowed || nowMs >= this.#deadlineMs || !this.parts.runtime.retries.take(nowMs)) return false
+    this.#retries += 1
+    return true
+  }
+
+  /** A request is over after so long, wherever it is (`x-waiter-total-timeout`). */
+  #onTotalTimeout(): void {
+    if (this.#isOver) return
+    const { runtime, exchange, timeouts } = this.parts
+    const slot = this.#slot
+    const error = totalTimeoutError(timeouts.totalTimeoutMs, runtime.id)
+    if (slot === undefined) {
+      if (!runtime.machine.cancel(this)) return
+      runtime.armTimer()
+      this.#fail(error, 'generic-error')
+    } else if (this.#answeredAtMs === NEVER) {
+      // Answering cancels the forward, whose outcome is ours already.
+      this.#slot = undefined
+      this.#endWithError(slot, 'generic-error', error)
+    } else {
+      this.#problem = 'total-timeout'
+      exchange.abort()
+    }
   }
 
   #onClientGone(): void {
@@ -360,7 +403,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
         response: this.#response,
         grantedAtMs: this.#grantedAtMs,
         answeredAtMs: this.#answeredAtMs,
-        retries: this.#unsentAttempts + this.#unansweredAttempts,
+        retries: this.#retries,
         problem,
         errorClass,
         identity: this.parts.identity,
@@ -371,6 +414,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   #finish(count: CountName): void {
     this.#isOver = true
+    this.#cancelTotalTimer?.()
     const { runtime, exchange } = this.parts
     runtime.counts[count] += 1
     runtime.metrics.onEnd(this.#environment.nowMs() - exchange.arrivedAtMs)

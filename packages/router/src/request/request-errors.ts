@@ -1,4 +1,4 @@
-import type { FailureReason } from '@waiter/proxy'
+import type { FailureReason, Outcome } from '@waiter/proxy'
 import type { DescriptorError, Maintenance, SuspensionRecord } from '@waiter/services'
 import type { ServiceFailure } from '@waiter/slots'
 import type { RequestError } from '../errors/error-response.ts'
@@ -20,6 +20,7 @@ export function queueTimeoutError(runtime: ServiceRuntime, queueTimeoutMs: numbe
     message: `After ${Math.round(queueTimeoutMs / 1000)} seconds, no instance available to handle request.${hints.join('')}`,
     errorClass: 'waiter.RequestTimeout',
     details: {
+      code: 'WTR_QUEUE_TIMEOUT',
       'outstanding-requests': counts.outstanding,
       'requests-waiting-to-stream': 0,
       'service-id': runtime.id,
@@ -33,9 +34,30 @@ export function queueTimeoutError(runtime: ServiceRuntime, queueTimeoutMs: numbe
   }
 }
 
+/** Not a byte reached a backend, and the request may not try again. */
+export function unsentError(
+  outcome: Extract<Outcome, { kind: 'not-sent' }>,
+  attempts: number,
+  serviceId: string,
+): RequestError {
+  const code = outcome.reason === 'connect-timeout' ? 'WTR_CONNECT_TIMEOUT' : 'WTR_CONNECT_FAILED'
+  const details = { code, attempts, reason: outcome.code, 'service-id': serviceId }
+  return { status: 502, message: 'Request failed to connect to service backend', details }
+}
+
+/** The request took as long as it may in all. */
+export function totalTimeoutError(timeoutMs: number, serviceId: string): RequestError {
+  return {
+    status: 504,
+    message: 'Request took longer than its total time-out',
+    details: { code: 'WTR_TOTAL_TIMEOUT', 'timeout-ms': timeoutMs, 'service-id': serviceId },
+  }
+}
+
 /** A backend broke off, or took no more of the body, before it answered. */
 export function unansweredError(reason: FailureReason, serviceId: string): RequestError {
-  const details = { reason, 'service-id': serviceId }
+  const code = reason === 'request-stalled' ? 'WTR_STREAM_TIMEOUT' : 'WTR_BACKEND_FAILED'
+  const details = { code, reason, 'service-id': serviceId }
   return reason === 'request-stalled'
     ? { status: 503, message: 'unable to stream request bytes', errorClass: 'waiter.StreamTimeout', details }
     : { status: 502, message: 'Request to service backend failed', details }

@@ -3,6 +3,7 @@ import type { InstanceLease, ServiceLoadRow, ServiceSummary, SourceToken } from 
 import { LATENCY_BUCKETS, latencyBucket, type ServiceDefinition, type SuspensionRecord } from '@waiter/services'
 import { type EjectionConfig, type ReleaseStatus, ReservationMachine, type Slot } from '@waiter/slots'
 import { ServiceMetrics } from '../metrics/service-metrics.ts'
+import { RetryBudget } from './retry-budget.ts'
 
 /** What the table that owns a runtime wants to hear. */
 export interface RuntimeListener {
@@ -52,6 +53,7 @@ export class ServiceRuntime {
   #failed = 0
   readonly leases: Map<InstanceId, InstanceLease> = new Map()
   readonly metrics: ServiceMetrics
+  readonly retries: RetryBudget
   /** Set while somebody has suspended the service: its requests are refused. */
   suspension: SuspensionRecord | undefined
   definition: ServiceDefinition
@@ -75,6 +77,7 @@ export class ServiceRuntime {
     this.#listener = options.listener
     this.#nowMs = options.nowMs
     this.metrics = new ServiceMetrics(options.nowMs())
+    this.retries = new RetryBudget(options.nowMs())
     this.machine = new ReservationMachine({
       loadBalancing: definition.effective['load-balancing'],
       concurrencyLevel: definition.effective['concurrency-level'],
@@ -88,6 +91,7 @@ export class ServiceRuntime {
   accept(): void {
     this.counts.total += 1
     this.counts.outstanding += 1
+    this.retries.deposit()
     this.lastRequestMs = Date.now()
     this.isRemoved = false
     this.#listener.onLoadChange(this)

@@ -44,6 +44,7 @@ export class FakeExchange {
   isSecure = false
   readonly arrivedAtMs: number
   isFinished = false
+  isAborted = false
   onClientGone: (() => void) | null = null
   readonly targets: ForwardTarget[] = []
   readonly answers: OwnResponse[] = []
@@ -76,9 +77,22 @@ export class FakeExchange {
 
   respond(response: OwnResponse): void {
     if (this.isFinished) return
-    if (this.#isForwarding) throw new Error('answered while a forward is in progress')
+    this.#cancel()
     this.isFinished = true
     this.answers.push(response)
+  }
+
+  abort(): void {
+    this.isAborted = true
+    this.isFinished = true
+    this.#cancel()
+  }
+
+  /** As the engine does: the forward in progress has no other end. */
+  #cancel(): void {
+    if (!this.#isForwarding) return
+    this.#isForwarding = false
+    this.targets.at(-1)?.onOutcome({ kind: 'aborted' })
   }
 
   /** The forward in progress ends like this. */
