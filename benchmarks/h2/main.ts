@@ -18,7 +18,7 @@ import { startWaiterHttp2 } from './waiter.ts'
 
 /** CPU per request, as a multiple of HAProxy's. */
 const GOAL = 1.0
-const MEASURING_MS_MAX = 240_000
+const MEASURING_MS_MAX = 300_000
 
 const { values } = parseArgs({
   options: {
@@ -57,14 +57,19 @@ try {
 }
 
 async function startFields(): Promise<readonly Field[]> {
-  const { waiter, backends } = await startWaiterHttp2(directory)
+  const { waiter, backends } = await startWaiterHttp2('waiter', directory, true)
   running.push(waiter)
+  const quiet = await startWaiterHttp2('waiter -log', directory, false)
+  running.push(quiet.waiter)
   const fields: Field[] = []
   for (const backend of ['h2', 'h1'] as const) {
     const { host, port: backendPort } = backends[backend]
-    const contestants = [waiter]
-    for (const start of backend === 'h2' ? [startHaproxy] : [startHaproxy, startNginx]) {
-      const peer = await start({ backendPort, backend, directory })
+    const contestants = [waiter, quiet.waiter]
+    const options = { backendPort, backend, directory, hasLog: false }
+    const starts = [() => startHaproxy(options), () => startHaproxy({ ...options, hasLog: true })]
+    if (backend === 'h1') starts.push(() => startNginx(options))
+    for (const start of starts) {
+      const peer = await start()
       if ('reason' in peer) skipped.push(peer)
       else {
         running.push(peer)
@@ -113,16 +118,21 @@ async function run(fields: readonly Field[]): Promise<void> {
     `\n${rounds} rounds of ${seconds} s each; medians; latencies are mean and largest; ${tally.noisyRuns} of ` +
       `${tally.runs} runs repeated or left out because others used the machine; ${tally.errors} failed requests\n`,
   )
-  for (const report of reports) printGoal(report)
+  for (const report of reports) printGoals(report)
   if (values.json) print(JSON.stringify({ rounds, seconds, tally, machine, skipped, cases: reports }, rounded))
 }
 
-function printGoal({ name, cpuRatios }: CaseReport): void {
-  const ratio = cpuRatios.haproxy?.median
-  if (ratio === undefined) return
-  print(
-    `${ratio <= GOAL ? 'holds' : 'FALLS SHORT'}: ${name}: ${ratio.toFixed(2)} × HAProxy's CPU, goal ${GOAL.toFixed(1)}`,
-  )
+/** Like with like: both with a log, or both without. */
+function printGoals({ name, figures, cpuRatios }: CaseReport): void {
+  const logged = cpuRatios['haproxy+log']?.median
+  const [own, other] = [figures['waiter -log']?.cpuUsPerRequest, figures.haproxy?.cpuUsPerRequest]
+  if (logged !== undefined) printGoal(`${name}, everybody's log on`, logged)
+  if (own !== undefined && other !== undefined) printGoal(`${name}, everybody's log off`, own / other)
+}
+
+function printGoal(what: string, ratio: number): void {
+  const verdict = ratio <= GOAL ? 'holds' : 'FALLS SHORT'
+  print(`${verdict}: ${what}: ${ratio.toFixed(2)} × HAProxy's CPU, goal ${GOAL.toFixed(1)}`)
 }
 
 function requireMachine(): void {

@@ -11,6 +11,7 @@ export interface Http2PeerOptions {
   readonly backendPort: number
   readonly backend: 'h1' | 'h2'
   readonly directory: string
+  readonly hasLog: boolean
 }
 
 /** HAProxy with one thread; HTTP/2 with prior knowledge on both sides, or HTTP/1.1 with shared connections behind. */
@@ -18,24 +19,26 @@ export async function startHaproxy({
   backendPort,
   backend,
   directory,
+  hasLog,
 }: Http2PeerOptions): Promise<Contestant | Skipped> {
   const command = findCommand('haproxy')
   if (command === undefined) return { name: 'haproxy', reason: 'HAProxy is not installed (apt-get install haproxy)' }
+  const name = hasLog ? 'haproxy+log' : 'haproxy'
   const port = await freePort()
-  const file = join(directory, `haproxy-${backend}.cfg`)
+  const file = join(directory, `${name}-${backend}.cfg`)
   writeFileSync(
     file,
     `global
   nbthread 1
   maxconn 8192
   tune.h2.max-concurrent-streams 256
-defaults
+${hasLog ? '  log stdout format raw local0\n' : ''}defaults
   mode http
   timeout connect 5s
   timeout client 60s
   timeout server 60s
   http-reuse always
-frontend bench
+${hasLog ? '  log global\n  option httplog\n' : ''}frontend bench
   bind 127.0.0.1:${port} backlog 4096 proto h2
   option forwardfor
   unique-id-format %{+X}o\\ %ci%cp%Ts%rt%pid
@@ -46,7 +49,7 @@ backend bench
   server one 127.0.0.1:${backendPort} pool-max-conn 1024${backend === 'h2' ? ' proto h2' : ''}
 `,
   )
-  return await start({ name: 'haproxy', command, args: ['-db', '-f', file], port, directory })
+  return await start({ name, command, args: ['-db', '-f', file], port, directory })
 }
 
 /** nginx with one worker: it speaks HTTP/2 to clients only. */
@@ -92,7 +95,12 @@ async function start(options: {
   readonly directory: string
 }): Promise<Contestant> {
   const { name, command, args, port, directory } = options
-  const child: ChildProcess = await startPinned({ command, args, port, stdoutFile: join(directory, `${name}.out`) })
+  const child: ChildProcess = await startPinned({
+    command,
+    args,
+    port,
+    stdoutFile: join(directory, `${name}-${port}.out`),
+  })
   // Once a request is answered, the workers exist.
   const { stdout } = await promisify(execFile)('h2load', ['-n1', '-c1', `http://127.0.0.1:${port}/`], {
     timeout: 10_000,

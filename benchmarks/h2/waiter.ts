@@ -15,11 +15,11 @@ export interface WaiterHttp2 {
 }
 
 /** Starts it and pins its processes to the proxy's CPU. `nghttpd` is the HTTP/2 backend: it costs little. */
-export async function startWaiterHttp2(directory: string): Promise<WaiterHttp2> {
+export async function startWaiterHttp2(name: string, directory: string, hasLog: boolean): Promise<WaiterHttp2> {
   const nghttpd = findCommand('nghttpd')
   if (nghttpd === undefined) throw new Error('nghttpd is not installed (apt-get install nghttp2)')
   writeFileSync(join(directory, 'index.html'), 'x'.repeat(100))
-  const waiter = await startWaiter()
+  const waiter = await startWaiter({ config: { 'request-log': { enabled: hasLog } } })
   try {
     const h1 = await register(waiter, 'bench-h1.example', {
       cmd: `exec taskset -c ${OTHER_CPU} '${process.execPath}' '${HTTP1_BACKEND}' $PORT0`,
@@ -34,7 +34,7 @@ export async function startWaiterHttp2(directory: string): Promise<WaiterHttp2> 
     const pids = familyOf(script === process.pid ? waiter.pid : script).filter(pid => !instances.has(pid))
     pin(pids, PROXY_CPU)
     const dataPlanePids = waiter.processes('router').map(({ pid }) => pid)
-    const contestant = { name: 'waiter', port: waiter.port, pids, dataPlanePids, stop: waiter.stop }
+    const contestant = { name, port: waiter.port, pids, dataPlanePids, stop: waiter.stop }
     return { waiter: contestant, backends: { h1, h2 } }
   } catch (error) {
     await waiter.stop()
