@@ -20,8 +20,8 @@ import { measureRecovery } from './recovery.ts'
 const PROPOSERS = [1, 16, 256] as const
 const VALUE_BYTES = 200
 const RECOVERY_LOG_BYTES = 100 * 1000 * 1000
-/** Heartbeat every tick; election after 10 to 20. */
-const TICK_MS = 30
+/** What ships: heartbeat every tick of 40 ms; election after 10 to 20. */
+const TICK_MS = 40
 const ELECTION_TICKS = 10
 const GOAL_RATIO = 1
 const NAME_WIDTH = 24
