@@ -32,6 +32,9 @@ const KINDS: readonly Kind[] = [
 const SLOW: Kind = { weight: 0, mayRepeat: true, request: number => head('GET', '/big', number) }
 const WEIGHT_SUM = KINDS.reduce((sum, { weight }) => sum + weight, 0)
 
+/** On a machine that is too slow, more would only make it slower: the rate falls instead, and the run says so. */
+const CONNECTIONS_MAX = 2_000
+
 /** How a client behaves. */
 export interface Habits {
   /** Share of requests that are aborted. */
@@ -64,9 +67,11 @@ export class Clients {
     return this.#open.size
   }
 
-  /** Sends one request on a connection that rests, or on a new one. */
-  send(): void {
+  /** Sends one request on a connection that rests, or on a new one; false when too many are open to do so. */
+  send(): boolean {
+    if (this.#resting.length === 0 && this.#open.size >= CONNECTIONS_MAX) return false
     this.#use(this.#pickKind(), this.#prng.next() < this.#habits.abortShare, false)
+    return true
   }
 
   /** Begins a long answer that is read slowly. */

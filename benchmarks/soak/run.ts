@@ -200,12 +200,12 @@ async function load(options: SoakOptions, parts: Parts): Promise<SoakResult> {
   }
 }
 
-/** Calls `send` as often as the rate says, open loop: a slow answer does not slow the next request. */
-async function pace(rate: number, endsAtMs: number, send: () => void): Promise<void> {
+/** Calls `send` as often as the rate says, open loop: a slow answer does not slow the next request, within limits. */
+async function pace(rate: number, endsAtMs: number, send: () => boolean): Promise<void> {
   let dueAtMs = performance.now()
   for (let now = dueAtMs; now < endsAtMs; now = performance.now()) {
     if (now - dueAtMs > LAG_MS_MAX) dueAtMs = now - LAG_MS_MAX
-    for (; dueAtMs <= now; dueAtMs += 1000 / rate) send()
+    for (; dueAtMs <= now && send(); dueAtMs += 1000 / rate);
     await new Promise(resolve => setTimeout(resolve, TICK_MS))
   }
 }

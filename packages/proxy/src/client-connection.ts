@@ -266,7 +266,12 @@ export class ClientConnection implements SocketListener {
   }
 
   onDrain(): void {
-    this.#side?.onDrain()
+    if (this.#side !== null) {
+      this.#side.onDrain()
+      return
+    }
+    this.#pump()
+    this.#updateFlow()
   }
 
   onGone(): void {
@@ -310,8 +315,9 @@ export class ClientConnection implements SocketListener {
       return false
     }
     if (this.#discardedBytes >= 0) return this.#discard()
-    if (this.#side === null) return this.#readHead()
-    return this.#feed()
+    if (this.#side !== null) return this.#feed()
+    // Who pipelines without reading gets no further answer until it has taken those that it has.
+    return this.#socket.writableLength <= this.context.limits.writeBufferBytesMax && this.#readHead()
   }
 
   /** Pauses the socket when unread input is over its bound, resumes it when it is not. */

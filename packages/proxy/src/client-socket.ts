@@ -126,8 +126,9 @@ export class ClientSocket {
 
   /** Closes with RST, so that the client cannot take the end for a clean one. */
   reset(): void {
-    // Of TLS a missing close_notify says the same; its sockets have no reset.
-    if (this.isSecure) this.#socket.destroy()
+    // Of TLS a missing close_notify says the same; its sockets have no reset. Behind our FIN there is no reset any more:
+    // libuv refuses it, and Node would leave the descriptor open.
+    if (this.isSecure || this.#socket.writableEnded) this.#socket.destroy()
     else this.#socket.resetAndDestroy()
   }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { BulkBuffers } from '../src/bulk-buffers.ts'
-import { withStaticReads } from '../src/client-socket.ts'
+import { ClientSocket, withStaticReads } from '../src/client-socket.ts'
 import { InputBuffer } from '../src/input-buffer.ts'
 import { supportsStaticReads } from '../src/static-reads.ts'
 import { createHarness, get } from './support/harness.ts'
@@ -42,6 +42,37 @@ t.test('reads arrive in the given memory, and the other side’s end with them',
     })
   })
   t.equal(read, '0123456789')
+})
+
+t.test('a reset behind an end that still waits for the client closes the socket all the same', async t => {
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true })
+  t.teardown(() => server.close())
+  await once(server.listen({ host: '127.0.0.1', port: 0 }), 'listening')
+  const { port } = server.address() as { port: number }
+  const client = connect({ host: '127.0.0.1', port, allowHalfOpen: true }).on('error', () => undefined)
+  t.teardown(() => client.destroy())
+  const [accepted] = (await once(server, 'connection')) as [Socket]
+  const gone = Promise.withResolvers<void>()
+  const listener = { onBytes: () => undefined, onEndOfInput: () => undefined, onDrain: () => undefined }
+  const socket = new ClientSocket(
+    accepted,
+    { ...listener, onGone: gone.resolve },
+    {
+      readBuffer: Buffer.alloc(1024),
+      directWrites: null,
+    },
+  )
+  socket.writeText('short')
+  socket.endWriting()
+  socket.reset()
+  await gone.promise
+  // Only a closed socket answers with a reset, which a later write hears of.
+  const TURNS_MAX = 5_000
+  for (let i = 0; i < TURNS_MAX && !client.closed; i++) {
+    client.write('anybody there?')
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  t.ok(client.closed, 'the client hears of it')
 })
 
 t.test('an input buffer keeps what is left of lent memory, and what comes behind it', async t => {

@@ -35,6 +35,8 @@ each('a request without a body', async (t, pairing) => {
       'x-ask': 'apples',
       cookie: 'a=b; x-waiter-auth=secret; c=d',
       'x-waiter-token': 'x',
+      x_waiter_auth_principal: 'forged',
+      x_mine: 'kept',
       authorization: 'Basic x',
     },
   })
@@ -50,6 +52,8 @@ each('a request without a body', async (t, pairing) => {
   t.equal(seen['x-ask'], 'apples')
   t.equal(seen.cookie, 'a=b; c=d')
   t.equal(seen['x-extra-request'], '1')
+  t.equal(seen.x_mine, 'kept')
+  t.notOk('x_waiter_auth_principal' in seen, 'nor our own fields by another spelling')
   t.notOk('x-waiter-token' in seen || 'authorization' in seen || 'te' in seen || 'transfer-encoding' in seen)
   const outcome = await pairing.outcome()
   t.match(outcome, { kind: 'completed', status: 201 })
