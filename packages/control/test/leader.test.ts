@@ -587,3 +587,30 @@ t.test('workers of one node are routers of their own; a new one replaces only th
   two.disconnect()
   t.equal(w.leader.view().routers.length, 2, 'the dead stream of the one replaced changes nothing')
 })
+
+t.test('routers hear how much waits elsewhere while the queues together are half full', async t => {
+  const w = await world(t)
+  w.scheduler.isHealthyAtOnce = false
+  const short = service('short', { 'max-queue-length': 4 })
+  const [a, b] = [w.router('a'), w.router('b')]
+  a.request(short)
+  await w.quiesce()
+  t.equal(b.waitingElsewhere.get(short.id) ?? 0, 0, 'one of four does not matter')
+  a.request(short)
+  a.request(short)
+  await w.quiesce()
+  t.equal(b.waitingElsewhere.get(short.id), 3)
+  b.request(short)
+  await w.quiesce()
+  t.equal(a.waitingElsewhere.get(short.id), 1, 'its own are not counted twice')
+  a.crash()
+  await w.pass(60_000)
+  t.equal(b.waitingElsewhere.get(short.id), 0, 'what waited at a router that is gone does not')
+
+  const long = service('long')
+  b.request(long)
+  const c = w.router('c')
+  for (let count = 0; count < 50; count++) b.request(long)
+  await w.quiesce()
+  t.equal(c.waitingElsewhere.get(long.id) ?? 0, 0, 'far from its limit')
+})

@@ -112,3 +112,12 @@ t.test('the leader is asked again when a full assignment no longer lists the ser
   table.applyAssignment({ isFull: true, upserts: [], removals: [] })
   t.equal(needs(), 2)
 })
+
+t.test('what waits at other routers counts, as long as the leader is there to say so', async t => {
+  const { table, runtime } = createWaitingTable()
+  const upserts = [{ definition, leases: [], summary, waitingElsewhere: 10 }]
+  table.applyAssignment({ isFull: false, upserts, removals: [] })
+  t.match(runtime.machine.enqueue(new WaitingRequest(), 60_000, 0), { kind: 'queue-full' })
+  table.leaderLost()
+  t.equal(runtime.machine.enqueue(new WaitingRequest(), 60_000, 0), undefined)
+})

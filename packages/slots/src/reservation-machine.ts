@@ -57,6 +57,7 @@ export class ReservationMachine {
   readonly #pool: InstancePool
   readonly #queue: WaiterQueue = new WaiterQueue()
   #maxQueueLength: number
+  #waitingElsewhere = 0
   #failure: QueueFailure | undefined
   #isServing = false
 
@@ -100,7 +101,7 @@ export class ReservationMachine {
    */
   enqueue(waiter: Waiter, deadlineMs: number, priority = 0): QueueFailure | undefined {
     if (this.#failure !== undefined) return this.#failure
-    if (this.#queue.length >= this.#maxQueueLength) {
+    if (this.#queue.length + this.#waitingElsewhere >= this.#maxQueueLength) {
       return { kind: 'queue-full', maxQueueLength: this.#maxQueueLength }
     }
     this.#queue.push(waiter, deadlineMs, priority)
@@ -185,6 +186,16 @@ export class ReservationMachine {
     if (settings.concurrencyLevel !== undefined) this.#pool.setConcurrencyLevel(settings.concurrencyLevel)
     if (settings.loadBalancing !== undefined) this.#pool.setLoadBalancing(settings.loadBalancing)
     if (settings.maxQueueLength !== undefined) this.#maxQueueLength = settings.maxQueueLength
+  }
+
+  /** Takes how many requests of the same service wait in other machines: the limit is for all of them together. */
+  noteWaitingElsewhere(count: number): void {
+    this.#waitingElsewhere = count
+  }
+
+  /** Requests waiting in other machines, as far as it was told. */
+  get waitingElsewhere(): number {
+    return this.#waitingElsewhere
   }
 
   /** Requests waiting. */

@@ -288,6 +288,19 @@ t.test('Q3 a full queue refuses and says how long it is', async t => {
   t.equal(machine.waiting, 2)
 })
 
+t.test('Q3 what waits elsewhere counts', async t => {
+  const machine = machineOf({ maxQueueLength: 3 })
+  const log: string[] = []
+  machine.noteWaitingElsewhere(2)
+  t.equal(machine.enqueue(new Recorder('a', log), 100), undefined)
+  t.match(machine.enqueue(new Recorder('b', log), 100), { kind: 'queue-full' })
+  t.equal(machine.waitingElsewhere, 2)
+  machine.noteWaitingElsewhere(0)
+  t.equal(machine.enqueue(new Recorder('c', log), 100), undefined)
+  machine.noteWaitingElsewhere(9)
+  t.equal(machine.waiting, 2, 'nobody is sent away who waits already')
+})
+
 t.test('Q4 deadlines are kept, whatever their order, and a slot in time wins', async t => {
   const machine = machineOf()
   const log: string[] = []

@@ -88,6 +88,8 @@ export interface ServiceLeases {
   readonly definition: ServiceDefinition
   readonly leases: readonly InstanceLease[]
   readonly summary: ServiceSummary
+  /** Requests that wait for a slot at other routers; told while it matters for `max-queue-length`. */
+  readonly waitingElsewhere?: number
 }
 
 /** What a router must apply at once. */
@@ -130,6 +132,8 @@ export interface ServiceBeliefRow {
 /** What the agent asks of the router that it serves. Every call is synchronous. */
 export interface AgentHost {
   applyAssignment(change: AssignmentChange): void
+  /** What it told of other routers may no longer be so. */
+  leaderLost(): void
   /** Rows that changed since the last call; all rows when `all` is set (after a new leader). */
   collectLoads(all: boolean): readonly ServiceLoadRow[]
   /** Requests in flight of the given services, all instances. */

@@ -296,6 +296,7 @@ export class RouterAgent implements LeaderLink {
     if (this.#isWelcome) this.#options.log.warn({ err: error }, 'lost the leader; serving goes on')
     this.#stream = undefined
     this.#isWelcome = false
+    this.#options.host.leaderLost()
     clearTimeout(this.#reconnectTimer)
     this.#reconnectTimer = setTimeout(() => this.#attach(), this.#reconnectMs)
     this.#reconnectMs = Math.min(RECONNECT_MS_MAX, this.#reconnectMs * 2)

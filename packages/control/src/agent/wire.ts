@@ -29,6 +29,7 @@ function toServiceLeases(message: proto.ServiceAssignment): ServiceLeases {
     definition: parseDefinition(message.definitionJson),
     leases: message.instances.map(toLease),
     summary: toSummary(message.summary),
+    waitingElsewhere: message.waitingElsewhere,
   }
 }
 
@@ -44,6 +45,7 @@ export function fromServiceLeases(service: ServiceLeases): proto.ServiceAssignme
       logDirectory: lease.logDirectory ?? '',
     })),
     summary: fromSummary(service.summary),
+    waitingElsewhere: service.waitingElsewhere ?? 0,
   }
 }
 

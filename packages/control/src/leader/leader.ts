@@ -226,6 +226,7 @@ export class Leader implements SessionSource {
       const isUsed = row.outstanding !== (before?.outstanding ?? 0) || row.lastRequestMs > (before?.lastRequestMs ?? 0)
       if (isUsed) service.lastModifiedMs = this.#options.clock.nowMs()
       service.ledger.setDemand(session.routerId, row.outstanding)
+      if (this.#sessions.size > 1 && row.waiting !== (before?.waiting ?? 0)) this.#tellWaiting(service, session)
       if (row.outstanding > 0) revokeDeletion(service)
       this.#touch(service)
     }
@@ -450,6 +451,12 @@ export class Leader implements SessionSource {
     this.#touch(service)
   }
 
+  /** How much waits at one router matters to the others. */
+  #tellWaiting(service: ManagedService, reporter?: RouterSession): void {
+    if (!service.observeWaiting()) return
+    for (const session of this.#sessions.values()) if (session !== reporter) session.markDirty(service.id)
+  }
+
   #tellAll(serviceId: ServiceId): void {
     for (const session of this.#sessions.values()) session.markDirty(serviceId)
   }
@@ -514,6 +521,7 @@ export class Leader implements SessionSource {
       if ((service.loads.get(routerId)?.outstanding ?? 0) > 0) service.lastModifiedMs = this.#options.clock.nowMs()
       service.loads.delete(routerId)
       service.assignments.delete(routerId)
+      this.#tellWaiting(service)
       this.#touch(service)
     }
   }

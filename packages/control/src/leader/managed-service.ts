@@ -114,6 +114,7 @@ export class ManagedService {
   /** For how long nothing but failures has been seen, and on how many hosts at most (spec §5.9). */
   #broken: { readonly failedHosts: number; readonly sinceMs: Millis } | undefined
   #told = ''
+  #isQueueNearlyFull = false
   #resolveGone: () => void = () => undefined
   /** Resolves when the service is deleted. */
   readonly gone: Promise<void>
@@ -239,6 +240,22 @@ export class ManagedService {
       if (state === 'failed' && (endedAtMs ?? 0) >= this.#hadHealthyAtMs) hosts.add(host)
     if (hosts.size > (this.#broken?.failedHosts ?? 0)) this.#broken = { failedHosts: hosts.size, sinceMs: nowMs }
     return this.#broken
+  }
+
+  /**
+   * Other routers judge `max-queue-length` with what waits here: they hear of it while the queues together are at least
+   * half full, and once more when they are not any longer. @returns whether they must be told
+   */
+  observeWaiting(): boolean {
+    const wasNearlyFull = this.#isQueueNearlyFull
+    this.#isQueueNearlyFull = this.#waiting() * 2 >= this.definition.effective['max-queue-length']
+    return wasNearlyFull || this.#isQueueNearlyFull
+  }
+
+  #waiting(): number {
+    let waiting = 0
+    for (const row of this.loads.values()) waiting += row.waiting
+    return waiting
   }
 
   usage(): Usage {
@@ -413,7 +430,8 @@ export class ManagedService {
         },
       ]
     })
-    return { definition: this.definition, leases, summary: this.summary() }
+    const waitingElsewhere = this.#isQueueNearlyFull ? this.#waiting() - (this.loads.get(routerId)?.waiting ?? 0) : 0
+    return { definition: this.definition, leases, summary: this.summary(), waitingElsewhere }
   }
 
   #forgetEnded(state: InstanceRecord['state'], keep: number): void {

@@ -41,6 +41,8 @@ export class ModelRouter {
   readonly inbox: AttachResponse[] = []
   readonly outbox: (() => void)[] = []
   served = 0
+  /** What the leader said last of requests that wait at other routers. */
+  readonly waitingElsewhere = new Map<ServiceId, number>()
   /** Through which all its requests come. */
   sourceTokens = [{ token: TOKEN, version: TOKEN_VERSION }]
   isAlive = true
@@ -135,6 +137,7 @@ export class ModelRouter {
       const { upserts, removals, full, version } = message.value
       this.#version = version
       const listed = new Set(upserts.map(service => service.serviceId))
+      for (const upsert of upserts) this.waitingElsewhere.set(upsert.serviceId, upsert.waitingElsewhere)
       for (const upsert of upserts) this.#apply(this.#open(JSON.parse(upsert.definitionJson)), upsert.instances)
       const gone = full ? [...this.services.keys()].filter(id => !listed.has(id)) : removals
       for (const id of gone) this.#remove(id)

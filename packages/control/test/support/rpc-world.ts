@@ -92,6 +92,8 @@ export class FakeHost implements AgentHost {
     this.changes.push(change)
   }
 
+  leaderLost(): void {}
+
   collectLoads(all: boolean): readonly ServiceLoadRow[] {
     this.collectedAll.push(all)
     return this.rows

@@ -189,7 +189,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
             message: 'Max queue length exceeded',
             errorClass: 'waiter.QueueLength',
             details: {
-              'current-queue-length': runtime.machine.waiting,
+              'current-queue-length': runtime.machine.waiting + runtime.machine.waitingElsewhere,
               'max-queue-length': failure.maxQueueLength,
               'outstanding-requests': runtime.counts.outstanding,
               'service-id': runtime.id,

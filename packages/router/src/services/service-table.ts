@@ -124,6 +124,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     for (const service of change.upserts) {
       listed.add(service.definition.id)
       const runtime = this.open(service.definition)
+      runtime.machine.noteWaitingElsewhere(service.waitingElsewhere ?? 0)
       runtime.isRemoved = false
       this.#apply(runtime, () => runtime.apply(service.definition, service.leases, service.summary))
     }
@@ -175,6 +176,10 @@ export class ServiceTable implements AgentHost, RuntimeListener {
       const timer = setTimeout(() => end(isReached()), timeoutMs)
       this.#assignmentListeners.add(listener)
     })
+  }
+
+  leaderLost(): void {
+    for (const runtime of this.#runtimes.values()) runtime.machine.noteWaitingElsewhere(0)
   }
 
   collectLoads(all: boolean): readonly ServiceLoadRow[] {

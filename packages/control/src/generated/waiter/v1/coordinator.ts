@@ -184,7 +184,11 @@ export interface ServiceAssignment {
   serviceId: string;
   definitionJson: string;
   instances: AssignedInstance[];
-  summary: ServiceSummary | undefined;
+  summary:
+    | ServiceSummary
+    | undefined;
+  /** Requests that wait for a slot at other routers, as they reported last; told while it matters for `max-queue-length`. */
+  waitingElsewhere: number;
 }
 
 export interface AssignedInstance {
@@ -1781,7 +1785,7 @@ export const Assignment: MessageFns<Assignment> = {
 };
 
 function createBaseServiceAssignment(): ServiceAssignment {
-  return { serviceId: "", definitionJson: "", instances: [], summary: undefined };
+  return { serviceId: "", definitionJson: "", instances: [], summary: undefined, waitingElsewhere: 0 };
 }
 
 export const ServiceAssignment: MessageFns<ServiceAssignment> = {
@@ -1797,6 +1801,9 @@ export const ServiceAssignment: MessageFns<ServiceAssignment> = {
     }
     if (message.summary !== undefined) {
       ServiceSummary.encode(message.summary, writer.uint32(34).fork()).join();
+    }
+    if (message.waitingElsewhere !== 0) {
+      writer.uint32(40).uint32(message.waitingElsewhere);
     }
     return writer;
   },
@@ -1844,6 +1851,14 @@ export const ServiceAssignment: MessageFns<ServiceAssignment> = {
             }
 
             message.summary = ServiceSummary.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.waitingElsewhere = reader.uint32();
             continue;
           }
         }
