@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { ServiceView } from '@waiter/control'
+import { createSimpleEntitlements } from '@waiter/services'
 import { eventually } from '@waiter/testkit'
 import t from 'tap'
 import { accessOf } from '../src/api/api-access.ts'
@@ -10,13 +11,17 @@ const ID = 'waiter-service-hello-1'
 const json = { 'content-type': 'application/json', accept: 'application/json' }
 const messageOf = (answer: { readonly text: string }): string => JSON.parse(answer.text)['waiter-error'].message
 
-/** A service of somebody whom alice, though an administrator elsewhere, is not allowed to manage. */
+/** A service that runs as somebody else. */
 function strangersView(id: string): ServiceView {
   const view = exampleView(id)
   const { definition } = view
   return {
     ...view,
-    definition: { ...definition, effective: { ...definition.effective, 'run-as-user': 'bob' } },
+    definition: {
+      ...definition,
+      core: { ...definition.core, 'run-as-user': 'bob' },
+      effective: { ...definition.effective, 'run-as-user': 'bob' },
+    },
   }
 }
 
@@ -267,4 +272,51 @@ t.test('metrics for Prometheus', async t => {
   t.match(text, /waiter_request_seconds_bucket\{[^}]*le="\+Inf"\} 1\n/)
   const families = text.split('\n').filter(line => line.startsWith('# TYPE'))
   t.equal(new Set(families).size, families.length, 'every family is declared once')
+})
+
+t.test('who does not manage a service changes nothing of it and sees none of its secrets', async t => {
+  const { call, json: get, link, router } = await startTestRouter(t, { entitlements: createSimpleEntitlements([]) })
+  const bobs = `${ID}-bobs`
+  link.services = [exampleView(ID), strangersView(bobs)]
+  router.table.open(strangersView(bobs).definition)
+  const time = '2026-11-25T10:00:00.000Z'
+  const report = {
+    cluster: 'waiter',
+    'service-metrics': { [bobs]: { [`${bobs}.1`]: { 'updated-at': time, metrics: {} } } },
+  }
+  const ejection = { instance: { id: 'x', 'service-id': bobs }, 'period-in-ms': 1, reason: '' }
+  for (const [method, path, status, body] of [
+    ['DELETE', `/apps/${bobs}`, 403, undefined],
+    ['POST', `/apps/${bobs}/instance/${bobs}.1/kill`, 403, undefined],
+    ['POST', `/apps/${bobs}/instance/${bobs}.1/expire`, 403, undefined],
+    ['POST', `/apps/${bobs}/override`, 403, '{"scale-factor":0.5}'],
+    ['GET', `/apps/${bobs}/override`, 403, undefined],
+    ['DELETE', `/apps/${bobs}/override`, 403, undefined],
+    ['GET', `/apps/${bobs}/suspend`, 403, undefined],
+    ['POST', `/apps/${bobs}/resume`, 403, undefined],
+    ['GET', `/apps/${bobs}/refresh`, 403, undefined],
+    ['GET', `/apps/${bobs}/logs?instance-id=${bobs}.1&host=h`, 401, undefined],
+    ['GET', `/apps/${bobs}/logs?instance-id=${bobs}.1&host=h&file=stdout`, 401, undefined],
+    ['POST', '/eject', 403, JSON.stringify(ejection)],
+    ['POST', '/metrics/external', 403, JSON.stringify(report)],
+    ['POST', '/drain', 403, undefined],
+  ] as const) {
+    const answer = await call({ method, path, headers: json, ...(body === undefined ? {} : { body }) })
+    t.equal(answer.status, status, `${method} ${path}: ${answer.text}`)
+  }
+  t.same([link.deleted, link.signals, link.externalRows], [[], [], []], 'nothing came of any of it')
+  t.equal(router.table.get(bobs)?.suspension, undefined)
+  t.equal((await call({ path: '/status' })).status, 200)
+
+  const ids = (apps: { 'service-id': string }[]) => apps.map(app => app['service-id'])
+  t.same(ids(await get({ path: '/apps' })), [ID], 'only what one manages')
+  t.same(ids(await get({ path: '/apps?run-as-user=*' })), [ID, bobs])
+  t.same(ids(await get({ path: '/apps?run-as-user=*&env.COLOUR=red' })), [ID], 'a filter finds out nothing')
+  const shown = await get({ path: `/apps/${bobs}?effective-parameters=true` })
+  t.same(shown['effective-parameters'].env, { COLOUR: '<hidden>' })
+  t.same(shown['service-description'].env, { COLOUR: '<hidden>' })
+  t.notOk('log-url' in shown.instances['active-instances'][0])
+  for (const path of [`/state/${bobs}`, '/state/maintainer', '/metrics'])
+    t.notMatch((await call({ path })).text, '"COLOUR":"red"', path)
+  t.equal((await get({ path: `/apps/${ID}` }))['service-description'].env.COLOUR, 'red', 'of the own ones, everything')
 })
