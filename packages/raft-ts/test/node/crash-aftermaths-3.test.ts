@@ -1,0 +1,5 @@
+import t from 'tap'
+import { createCrashAftermaths } from './support/crash-aftermaths.ts'
+
+// D1 D2 D3 D4 D6 D10, at calls 3, 6, 9, …
+createCrashAftermaths(t, 3)
