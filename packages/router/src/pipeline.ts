@@ -111,6 +111,7 @@ export class Pipeline {
       findOverrides: serviceId => parts.overrides.find(serviceId)?.overrides,
       versions: parts.versions,
     })
+    parts.versions.onChange = (from, to, user) => this.#moveWaiting(from, to, user)
     this.#gates = new AdmissionGates({
       authentication,
       clientFacts,
@@ -341,6 +342,20 @@ export class Pipeline {
     return this.#accessLog === undefined
       ? exchange
       : new LoggedExchange(exchange, this.#accessLog, { cid: context.cid, type })
+  }
+
+  /** A version cannot serve any more: what waits for it and was not sent anywhere goes to the one that serves instead. */
+  #moveWaiting(from: Descriptor, to: Descriptor, user: string | undefined): void {
+    const waiters = this.#table.get(from.serviceId)?.machine.waiters() ?? []
+    const runtime = this.#table.open(to.definition)
+    for (const waiter of waiters) {
+      const isMeant = waiter instanceof ProxiedRequest && waiter.isFor(from, user)
+      const parts = isMeant ? waiter.leaveQueue() : undefined
+      if (parts === undefined) continue
+      this.#table.countFallback(from.serviceId, runtime)
+      const { logPart } = this.#planOf(to)
+      new ProxiedRequest({ ...parts, runtime, descriptor: to, logPart }, this.#environment).start()
+    }
   }
 
   #proxy(

@@ -114,6 +114,11 @@ export class ReservationMachine {
     return this.#queue.remove(waiter)
   }
 
+  /** Everybody who waits, the next to be served first; for somebody who knows a better place for them. */
+  waiters(): readonly Waiter[] {
+    return this.#queue.list()
+  }
+
   /** Takes the head of the queue away unanswered, to serve it with a slot borrowed from another router. */
   takeNextWaiter(): Waiter | undefined {
     return this.#queue.shift()

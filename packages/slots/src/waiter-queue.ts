@@ -41,6 +41,14 @@ export class WaiterQueue {
     this.#deadlines.push(waiter)
   }
 
+  /** All, the next to be served first. They may leave while the caller walks. */
+  list(): readonly Waiter[] {
+    const waiters: Waiter[] = []
+    for (const { head } of this.#lanes)
+      for (let waiter = head; waiter !== undefined; waiter = waiter.link.next) waiters.push(waiter)
+    return waiters
+  }
+
   /** Takes the next to be served out of the queue. */
   shift(): Waiter | undefined {
     const head = this.#lanes[0]?.head

@@ -145,8 +145,11 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     runtime.metrics.onRequest(nowMs)
     exchange.onClientGone = () => this.#onClientGone()
     const { totalTimeoutMs } = this.parts.timeouts
-    if (totalTimeoutMs !== Number.POSITIVE_INFINITY)
-      this.#cancelTotalTimer = this.#environment.after(totalTimeoutMs, () => this.#onTotalTimeout())
+    if (totalTimeoutMs !== Number.POSITIVE_INFINITY) {
+      // It may have waited for another version before.
+      const leftMs = Math.max(0, totalTimeoutMs - (nowMs - exchange.arrivedAtMs))
+      this.#cancelTotalTimer = this.#environment.after(leftMs, () => this.#onTotalTimeout())
+    }
     const slot = runtime.machine.reserve(nowMs)
     if (slot === undefined) this.#wait(0)
     else this.granted(slot)
@@ -345,6 +348,28 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
       this.#problem = 'total-timeout'
       exchange.abort()
     }
+  }
+
+  /** Was it this version of the same tokens, and this user? */
+  isFor({ serviceId, tokens }: Descriptor, user: string | undefined): boolean {
+    const { descriptor, identity } = this.parts
+    return (
+      descriptor.serviceId === serviceId &&
+      identity?.user === user &&
+      descriptor.tokens.length === tokens.length &&
+      tokens.every(({ version }, index) => descriptor.tokens[index]!.version === version)
+    )
+  }
+
+  /** Takes it out of the queue unanswered, so that another service may have it. Undefined: it does not wait. */
+  leaveQueue(): ProxiedRequestParts | undefined {
+    const { runtime } = this.parts
+    if (this.#isOver || !runtime.machine.cancel(this)) return undefined
+    this.#isOver = true
+    this.#cancelTotalTimer?.()
+    runtime.armTimer()
+    runtime.finish()
+    return this.parts
   }
 
   #onClientGone(): void {

@@ -136,9 +136,14 @@ export class ServiceRuntime {
     this.leases.clear()
     for (const lease of leases) this.leases.set(lease.instanceId, lease)
     this.machine.update(leases, this.#nowMs())
-    const problem = summary?.problem
+    if (!summary?.problem) this.machine.clearFailure()
+    this.armTimer()
+  }
+
+  /** Fails whoever waits if nothing comes up: only now, so that who can be served elsewhere had time to go there. */
+  failIfHopeless(): void {
+    const problem = this.summary?.problem
     if (problem) this.machine.fail({ code: problem.key, message: problem.message, details: problem.details })
-    else this.machine.clearFailure()
     this.armTimer()
   }
 

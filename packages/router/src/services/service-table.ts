@@ -139,6 +139,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     for (const id of removed) this.#options.references.forget(id)
     // After all of it has been applied: what follows from one service may depend on another.
     for (const id of [...listed, ...removed]) this.onServiceChange(id)
+    for (const id of listed) this.#runtimes.get(id)?.failIfHopeless()
     for (const listener of [...this.#assignmentListeners]) listener()
   }
 

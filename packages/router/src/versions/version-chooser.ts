@@ -51,6 +51,8 @@ interface Followed extends Choice {
  */
 export class VersionChooser implements VersionFacts {
   readonly successions: SuccessionBook
+  /** The version that answered a selection cannot any more; another does now. */
+  onChange: (from: Descriptor, to: Descriptor, requester: string | undefined) => void = () => undefined
   readonly #options: VersionChooserOptions
   readonly #followedByService = new Map<ServiceId, Set<Followed>>()
   #count = 0
@@ -131,10 +133,18 @@ export class VersionChooser implements VersionFacts {
     const state = rollout.choose(this, nowMs)
     const { chosen, newest, partner } = state
     const isFallback = chosen !== rollout.versions[0]
+    const former = followed.resolution
     followed.resolution = this.#permit(chosen, isFallback ? rollout.versions[0]!.serviceId : undefined, requester)
     followed.splitter = chosen === newest && partner !== undefined ? this.#split(newest, partner, requester) : undefined
     if (followed.resolution.ok) this.#options.references.note(chosen)
+    if (former.ok && followed.resolution.ok) this.#leave(former.value, chosen, requester)
     return Math.min(state.choice.untilMs, this.successions.answerDueAtMs(newest.serviceId))
+  }
+
+  /** Requests that wait for a version that cannot serve go on to the one that does. */
+  #leave(from: Descriptor, to: Descriptor, requester: string | undefined): void {
+    if (from === to || from.serviceId === to.serviceId) return
+    if (this.isWithdrawn(from) || !this.isHealthy(from.serviceId)) this.onChange(from, to, requester)
   }
 
   #arm(followed: Followed, dueAtMs: Millis): void {
