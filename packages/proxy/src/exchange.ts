@@ -67,7 +67,7 @@ export interface ForwardTarget {
    */
   readonly lateResponseHead?: (() => string) | undefined
   /** Called with the response's trailers, if it has any and both protocols carry them, before they go to the client. */
-  readonly onResponseTrailers?: ((get: HeaderGetter) => void) | undefined
+  onResponseTrailers?(get: HeaderGetter): void
   /** Called exactly once per `forward()`. */
   onOutcome(outcome: Outcome): void
 }

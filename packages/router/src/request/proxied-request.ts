@@ -91,7 +91,6 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   readonly tunnelIdleTimeoutMs: number
   readonly requestTarget: string | undefined
   readonly lateResponseHead: (() => string) | undefined
-  readonly onResponseTrailers: ((get: HeaderGetter) => void) | undefined
   readonly #environment: RequestEnvironment
   readonly #deadlineMs: number
   #slot: Slot | undefined
@@ -123,9 +122,6 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.tunnelIdleTimeoutMs = timeouts.socketTimeoutMs
     this.lateResponseHead = parts.isDebug ? () => this.#lateDebugLines() : undefined
     this.protocol = parts.runtime.definition.effective['backend-proto']
-    // gRPC tells by `grpc-status` what others tell by their status.
-    const mayBeGrpc = this.protocol === 'h2c' || this.protocol === 'h2'
-    this.onResponseTrailers = mayBeGrpc ? get => this.#noteGrpcStatus(get) : undefined
     this.#deadlineMs = parts.exchange.arrivedAtMs + timeouts.queueTimeoutMs
   }
 
@@ -219,8 +215,15 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     if (runtime.leases.size === 0) this.#environment.needService(runtime, descriptor)
   }
 
+  /** A method, not a closure: with one closure more per request the collector took a third of the CPU. */
+  onResponseTrailers(get: HeaderGetter): void {
+    this.#noteGrpcStatus(get)
+  }
+
+  /** gRPC tells by `grpc-status` what others tell by their status. */
   #noteGrpcStatus(get: HeaderGetter): void {
-    if (isBusyStatus(get('grpc-status'))) this.#isBusy = true
+    const mayBeGrpc = this.protocol === 'h2c' || this.protocol === 'h2'
+    if (mayBeGrpc && isBusyStatus(get('grpc-status'))) this.#isBusy = true
   }
 
   #lateDebugLines(): string {
@@ -232,7 +235,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.#status = status
     this.#answeredAtMs = this.#environment.nowMs()
     if (status === SWITCHING_PROTOCOLS) this.#cancelTotalTimer?.()
-    if (this.onResponseTrailers !== undefined) this.#noteGrpcStatus(get)
+    this.#noteGrpcStatus(get)
     this.parts.runtime.metrics.onAnswered(this.#answeredAtMs - this.#grantedAtMs)
     const { accessLog } = this.#environment
     if (accessLog === undefined) return

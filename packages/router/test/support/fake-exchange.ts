@@ -72,6 +72,7 @@ export class FakeExchange {
       ...target,
       onOutcome: outcome => target.onOutcome(outcome),
       onResponseHead: (status, get, fieldCount) => target.onResponseHead?.(status, get, fieldCount),
+      onResponseTrailers: get => target.onResponseTrailers?.(get),
     })
   }
 
