@@ -14,6 +14,9 @@ const head = (method: string, path: string, number: number, more = ''): string =
 const BODY = 'e'.repeat(1024)
 const CHUNKED = `400\r\n${BODY}\r\n7;x=y\r\n1234567\r\n0\r\n\r\n`
 
+/** Takes the backend 100 ms. */
+const PIECES: Kind = { weight: 5, mayRepeat: true, request: number => head('GET', '/pieces', number) }
+const LATE_MS_MAX = 60
 const KINDS: readonly Kind[] = [
   { weight: 60, mayRepeat: true, request: number => head('GET', '/', number) },
   {
@@ -27,7 +30,7 @@ const KINDS: readonly Kind[] = [
     request: number => head('POST', '/echo', number, 'transfer-encoding: chunked\r\n') + CHUNKED,
   },
   { weight: 10, mayRepeat: true, request: number => head('GET', '/middle', number) },
-  { weight: 5, mayRepeat: true, request: number => head('GET', '/pieces', number) },
+  PIECES,
 ]
 const SLOW: Kind = { weight: 0, mayRepeat: true, request: number => head('GET', '/big', number) }
 const WEIGHT_SUM = KINDS.reduce((sum, { weight }) => sum + weight, 0)
@@ -70,13 +73,17 @@ export class Clients {
   /** Sends one request on a connection that rests, or on a new one; false when too many are open to do so. */
   send(): boolean {
     if (this.#resting.length === 0 && this.#open.size >= CONNECTIONS_MAX) return false
-    this.#use(this.#pickKind(), this.#prng.next() < this.#habits.abortShare, false)
+    const leaves = this.#prng.next() < this.#habits.abortShare
+    // Who leaves does so right behind the request, or in the middle of an answer that takes longer than that.
+    const isLate = leaves && this.#prng.below(3) === 0
+    const leavesAfterMs = leaves ? (isLate ? this.#prng.below(LATE_MS_MAX) : 0) : null
+    this.#use(isLate ? PIECES : this.#pickKind(), leavesAfterMs, false)
     return true
   }
 
   /** Begins a long answer that is read slowly. */
   sendSlow(): void {
-    this.#use(SLOW, false, true)
+    this.#use(SLOW, null, true)
   }
 
   /** Closes what rests; resolves when all has ended. */
@@ -98,7 +105,7 @@ export class Clients {
     return KINDS[0] as Kind
   }
 
-  #use(kind: Kind, isAborted: boolean, isSlow: boolean): void {
+  #use(kind: Kind, leavesAfterMs: number | null, isSlow: boolean): void {
     let connection = this.#resting.pop()
     while (connection?.isOver) connection = this.#resting.pop()
     if (connection === undefined) {
@@ -113,13 +120,9 @@ export class Clients {
     }
     const number = this.#ledger.open(kind.mayRepeat)
     connection.ask(number, kind.request(number), isSlow)
-    if (isAborted) {
-      // From at once to after the answer of most requests.
-      const ABORT_MS_MAX = 60
-      const asking = connection
-      const delayMs = this.#prng.below(3) === 0 ? 0 : this.#prng.below(ABORT_MS_MAX)
-      setTimeout(() => asking.abortIf(number), delayMs)
-    }
+    if (leavesAfterMs === null) return
+    const asking = connection
+    setTimeout(() => asking.abortIf(number), leavesAfterMs)
   }
 
   #onAnswer(number: number, fate: number, ms: number): void {

@@ -24,6 +24,12 @@ import { UpstreamPool } from './upstream-pool.ts'
 /** Connections the kernel holds for us while we are busy; the kernel's own limit (somaxconn) may be lower. */
 const LISTEN_BACKLOG = 4096
 
+/**
+ * Listening sockets of a shared port. libuv accepts one connection a turn and socket: a busy process, whose turns take
+ * milliseconds, would let new clients wait for seconds while old ones are served.
+ */
+const ACCEPTORS = 8
+
 const plainError: RenderError = (status, message) => ({
   headers: [['content-type', 'text/plain; charset=utf-8']],
   body: `${status}: ${message}\n`,
@@ -67,6 +73,14 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     context.directWrites = directWrites
     if (directWrites === null) context.log.warn({}, 'sockets are written the slower way: this Node has no other')
     if (!context.hasStaticReads) context.log.warn({}, 'client sockets read the slower way: this Node has no other')
+    const port = await this.#listenOnce(options)
+    // Handshakes cost so much more than accepting that one socket does for TLS.
+    const isAlone = options.reusePort !== true || options.tls !== undefined
+    for (let count = 1; !isAlone && count < ACCEPTORS; count++) await this.#listenOnce({ ...options, port })
+    return { port }
+  }
+
+  async #listenOnce(options: ListenOptions): Promise<number> {
     const server = options.tls === undefined ? this.#createPlainServer() : this.#createTlsServer(options.tls)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     server.once('error', reject)
@@ -76,10 +90,10 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     )
     await promise
     server.off('error', reject)
-    server.on('error', error => context.log.error({ error: error.message }, 'listening socket failed'))
+    server.on('error', error => this.context.log.error({ error: error.message }, 'listening socket failed'))
     this.#servers.add(server)
     const address = server.address()
-    return { port: typeof address === 'object' && address !== null ? address.port : options.port }
+    return typeof address === 'object' && address !== null ? address.port : options.port
   }
 
   setCertificates(certificates: Certificates): void {

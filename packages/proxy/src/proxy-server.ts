@@ -63,7 +63,10 @@ export interface ProxyStats {
 export interface ListenOptions {
   readonly host: string
   readonly port: number
-  /** Several processes share the port, balanced by the kernel (Node >= 23.1). */
+  /**
+   * The port may be shared, by other processes and by several sockets of this one, balanced by the kernel (Node >= 23.1,
+   * Linux). Whoever sets it makes sure that nobody else listens there.
+   */
   readonly reusePort?: boolean
   /** Over TLS only, with these certificates. */
   readonly tls?: TlsTerms

@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs'
+import { connect } from 'node:net'
 import { silentLogger } from '@waiter/base'
 import t from 'tap'
 import { createProxyServer, systemClock } from '../src/index.ts'
@@ -128,6 +129,23 @@ t.test('connections beyond the limit are dropped and counted', async t => {
   await second.ended()
   t.match(harness.proxy.stats(), { clientConnections: 1, droppedConnectionsTotal: 1 })
   first.socket.destroy()
+})
+
+t.test('a shared port is accepted from by several sockets, so that a busy process takes new clients, too', async t => {
+  const COUNT = 96
+  /** Turns of the event loop until so many clients are in. */
+  const turnsToAccept = async (reusePort: boolean): Promise<number> => {
+    const proxy = createProxyServer({ headerPolicy: TEST_POLICY, log: silentLogger, onExchange: () => undefined })
+    const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, reusePort })
+    const clients = Array.from({ length: COUNT }, () => connect({ host: '127.0.0.1', port }))
+    let turns = 0
+    for (; proxy.stats().clientConnections < COUNT; turns++) await new Promise(resolve => setImmediate(resolve))
+    for (const client of clients) client.destroy()
+    await proxy.close(0)
+    return turns
+  }
+  const [alone, shared] = [await turnsToAccept(false), await turnsToAccept(true)]
+  t.ok(shared < COUNT / 2, `${shared} turns for ${COUNT} clients, ${alone} with one socket`)
 })
 
 t.test('listening on a taken port rejects', async t => {

@@ -61,7 +61,7 @@ export class RouterWorkers {
    */
   async start(): Promise<RouterAddresses> {
     const { count, bind, securePort } = this.#options
-    if (count > 1) {
+    if (isPortShared(count)) {
       await requireFreePort(bind)
       if (securePort !== undefined) await requireFreePort({ ...bind, port: securePort }, SECURE_PORT_MEND)
     }
@@ -97,7 +97,7 @@ export class RouterWorkers {
         bind: {
           host: bind.host,
           port: this.#address === undefined ? bind.port : portOf(this.#address),
-          isShared: count > 1,
+          isShared: isPortShared(count),
         },
         tls:
           securePort === undefined
@@ -111,6 +111,11 @@ export class RouterWorkers {
       ENGINE_FLAGS,
     )
   }
+}
+
+/** Where the system can, also for a single worker, which then accepts with several sockets. */
+function isPortShared(workers: number): boolean {
+  return workers > 1 || process.platform === 'linux'
 }
 
 /** The port of `host:port` or of a URL; 0 when there is none yet. */
