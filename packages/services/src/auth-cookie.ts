@@ -38,11 +38,26 @@ function isTime(value: unknown): value is number {
 
 /** The value of a cookie in a `cookie` header; of several with the name, the first. */
 export function findCookie(header: string, name: string): string | undefined {
-  for (const entry of header.split(';')) {
-    const equals = entry.indexOf('=')
-    if (equals >= 0 && entry.slice(0, equals).trim() === name) return entry.slice(equals + 1).trim()
+  for (let at = header.indexOf(name); at >= 0; at = header.indexOf(name, at + 1)) {
+    const equals = skipBlanks(header, at + name.length, 1)
+    const before = skipBlanks(header, at - 1, -1)
+    const isWhole = header.charCodeAt(equals) === EQUALS && (before < 0 || header.charCodeAt(before) === SEMICOLON)
+    if (!isWhole) continue
+    const end = header.indexOf(';', equals)
+    return header.slice(equals + 1, end < 0 ? undefined : end).trim()
   }
   return undefined
+}
+
+const EQUALS = 0x3d
+const SEMICOLON = 0x3b
+const BLANK = 0x20
+const TAB = 0x09
+
+function skipBlanks(text: string, from: number, step: 1 | -1): number {
+  let at = from
+  for (let code = text.charCodeAt(at); code === BLANK || code === TAB; code = text.charCodeAt(at)) at += step
+  return at
 }
 
 /** The user of a principal: what is before `@` or `/`. */

@@ -151,6 +151,16 @@ t.test('L2 cookies and principals', async t => {
     ['', undefined],
   ]
   for (const [header, value] of rows) t.equal(findCookie(header, 'a'), value, header)
+  const bySplitting = (header: string): string | undefined => {
+    const entries = header.split(';').map(entry => /^([^=]*)=(.*)$/s.exec(entry))
+    return entries.find(entry => entry?.[1]?.trim() === 'a')?.[2]?.trim()
+  }
+  fc.assert(
+    fc.property(fc.string({ unit: fc.constantFrom('a', 'b', '=', ';', ' '), maxLength: 12 }), header => {
+      t.equal(findCookie(header, 'a'), bySplitting(header), header)
+    }),
+    { seed: SEED, numRuns: 500 },
+  )
   for (const [principal, user] of [
     ['alice', 'alice'],
     ['alice@EXAMPLE.COM', 'alice'],

@@ -1,6 +1,6 @@
 import type { Exchange } from '@waiter/proxy'
 import type { WaiterHeaders } from '@waiter/services'
-import type { AuthCookies } from './auth-cookies.ts'
+import { AUTH_COOKIE, type AuthCookies } from './auth-cookies.ts'
 import type { Authentication, Authenticator } from './authenticator.ts'
 
 /** Three parts with dots: a JSON web token, which speaks for itself (spec §7.1). */
@@ -40,7 +40,10 @@ export class RequestAuthentication {
   /** Who the request's cookie says it is. */
   byCookie({ head }: Exchange): Extract<Authentication, { kind: 'known' }> | undefined {
     const cookie = head.get('cookie')
-    if (cookie === undefined || WEB_TOKEN.test(head.get('authorization') ?? '')) return undefined
+    // Most requests have cookies of their own only.
+    if (cookie === undefined || !cookie.includes(AUTH_COOKIE)) return undefined
+    const authorization = head.get('authorization')
+    if (authorization !== undefined && WEB_TOKEN.test(authorization)) return undefined
     return this.#cookies.read(cookie)
   }
 
