@@ -13,6 +13,7 @@ const GROWTH_MAX = 0.1
 const GROWTH_BYTES_MIN = 4 * 1024 * 1024
 const DESCRIPTORS_SLACK = 2
 const RATE_SHARE_MIN = 0.97
+const LEAVING_SHARE_MIN = 0.09
 /** Shares of the run: what comes before is warm-up. */
 const WARM_UP_SHARE = 0.2
 
@@ -29,6 +30,11 @@ export function judgeSoak(result: SoakResult, wantedRate: number): Check[] {
       'the rate was kept',
       result.reachedRate >= wantedRate * RATE_SHARE_MIN,
       `${result.reachedRate.toFixed(0)} of ${wantedRate} requests/s`,
+    ),
+    check(
+      'about a tenth of the clients left',
+      aborted >= ledger.sent * LEAVING_SHARE_MIN,
+      `${((100 * aborted) / ledger.sent).toFixed(1)} %`,
     ),
     check('every request has an end', count(Fate.SENT) === 0, `${count(Fate.SENT)} without`),
     check('no connection ended without an answer', count(Fate.UNANSWERED) === 0, `${count(Fate.UNANSWERED)} did`),

@@ -38,6 +38,7 @@ t.test('a slow client gets the rest of its answer, in drain and beyond the idle 
     if (deed === 'drain') harness.proxy.drain()
     else harness.clock.advance(1_300)
     client.socket.resume()
+    await client.when(() => client.receivedLength > body.length + 50)
     await client.until(text => text.endsWith(`\r\n\r\n${body}`))
     await settled(() => harness.proxy.stats().bufferedBytes === 0)
     harness.clock.advance(3_000)
