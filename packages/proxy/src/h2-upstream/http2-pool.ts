@@ -15,7 +15,8 @@ export interface StreamTaker {
 /** The HTTP/2 connections to all backends: few per backend, opened when the present ones are full. */
 export class Http2UpstreamPool {
   readonly #context: EngineContext
-  readonly #backends = new Map<string, Backend>()
+  /** By host, then by port; with TLS by the port's negative. */
+  readonly #portsByHost = new Map<string, Map<number, Backend>>()
 
   constructor(context: EngineContext) {
     this.#context = context
@@ -23,51 +24,66 @@ export class Http2UpstreamPool {
 
   get openCount(): number {
     let count = 0
-    for (const backend of this.#backends.values()) count += backend.open.size
+    for (const backend of this.#backends()) count += backend.open.size
     return count
   }
 
   get idleCount(): number {
     let count = 0
-    for (const backend of this.#backends.values())
+    for (const backend of this.#backends())
       for (const upstream of backend.open) if (upstream.connection.streamCount === 0) count += 1
     return count
   }
 
   get bufferedBytes(): number {
     let bytes = 0
-    for (const backend of this.#backends.values()) for (const upstream of backend.open) bytes += upstream.bufferedBytes
+    for (const backend of this.#backends()) for (const upstream of backend.open) bytes += upstream.bufferedBytes
     return bytes
   }
 
   /** Gives `taker` a connection, at once if one has room. */
   take(host: string, port: number, tls: UpstreamTls | undefined, taker: StreamTaker): void {
-    const key = `${tls === undefined ? '' : 's'}${port} ${host}`
-    let backend = this.#backends.get(key)
-    if (backend === undefined) {
-      backend = new Backend(this.#context, { host, port, tls }, () => this.#backends.delete(key))
-      this.#backends.set(key, backend)
-    }
+    const key = tls === undefined ? port : -port
+    const backend = this.#portsByHost.get(host)?.get(key) ?? this.#add(host, key, tls)
     backend.take(taker)
   }
 
   /** The taker has given up waiting. */
   cancel(host: string, port: number, tls: UpstreamTls | undefined, taker: StreamTaker): void {
-    this.#backends.get(`${tls === undefined ? '' : 's'}${port} ${host}`)?.cancel(taker)
+    this.#portsByHost
+      .get(host)
+      ?.get(tls === undefined ? port : -port)
+      ?.cancel(taker)
   }
 
   /** A retired instance: connections finish what they carry. */
   closeTarget(host: string, port: number): void {
-    for (const backend of [...this.#backends.values()]) {
+    for (const backend of this.#backends()) {
       if (backend.host === host && backend.port === port) backend.shutdown()
     }
   }
 
   closeAll(scope: 'idle' | 'all'): void {
-    for (const backend of [...this.#backends.values()]) {
+    for (const backend of this.#backends()) {
       if (scope === 'all') backend.destroy()
       else backend.shutdownIdle()
     }
+  }
+
+  /** Those of this moment. */
+  #backends(): readonly Backend[] {
+    return [...this.#portsByHost.values()].flatMap(ports => [...ports.values()])
+  }
+
+  #add(host: string, key: number, tls: UpstreamTls | undefined): Backend {
+    const ports = this.#portsByHost.get(host) ?? new Map<number, Backend>()
+    this.#portsByHost.set(host, ports)
+    const backend = new Backend(this.#context, { host, port: Math.abs(key), tls }, () => {
+      ports.delete(key)
+      if (ports.size === 0 && this.#portsByHost.get(host) === ports) this.#portsByHost.delete(host)
+    })
+    ports.set(key, backend)
+    return backend
   }
 }
 

@@ -9,7 +9,11 @@ const LINES_MAX = 1024
 const LINE_LENGTH_MAX = 256
 const STATUS_MAX = 599
 
+/** Texts of lines remembered as a whole; there are a few for each service. */
+const COMMON_LINES_MAX = 512
+
 const lines = new Map<string, HeaderField>()
+const commonLines = new Map<string, readonly HeaderField[]>()
 const statuses: (HeaderField | undefined)[] = new Array<HeaderField | undefined>(STATUS_MAX + 1).fill(undefined)
 
 /**
@@ -47,14 +51,43 @@ export function statusField(status: number): HeaderField {
   return field
 }
 
-/** Adds the fields of lines made by `renderHeader`. */
+/**
+ * Adds the fields of lines made by `renderHeader`. What an owner adds is mostly the same for all requests but for its
+ * last line, an id: everything before it is looked up as one.
+ */
 export function pushLines(fields: HeaderField[], text: string): void {
+  if (text === '') return
+  const lastStart = text.lastIndexOf('\r\n', text.length - 3) + 2
+  // Not found is -1, which makes 1 of it.
+  if (lastStart > 1) {
+    const common = text.slice(0, lastStart)
+    let known = commonLines.get(common)
+    if (known === undefined) {
+      known = parseLines(common)
+      if (commonLines.size >= COMMON_LINES_MAX) commonLines.clear()
+      commonLines.set(common, known)
+    }
+    for (let i = 0; i < known.length; i++) fields.push(known[i]!)
+    fields.push(parseLine(text, lastStart, text.length - 2))
+  } else {
+    fields.push(parseLine(text, 0, text.length - 2))
+  }
+}
+
+function parseLines(text: string): HeaderField[] {
+  const fields: HeaderField[] = []
   for (let start = 0; start < text.length; ) {
     const end = text.indexOf('\r\n', start)
-    const line = text.slice(start, end)
-    fields.push(fieldOfLine(line, line.indexOf(':')))
+    fields.push(parseLine(text, start, end))
     start = end + 2
   }
+  return fields
+}
+
+/** `renderHeader` puts one blank behind the colon and none around the value. */
+function parseLine(text: string, start: number, end: number): HeaderField {
+  const colon = text.indexOf(':', start)
+  return new HeaderField(text.slice(start, colon).toLowerCase(), text.slice(colon + 2, end))
 }
 
 /** Lines of HTTP/1.1 for fields whose names and values were checked when they were made. */
