@@ -1,6 +1,6 @@
 /**
- * `npm run bench:versions [-- --json] [--seconds 180] [--rate 500]`: a token is written again and again under a steady load: a good version, then one
- * that crashes, one of which half the answers are errors, a slow one, and one that dies under load. Says how many requests Waiter itself failed, and
+ * `npm run bench:versions [-- --json] [--seconds 180] [--rate 500] [--modes good,crash]`: a token is written again and again under a steady load: a good version, then one
+ * that crashes, one of which half the answers are errors and a slow one. Says how many requests Waiter itself failed, and
  * how soon the bad versions were withdrawn. The last line of `--json` is the result.
  */
 import { parseArgs } from 'node:util'
@@ -9,16 +9,22 @@ import { type Mode, runScenario } from './scenario.ts'
 
 /** A bad version must be gone within this. */
 const WITHDRAWN_MS_MAX = 10_000
-const BAD: readonly Mode[] = ['crash', 'errors', 'slow']
-const MODES: readonly Mode[] = ['good', 'good', ...BAD]
+const ALL: readonly Mode[] = ['good', 'crash', 'errors', 'slow', 'dies']
+const MODES: readonly Mode[] = ['good', 'good', 'crash', 'errors', 'slow']
 const RATE_MAX = 2_000
 const SECONDS_MAX = 600
 
 const { values } = parseArgs({
-  options: { json: { type: 'boolean' }, seconds: { type: 'string' }, rate: { type: 'string' } },
+  options: {
+    json: { type: 'boolean' },
+    seconds: { type: 'string' },
+    rate: { type: 'string' },
+    modes: { type: 'string' },
+  },
 })
 const seconds = Math.min(SECONDS_MAX, Number(values.seconds ?? 180))
 const perSecond = Math.min(RATE_MAX, Number(values.rate ?? 500))
+const modes = values.modes?.split(',').flatMap(name => ALL.filter(mode => mode === name)) ?? MODES
 const say = (line: string): void => console.error(line)
 
 const waiter = await startWaiter()
@@ -26,12 +32,12 @@ try {
   const { versions, load } = await runScenario({
     waiter,
     perSecond,
-    phaseMs: (seconds * 1_000) / MODES.length,
-    modes: MODES,
+    phaseMs: (seconds * 1_000) / modes.length,
+    modes,
     onProgress: say,
   })
   const { figures, latencies } = load
-  const bad = versions.filter(({ mode }) => BAD.includes(mode))
+  const bad = versions.filter(({ mode }) => mode !== 'good')
   const slowestMs = Math.max(...bad.map(({ withdrawnAfterMs }) => withdrawnAfterMs ?? Number.POSITIVE_INFINITY))
   const isGoodKept = versions.every(({ mode, withdrawnAfterMs }) => mode !== 'good' || withdrawnAfterMs === null)
   const result = {

@@ -67,6 +67,16 @@ t.test('mistakes are named with their line', async t => {
       '3: scaling.decision-flor-ms: no such key: misspelt, or not supported',
     ],
     [
+      'a default of tokens that no token may have',
+      'token-config:\n  history-length: 5\n  token-defaults:\n    stale-timeout-mins: 1000\n',
+      /^4: token-config.token-defaults.stale-timeout-mins: .*must be an integer between 0 and 240/,
+    ],
+    [
+      'a default of something else',
+      'token-config:\n  token-defaults:\n    cmd: ls\n',
+      /^3: token-config.token-defaults.cmd: /,
+    ],
+    [
       'HTTPS without a certificate',
       'port: 1\nserver-options:\n  ssl-port: 9443\n',
       '3: server-options.ssl-port: needs at least one of server-options.certificates',
@@ -172,5 +182,19 @@ t.test('what services and tokens need of it', async t => {
   t.throws(() => toServicesConfig(load(t, 'service-description-defaults: {min-instances: -1}')), {
     code: 'WTR_CONFIG',
     message: /min-instances/,
+  })
+})
+
+t.test('what tokens are by default, and where they belong', async t => {
+  const text = `token-config:
+  token-defaults: { fallback-period-secs: 60, withdraw-bad-versions: false }
+  exclusive-promotion-start-time: 2026-01-02T00:00:00Z
+  host->cluster: { Waiter.example.com: east }
+`
+  const { token } = toServicesConfig(load(t, text))
+  t.match(token, {
+    defaults: { 'fallback-period-secs': 60, 'withdraw-bad-versions': false, 'stale-timeout-mins': 15 },
+    exclusivePromotionStartTimeMs: Date.UTC(2026, 0, 2),
+    clusterByHost: { 'waiter.example.com': 'east' },
   })
 })

@@ -5,6 +5,10 @@ const ms = (fallback: number, meaning: string) => z.int().min(0).default(fallbac
 const positive = (fallback: number, meaning: string) => z.int().min(1).default(fallback).describe(meaning)
 const userName = z.string().min(1).max(256)
 
+const TOKEN_DEFAULT_KEYS = [
+  ...(['fallback-period-secs', 'https-redirect', 'service-mapping', 'stale-timeout-mins'] as const),
+  'withdraw-bad-versions',
+] as const
 const HEADERS_LOGGED_MAX = 32
 const headerName = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'a header name: letters, digits and dashes, at most 64')
 
@@ -326,6 +330,20 @@ export const settingsSchema = z.strictObject({
   'token-config': section('Tokens.', {
     'history-length': positive(5, 'How many former versions a token keeps.'),
     'limit-per-owner': positive(1_000, 'How many tokens one owner may have.'),
+    'token-defaults': z
+      .partialRecord(z.enum(TOKEN_DEFAULT_KEYS), z.unknown())
+      .default({})
+      .describe('What tokens say that say nothing (docs/services.md, Tokens).'),
+    'exclusive-promotion-start-time': z.iso
+      .datetime()
+      .default('2050-01-01T00:00:00Z')
+      .describe('Tokens with `service-mapping: default` that are written later own their services.'),
+    'host->cluster': z
+      .record(z.string().max(253), z.string().min(1).max(64))
+      .default({})
+      .describe(
+        'Which cluster a token belongs to that is written through this host name; others: `cluster-config.name`.',
+      ),
   }),
   messages: z
     .partialRecord(z.enum(MESSAGE_KEYS), z.string().min(1).max(1_024))

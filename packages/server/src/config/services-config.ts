@@ -67,6 +67,8 @@ function findDescriptionProblem(settings: Settings): ServicesProblem | undefined
   const mapping = /^metricGroupMappings\[(\d+)\]$/.exec(place)?.[1]
   if (profile !== undefined) return { key: ['profile-config', profile, 'defaults', parameter], message }
   if (mapping !== undefined) return { key: ['metric-group-mappings', Number(mapping)], message }
+  if (place === 'token.defaults' && Object.hasOwn(settings['token-config']['token-defaults'], parameter))
+    return { key: ['token-config', 'token-defaults', parameter], message }
   if (place === 'defaults') return { key: ['service-description-defaults', parameter], message }
   if (place === 'token.historyLengthMax') return { key: ['token-config', 'history-length'], message }
   if (place === 'token.defaults') return { key: ['instance-request-properties'], message }
@@ -94,7 +96,11 @@ function buildServicesConfig(settings: Settings): ServicesConfig {
         'queue-timeout-ms': properties['queue-timeout-ms'],
         'socket-timeout-ms': properties['initial-socket-timeout-ms'],
         'streaming-timeout-ms': properties['streaming-timeout-ms'],
+        // Judged with everything else, below.
+        ...(settings['token-config']['token-defaults'] as Partial<ServicesConfig['token']['defaults']>),
       },
+      exclusivePromotionStartTimeMs: Date.parse(settings['token-config']['exclusive-promotion-start-time']),
+      clusterByHost: lowerCaseKeys(settings['token-config']['host->cluster']),
     },
     unsupportedHeaders: properties['unsupported-headers'].map(name => name.toLowerCase().replace(/^x-waiter-/, '')),
   })
@@ -148,4 +154,8 @@ export function toCors(settings: Settings): CorsSettings {
       ? { kind: config.kind, allowedOrigins: config.patterns['allowed-origins'] }
       : { kind: config.kind }
   return { policy, exposedHeaders: config['exposed-headers'], maxAgeSecs: config['max-age'] }
+}
+
+function lowerCaseKeys(record: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key.toLowerCase(), value]))
 }
