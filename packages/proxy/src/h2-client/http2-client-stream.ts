@@ -13,6 +13,8 @@ const OWN_PIECE_BYTES = 64 * 1024
 export interface ClientStreamOwner {
   onStreamReset(reset: StreamReset): void
   onStreamDrain(): void
+  /** The engine drains: what was upgraded ends in the way of its protocol. */
+  onTunnelDrain(): void
 }
 
 /** A client's stream as the exchange and its relay use it: the request's body in order, the response's parts out. */
@@ -178,6 +180,12 @@ export class Http2ClientStream implements RelayClient, Http2StreamHandler {
   finishTunnel(isClean: boolean): void {
     if (isClean) this.#leave()
     else this.breakOff(ErrorCode.CANCEL)
+  }
+
+  // What the engine tells.
+
+  drainTunnel(): void {
+    if (!this.#isOver) this.#owner.onTunnelDrain()
   }
 
   // What the stream tells.

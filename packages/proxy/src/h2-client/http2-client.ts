@@ -10,6 +10,7 @@ import {
   type Http2StreamHandler,
   SocketIo,
 } from '../h2/index.ts'
+import { Http2ClientStream } from './http2-client-stream.ts'
 import { Http2Exchange, type Http2Peer } from './http2-exchange.ts'
 
 /** Who hears of a client's streams and of its end. */
@@ -65,9 +66,12 @@ export class Http2Client implements SocketListener, Http2ConnectionOwner, Client
     return this.#clientSocket.bufferedBytes + this.#connection.heldBytes
   }
 
-  /** Lets streams finish and takes no new ones. */
+  /** Lets streams finish and takes no new ones; WebSockets, which would not finish by themselves, are closed. */
   drain(): void {
     this.#connection.shutdown()
+    for (const { handler } of this.#connection.streams) {
+      if (handler instanceof Http2ClientStream) handler.drainTunnel()
+    }
   }
 
   destroy(): void {

@@ -153,6 +153,10 @@ export class Http2Exchange implements Exchange, RelayOwner, ClientStreamOwner {
     this.#writer?.drained()
   }
 
+  onTunnelDrain(): void {
+    this.#relay?.drainTunnel()
+  }
+
   /** Makes the answer ours; false when it is too late for one. */
   #claim(): boolean {
     if (this.isFinished || this.#writer !== null) return false

@@ -130,6 +130,31 @@ t.test('the tunnel breaks with its backend, and the backend hears of a client th
   t.match(await pairing.outcome(1), { kind: 'completed', status: 101, tunnelEnd: 'client' })
 })
 
+t.test('draining closes WebSockets of HTTP/2 clients with 1001, and takes the others along', async t => {
+  const pairing = await createPairing(t, 'h2', 'http')
+  const atBackend = Promise.withResolvers<Buffer>()
+  pairing.backendPort = await startBackend(t, (request, socket) => {
+    socket.on('data', (frame: Buffer) => {
+      atBackend.resolve(frame)
+      // What it got is masked; what a server says is not.
+      socket.end(Buffer.from('880203e9', 'hex'))
+    })
+    switchProtocols(request, socket)
+  })
+  const stream = await openOverHttp2(pairing)
+  await once(stream, 'response')
+  const said = once(stream, 'data')
+  const closed = once(stream, 'close')
+  pairing.proxy.drain()
+  t.equal((await said)[0].toString('latin1'), '\x88\x0c\x03\xe9Going away')
+  const frame = await atBackend.promise
+  t.same([frame[0], frame[1]! & 0x80], [0x88, 0x80], 'a close frame, masked')
+  stream.end(Buffer.from('88820000000003e9', 'hex'))
+  await closed
+  t.match(await pairing.outcome(), { kind: 'completed', status: 101, tunnelEnd: 'drain' })
+  t.equal(pairing.proxy.stats().activeExchanges, 0)
+})
+
 t.test('HTTP/1.1 to HTTP/2: an upgrade becomes an extended CONNECT where the backend announced it', async t => {
   const pairing = await createPairing(t, 'h1', 'h2c')
   const server = http2.createServer({ settings: { enableConnectProtocol: true } })
