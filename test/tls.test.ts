@@ -129,6 +129,18 @@ t.test('a service is told that its client came by HTTPS', async t => {
   t.match(plain.headers['x-waiter-request-id'], /-http$/)
 })
 
+t.test('a token for https only is sent on to our own port for it', async t => {
+  await postToken(waiter, 'secure-only', { ...describeService(kitchenCommand()), 'https-redirect': true })
+  const headers = { 'x-waiter-token': 'secure-only', host: 'app.example:80' }
+  for (const [method, status] of [
+    ['GET', 301],
+    ['POST', 307],
+  ] as const) {
+    const answer = await waiter.request({ method, path: '/a?b=c', headers })
+    t.match(answer, { status, headers: { location: `https://app.example:${port}/a?b=c` } })
+  }
+})
+
 t.test('a session begun with one worker is resumed by both', async t => {
   const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false })
   const session = await waitForEvent<Buffer>(socket, 'session')
