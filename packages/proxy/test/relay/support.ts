@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import http from 'node:http'
 import http2 from 'node:http2'
+import https from 'node:https'
 import type { AddressInfo, Server, Socket } from 'node:net'
 import { silentLogger } from '@waiter/base'
 import {
@@ -56,6 +57,8 @@ export class Pairing {
   readonly responseTrailers: (string | undefined)[] = []
   handler: Handler = (_request, response) => response.end('ok')
   overrides: Partial<ForwardTarget> = {}
+  /** For `https` and `h2`. */
+  certificate: { readonly cert: string; readonly key: string } | undefined
   /** Decides instead of forwarding. */
   onExchange: ((exchange: Exchange) => void) | null = null
   port = 0
@@ -92,10 +95,7 @@ export class Pairing {
 
   async start(): Promise<void> {
     const serve: Handler = (request, response) => this.handler(request, response)
-    this.#server =
-      this.backend === 'h2c'
-        ? (http2.createServer(serve as never) as unknown as Server)
-        : http.createServer({ keepAliveTimeout: 60_000 }, serve)
+    this.#server = createBackend(this.backend, serve, this.certificate)
     this.#server.on('connection', (socket: Socket) => {
       this.backendSockets.add(socket)
       socket.on('close', () => this.backendSockets.delete(socket))
@@ -205,6 +205,18 @@ export class Pairing {
   #wake(): void {
     for (const waiter of [...this.#waiters]) waiter()
   }
+}
+
+function createBackend(
+  protocol: BackendProtocol,
+  serve: Handler,
+  certificate: { readonly cert: string; readonly key: string } | undefined,
+): Server {
+  const http1 = { keepAliveTimeout: 60_000 }
+  if (protocol === 'h2c') return http2.createServer(serve as never) as unknown as Server
+  if (protocol === 'http') return http.createServer(http1, serve)
+  if (protocol === 'https') return https.createServer({ ...http1, ...certificate }, serve)
+  return http2.createSecureServer({ ...certificate }, serve as never) as unknown as Server
 }
 
 /** Collects what comes back on a request. */
