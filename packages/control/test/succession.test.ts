@@ -189,6 +189,11 @@ t.test('a version that crashes is withdrawn before it serves, and kept at one in
   w.leader.succeed({ ...request, version, sourceTokens: [{ token: 'app', version }] })
   await w.pass(SECOND)
   t.match(state(), { kind: 'pending' }, 'but a newer version of the token is a new try')
+  t.equal((await withdrawals()).length, 1, 'what was withdrawn is remembered as long as the version is')
+  const present = await w.store.get('tokens/app')
+  await w.store.compareAndSet('tokens/app', present?.version ?? 0, undefined)
+  await w.pass(SECOND)
+  t.equal(await withdrawals(), undefined, 'and goes with the token')
 })
 
 t.test(

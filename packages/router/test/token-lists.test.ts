@@ -157,6 +157,23 @@ t.test('watchers are bounded in number, and slow ones in what waits for them', a
   t.ok(received < WRITES, `cut off after ${received} of ${WRITES} messages`)
 })
 
+t.test('what to include may be said at once or one by one', async t => {
+  const router = await startTestRouter(t)
+  await post(router, 'app')
+  await remove(router, 'app')
+  for (const include of ['include=metadata,deleted', 'include=metadata&include=deleted']) {
+    t.match(await router.json({ path: `/tokens?${include}` }), [{ token: 'app', deleted: true, etag: null }])
+    t.match(await router.json({ path: `/token?token=app&${include}` }), { deleted: true, previous: { version: '1' } })
+  }
+  const created = await router.call({
+    method: 'POST',
+    path: '/token?token=fresh',
+    headers: { ...json, 'if-match': '' },
+    body: JSON.stringify(TOKEN),
+  })
+  t.equal(created.status, 200, 'an empty if-match, as the original command line sends it')
+})
+
 t.test('the small endpoints', async t => {
   const router = await startTestRouter(t)
   await post(router, 'app')

@@ -172,6 +172,7 @@ export {
   addWithdrawal,
   type FindWithdrawals,
   findWithdrawal,
+  pruneWithdrawals,
   type Withdrawal,
   type WithdrawalCode,
   type WithdrawalRecord,

@@ -89,7 +89,7 @@ export function parseTokenListingQuery(
   if (unknown.length > 0) return err(tokenError(400, `Unsupported query parameter(s): ${listed(unknown)}`))
   return ok({
     owners: query.get('owner') ?? [],
-    include: new Set(query.get('include') ?? []),
+    include: new Set((query.get('include') ?? []).flatMap(value => value.split(','))),
     isInMaintenance: flags.maintenance,
     managedBy: query.get('can-manage-as-user')?.at(-1),
     isRunAsRequester: flags['run-as-requester'],

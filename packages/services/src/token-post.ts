@@ -135,6 +135,8 @@ function chooseCluster({ host, config }: TokenPostInput): string {
 
 function findStale({ existing, ifMatch, token }: TokenPostInput): TokenError | undefined {
   if (ifMatch === undefined) return undefined
+  // The original's command line says so that it has seen no such token.
+  if (ifMatch.trim() === '' && (existing === undefined || existing.deleted === true)) return undefined
   const etag = existing === undefined ? undefined : tokenEtag(existing)
   if (etag !== undefined && matchesEtag(ifMatch, etag)) return undefined
   return tokenError(412, 'Cannot modify stale token', {

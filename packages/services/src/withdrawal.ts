@@ -1,6 +1,7 @@
 import type { Millis, ServiceId } from '@waiter/base'
 import type { Descriptor } from './descriptor.ts'
-import type { SourceToken } from './token.ts'
+import type { PreviousToken, SourceToken, TokenRecord } from './token.ts'
+import { tokenEtag } from './token-etag.ts'
 
 /** Why a version was withdrawn. */
 export type WithdrawalCode = 'crash-loop' | 'error-rate' | 'latency'
@@ -30,6 +31,18 @@ export function addWithdrawal(record: WithdrawalRecord | undefined, withdrawal: 
   const isKnown = known.some(one => one.version === withdrawal.version && one.serviceId === withdrawal.serviceId)
   if (record !== undefined && isKnown) return record
   return { withdrawals: [withdrawal, ...known].slice(0, WITHDRAWALS_PER_TOKEN_MAX) }
+}
+
+/** The record without versions that the token's history has forgotten; undefined: nothing is left. */
+export function pruneWithdrawals(
+  { withdrawals }: WithdrawalRecord,
+  latest: TokenRecord | undefined,
+): WithdrawalRecord | undefined {
+  const known = new Set<string>()
+  for (let record: TokenRecord | PreviousToken | undefined = latest; record !== undefined; record = record.previous)
+    known.add(tokenEtag(record))
+  const kept = withdrawals.filter(({ version }) => known.has(version))
+  return kept.length === 0 ? undefined : { withdrawals: kept }
 }
 
 /** Looks up what is stored of a token's withdrawn versions. */

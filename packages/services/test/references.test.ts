@@ -2,6 +2,7 @@ import {
   addWithdrawal,
   computeStaleness,
   findWithdrawal,
+  pruneWithdrawals,
   renderReference,
   type ServiceReference,
   type TokenRecord,
@@ -175,4 +176,13 @@ t.test('B2 the newest withdrawals are kept, and the first reason', async t => {
   t.equal(stored?.withdrawals.length, 32)
   t.equal(stored?.withdrawals[0]?.version, 'E-39')
   t.equal(addWithdrawal(stored, withdrawal({ version: 'E-39', reason: 'again' })), stored)
+})
+
+t.test('B3 withdrawals go with the versions that they are about', async t => {
+  const [one, two] = versions({ version: '1' }, { version: '2' }) as [TokenRecord, TokenRecord]
+  const about = (record: TokenRecord) => withdrawal({ version: tokenEtag(record) })
+  const stored = { withdrawals: [about(two), about(one), withdrawal({ version: 'E-forgotten' })] }
+  t.same(pruneWithdrawals(stored, two), { withdrawals: [about(two), about(one)] })
+  t.same(pruneWithdrawals(stored, one), { withdrawals: [about(one)] })
+  t.equal(pruneWithdrawals(stored, undefined), undefined)
 })

@@ -265,6 +265,9 @@ t.test('W5 if-match', async t => {
   t.match(postRefused({ existing: owned, body, ifMatch: 'E-old' }), stale)
   t.match(postRefused({ body, ifMatch: etag }), stale, 'an absent token has no version')
   t.match(postRefused({ existing: owned, body, ifMatch: 'E-old', requester: 'mallory' }), { status: 403 })
+  t.equal(posted({ body, ifMatch: '' }).kind, 'created', 'an empty one means that there is none')
+  t.equal(posted({ existing: { ...owned, deleted: true }, body, ifMatch: '' }).kind, 'created', 'or that it is deleted')
+  t.match(postRefused({ existing: owned, body, ifMatch: '' }), stale)
 })
 
 t.test('W6 full replacement and history', async t => {

@@ -5,6 +5,7 @@ import {
   type Descriptor,
   findWithdrawal,
   formerVersions,
+  pruneWithdrawals,
   resolveDescriptor,
   type ServicesConfig,
   STORE_PREFIXES,
@@ -39,7 +40,10 @@ export class TokenKnowledge {
       store,
       prefix: STORE_PREFIXES.tokens,
       parse: text => JSON.parse(text) as TokenRecord,
-      onChange,
+      onChange: token => {
+        onChange(token)
+        this.#prune(token)
+      },
       log,
     })
     this.#withdrawals = new StoreMirror({
@@ -102,19 +106,38 @@ export class TokenKnowledge {
 
   /** Remembers a withdrawal for all routers, and for leaders to come. */
   async withdraw(withdrawal: Withdrawal): Promise<void> {
+    await this.#write(withdrawal.token, stored => addWithdrawal(stored, withdrawal))
+  }
+
+  /** The store holds only what is about versions that there are. */
+  #prune(token: string): void {
+    const known = this.#withdrawals.find(token)
+    if (known === undefined || !this.#tokens.isSynced) return
+    const prune = (stored: WithdrawalRecord | undefined): WithdrawalRecord | undefined =>
+      stored && pruneWithdrawals(stored, this.#tokens.find(token))
+    if (prune(known)?.withdrawals.length === known.withdrawals.length) return
+    this.#write(token, prune).catch(error =>
+      this.#options.log.warn({ err: error, token }, 'could not forget withdrawals of versions that are gone'),
+    )
+  }
+
+  async #write(
+    token: string,
+    change: (stored: WithdrawalRecord | undefined) => WithdrawalRecord | undefined,
+  ): Promise<void> {
     const { store } = this.#options
-    const key = STORE_PREFIXES.withdrawals + withdrawal.token
+    const key = STORE_PREFIXES.withdrawals + token
     for (let attempt = 0; attempt < CONFLICTS_MAX; attempt++) {
       const entry = await store.get(key)
-      const stored = entry === undefined ? undefined : (JSON.parse(entry.value) as WithdrawalRecord)
-      const text = JSON.stringify(addWithdrawal(stored, withdrawal))
+      const changed = change(entry === undefined ? undefined : (JSON.parse(entry.value) as WithdrawalRecord))
+      const text = changed === undefined ? undefined : JSON.stringify(changed)
       if (text === entry?.value) return
       const outcome = await store.compareAndSet(key, entry?.version ?? 0, text)
       if (outcome.kind !== 'written') continue
-      this.#withdrawals.learn(withdrawal.token, text, outcome.version)
+      this.#withdrawals.learn(token, text, outcome.version)
       return
     }
-    throw new WaiterError(`could not record the withdrawal of a version of ${withdrawal.token}`, {
+    throw new WaiterError(`could not record the withdrawal of a version of ${token}`, {
       code: 'WTR_WITHDRAWAL_BUSY',
       status: 503,
       retryable: true,

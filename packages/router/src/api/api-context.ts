@@ -60,7 +60,7 @@ export function queryOf(call: ApiCall): Map<string, string[]> {
 
 /** `include=a&include=b` as a set. */
 export function includesOf(call: ApiCall): ReadonlySet<string> {
-  return new Set(call.req.queries('include') ?? [])
+  return new Set((call.req.queries('include') ?? []).flatMap(value => value.split(',')))
 }
 
 /** @throws WaiterError WTR_STARTING (503) while the router is not connected yet */
