@@ -16,6 +16,21 @@ const GOALS: readonly Goal[] = [
 const GO = 'go'
 const GO_THROUGHPUT_RATIO_MIN = 2.5
 
+const ADDED_P99_US_MAX = 1_000
+const IDLE_CONNECTION_BYTES_MAX = 8 * 1024
+
+/** The goals that have no peer. */
+export function renderExtraGoals(addedP99Us: number | undefined, idleConnectionBytes: number | undefined): string[] {
+  const lines: string[] = []
+  const judge = (text: string, value: number, max: number): void => {
+    lines.push(`goal ${value <= max ? 'holds' : 'MISSED'}: ${text} <= ${max}: ${value.toFixed(0)}`)
+  }
+  if (addedP99Us !== undefined) judge('p99 added at half load, us', addedP99Us, ADDED_P99_US_MAX)
+  if (idleConnectionBytes !== undefined)
+    judge('bytes of an idle connection', idleConnectionBytes, IDLE_CONNECTION_BYTES_MAX)
+  return lines
+}
+
 /** One line for each goal and peer: held in how many cases, missed where and by how much. */
 export function renderGoals(reports: readonly CaseReport[]): string[] {
   const lines: string[] = []

@@ -1,7 +1,8 @@
 /**
  * Waiter's data plane against nginx, HAProxy and (if Go is installed) Go's ReverseProxy, in the same run.
  *
- *     node benchmarks/proxy/main.ts [--quick] [--json] [--rounds N] [--seconds N] [--only TEXT] [--against CHECKOUT]
+ *     node benchmarks/proxy/main.ts [--quick] [--json] [--rounds N] [--seconds N] [--only TEXT]
+ *         [--against CHECKOUT] [--favour]
  *
  * Method, and what the figures mean: README.md. Ends with exit code 0 whether the goals hold or not; it says which do.
  */
@@ -10,23 +11,29 @@ import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { listCases } from './cases.ts'
-import { type Contestant, findCommand, OTHER_CPU, pin, type Skipped } from './contestant.ts'
+import { type Contestant, favour, findCommand, OTHER_CPU, pin, type Skipped } from './contestant.ts'
 import { type BenchCase, generate } from './generator.ts'
-import { renderGoals } from './goals.ts'
+import { renderExtraGoals, renderGoals } from './goals.ts'
+import { type Latency, measureHalfLoad, renderHalfLoad } from './half-load.ts'
+import { measureIdleConnections } from './idle-connections.ts'
 import { measure, type Sample, type Tally } from './measure.ts'
 import { type PeerOptions, startGo, startHaproxy, startNginx } from './peers.ts'
 import { type CaseReport, renderCase, summarizeCase } from './report.ts'
 import { startWaiterContestant } from './waiter-contestant.ts'
 
-/** No round begins after this, so that the whole stays below 6 minutes, and 90 s with `--quick`. */
+/** No round begins after this, so that the whole stays below 10 minutes, and 90 s with `--quick`. */
 const MEASURING_MS_MAX = 320_000
 const QUICK_MEASURING_MS_MAX = 70_000
 const WARM_UP_SECONDS = 1
+/** Half of what Waiter does there is "half load" for everybody. */
+const FULL_LOAD_CASE = 'GET 100 B c64'
 
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
+    /** Before everybody else's work on the machine (Linux with autogroups, as root). */
+    favour: { type: 'boolean', default: false },
     rounds: { type: 'string' },
     seconds: { type: 'string', default: '1' },
     only: { type: 'string' },
@@ -70,10 +77,21 @@ async function startAll(): Promise<void> {
     else running.push(peer)
   }
   running.push({ name: 'no proxy', port: backendPort, pids: [], stop: async () => undefined })
+  if (values.favour) favour([process.pid, waiter.backendPid, ...running.flatMap(({ pids }) => pids)])
   for (const { name, reason } of skipped) print(`skipped: ${name}: ${reason}`)
 }
 
+/** What is measured once, beside the cases. */
+interface Extra {
+  readonly idleConnectionBytes: Readonly<Record<string, number>>
+  halfLoad: { readonly requestsPerSecond: number; readonly latencies: Readonly<Record<string, Latency>> } | undefined
+}
+
 async function run(): Promise<void> {
+  const isWhole = !values.quick && values.only === undefined
+  // First of all: later, memory of earlier loads lies about for connections to use.
+  const idleConnectionBytes = isWhole ? await measureIdleConnections(running.filter(({ pids }) => pids.length > 0)) : {}
+  const extra: Extra = { idleConnectionBytes, halfLoad: undefined }
   const cases = listCases(values.quick).filter(({ name }) => values.only === undefined || name.includes(values.only))
   const tally: Tally = { runs: 0, noisyRuns: 0, errors: 0 }
   const samples = cases.map(() => new Map(running.map(({ name }) => [name, [] as (Sample | undefined)[]])))
@@ -99,13 +117,19 @@ async function run(): Promise<void> {
     }
   }
   const reports = cases.map(({ name }, index) => summarizeCase(name, samples[index]!))
+  const full = reports.find(({ name }) => name === FULL_LOAD_CASE)?.figures.waiter?.requestsPerSecond
+  if (isWhole && full !== undefined && findCommand('h2load') !== undefined) {
+    const requestsPerSecond = full / 2
+    const latencies = await measureHalfLoad(running, { requestsPerSecond, directory })
+    extra.halfLoad = { requestsPerSecond, latencies }
+  }
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, load: [loadBefore, loadavg()[0]!] }
-  printReport(reports, { rounds: finishedRounds, tally, machine })
+  printReport(reports, { rounds: finishedRounds, tally, machine, ...extra })
 }
 
 function printReport(
   reports: readonly CaseReport[],
-  about: { readonly rounds: number; readonly tally: Tally; readonly machine: object },
+  about: Extra & { readonly rounds: number; readonly tally: Tally; readonly machine: object },
 ): void {
   const { tally } = about
   for (const report of reports) print(`\n${renderCase(report)}`)
@@ -113,7 +137,12 @@ function printReport(
     `\n${about.rounds} rounds of ${seconds} s each; medians; ${tally.noisyRuns} of ${tally.runs} runs repeated or left ` +
       `out because others used the machine; ${tally.errors} failed requests\n`,
   )
+  const { halfLoad, idleConnectionBytes } = about
+  if (halfLoad !== undefined) print(`${renderHalfLoad(halfLoad.requestsPerSecond, halfLoad.latencies)}\n`)
+  for (const [name, bytes] of Object.entries(idleConnectionBytes))
+    print(`an idle connection of ${name}: ${(bytes / 1024).toFixed(1)} KiB`)
   for (const line of renderGoals(reports)) print(line)
+  for (const line of renderExtraGoals(halfLoad?.latencies.waiter?.addedP99Us, idleConnectionBytes.waiter)) print(line)
   if (values.json) print(JSON.stringify({ ...about, seconds, skipped, cases: reports }, rounded))
 }
 

@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net'
 import { handleOf, type WriteRequest, type WriteRequestConstructor, writeError } from './direct-writes.ts'
 
+/** A write that the kernel takes at once leaves its request untouched: the next one, of any socket, has it. */
+let spare: WriteRequest | null = null
+
 /**
  * Writes to one socket. Text goes straight to the kernel where `findDirectWrites` found a way and nothing is queued;
  * what the kernel does not take, and everything behind it, waits in order.
@@ -9,7 +12,6 @@ export class TextWriter {
   readonly #socket: Socket
   readonly #WriteRequest: WriteRequestConstructor | null
   readonly #onDrain: () => void
-  #spare: WriteRequest | null = null
   /** Bytes of the one direct write that waits for the kernel. */
   #waitingBytes = 0
   #isEnded = false
@@ -42,10 +44,11 @@ export class TextWriter {
       socket.write(text, 'latin1')
       return
     }
-    const request = this.#spare ?? new this.#WriteRequest()
+    const request = spare ?? new this.#WriteRequest()
+    spare = null
     const status = handle.writeLatin1String(request, text)
     if (status !== 0) socket.destroy(writeError(status))
-    else if (handle.writeQueueSize === 0) this.#spare = request
+    else if (handle.writeQueueSize === 0) spare = request
     else this.#await(request, handle, text.length)
   }
 
@@ -79,7 +82,6 @@ export class TextWriter {
   }
 
   #await(request: WriteRequest, handle: object, bytes: number): void {
-    this.#spare = null
     this.#waitingBytes = bytes
     request.handle = handle
     request.oncomplete = status => {

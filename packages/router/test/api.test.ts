@@ -343,6 +343,7 @@ t.test('the state', async t => {
   const { state } = await get({ path: `/state/${id}` })
   t.match(state, { 'responder-state': { 'instance-id->state': {}, 'waiting-requests': 0 } })
   t.match(state['request-counts'], { total: 1, outstanding: 0, 'generic-error': 1 })
+  t.match(state.retries, { available: 20, granted: 0, denied: 0 })
   t.same(keys((await get({ path: '/state/local-usage' })).state), [id])
   t.equal((await call({ path: '/state/constructor' })).status, 404)
   link.failure = new Error('away')

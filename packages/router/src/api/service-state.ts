@@ -21,6 +21,7 @@ export function renderServiceState(
     'interstitial-maintainer-state': { available: runtime?.summary !== undefined, interstitial: null },
     'local-usage': { 'last-request-time': isoOrNull(runtime?.lastRequestMs ?? 0) },
     'request-counts': runtime === undefined ? null : { ...runtime.counts, fallback: runtime.fallbacks },
+    retries: runtime?.retries.counts(performance.now()) ?? null,
     'responder-state': runtime === undefined ? null : responderStateOf(runtime, view, request),
     'scheduler-broken-services-gc-state': {},
     'scheduler-services-gc-state': {},
