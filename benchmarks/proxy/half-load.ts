@@ -1,15 +1,13 @@
 import { execFile } from 'node:child_process'
-import { readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { type Contestant, OTHER_CPU } from './contestant.ts'
 import { HOST } from './waiter-contestant.ts'
 
-const CLIENTS = 32
+const SCRIPT = fileURLToPath(new URL('open-loop.ts', import.meta.url))
 const SECONDS = 2
-const WARM_UP_SECONDS = 1
 const ROUNDS = 3
-const RUN_MS_SLACK = 3_000
+const RUN_MS_SLACK = 10_000
 
 interface Percentiles {
   readonly p50Us: number
@@ -28,25 +26,22 @@ export interface Latency {
 /** The same rate for everybody, open loop: a request is sent when its time has come, whether the last was answered or not. */
 export async function measureHalfLoad(
   contestants: readonly Contestant[],
-  { requestsPerSecond, directory }: { readonly requestsPerSecond: number; readonly directory: string },
+  requestsPerSecond: number,
 ): Promise<Readonly<Record<string, Latency>>> {
   const rounds: Map<string, Percentiles>[] = []
   for (let round = 0; round < ROUNDS; round++) {
     const seen = new Map<string, Percentiles>()
     for (let turn = 0; turn < contestants.length; turn++) {
       const contestant = contestants[(turn + round) % contestants.length]!
-      const percentiles = await runOnce(contestant.port, requestsPerSecond, join(directory, 'h2load.log'))
-      if (percentiles !== undefined) seen.set(contestant.name, percentiles)
+      seen.set(contestant.name, await runOnce(contestant.port, requestsPerSecond))
     }
     rounds.push(seen)
   }
   const base = contestants.find(({ pids }) => pids.length === 0)
   const result: Record<string, Latency> = {}
   for (const { name } of contestants) {
-    const known = rounds.filter(seen => seen.has(name) && seen.has(base?.name ?? ''))
-    if (known.length === 0) continue
-    const own = known.map(seen => seen.get(name)!)
-    const direct = known.map(seen => seen.get(base?.name ?? '')!)
+    const own = rounds.map(seen => seen.get(name)!)
+    const direct = rounds.map(seen => seen.get(base?.name ?? '') ?? { p50Us: 0, p99Us: 0 })
     result[name] = {
       p50Us: medianOf(own.map(({ p50Us }) => p50Us)),
       p99Us: medianOf(own.map(({ p99Us }) => p99Us)),
@@ -57,28 +52,16 @@ export async function measureHalfLoad(
   return result
 }
 
-async function runOnce(port: number, requestsPerSecond: number, file: string): Promise<Percentiles | undefined> {
-  const perClient = Math.max(1, Math.round(requestsPerSecond / CLIENTS))
-  rmSync(file, { force: true })
-  const run = promisify(execFile)(
+async function runOnce(port: number, requestsPerSecond: number): Promise<Percentiles> {
+  const rate = String(Math.round(requestsPerSecond))
+  const { stdout } = await promisify(execFile)(
     'taskset',
-    [
-      ...['-c', String(OTHER_CPU), 'h2load', '--h1', '-c', String(CLIENTS), '-D', String(SECONDS)],
-      ...['--warm-up-time', String(WARM_UP_SECONDS), '--rps', String(perClient), '--log-file', file],
-      ...['-H', `Host: ${HOST}`, `http://127.0.0.1:${port}/`],
-    ],
-    { timeout: (SECONDS + WARM_UP_SECONDS) * 1000 + RUN_MS_SLACK, maxBuffer: 16 * 1024 * 1024 },
+    ['-c', String(OTHER_CPU), process.execPath, SCRIPT, String(port), HOST, rate, String(SECONDS)],
+    { timeout: SECONDS * 1000 + RUN_MS_SLACK },
   )
-  // Having measured and written everything, it sometimes does not end by itself; without lines it fails below.
-  await run.catch(() => undefined)
-  const latencies: number[] = []
-  for (const line of readFileSync(file, 'latin1').split('\n')) {
-    const [, status, us] = line.split('\t')
-    if (status === '200') latencies.push(Number(us))
-  }
-  if (latencies.length === 0) return undefined
-  latencies.sort((a, b) => a - b)
-  return { p50Us: at(latencies, 0.5), p99Us: at(latencies, 0.99) }
+  const [, requests = 0, p50Us = 0, p99Us = 0] = (/^RESULT .*$/m.exec(stdout)?.[0] ?? '').split(' ').map(Number)
+  if (requests === 0) throw new Error(`no answer at ${rate} requests a second`)
+  return { p50Us, p99Us }
 }
 
 /** The table for people. */

@@ -89,8 +89,11 @@ interface Extra {
 
 async function run(): Promise<void> {
   const isWhole = !values.quick && values.only === undefined
-  // First of all: later, memory of earlier loads lies about for connections to use.
-  const idleConnectionBytes = isWhole ? await measureIdleConnections(running.filter(({ pids }) => pids.length > 0)) : {}
+  const idleConnectionBytes: Record<string, number> = {}
+  if (isWhole) {
+    for (const contestant of running.filter(({ pids }) => pids.length > 0))
+      idleConnectionBytes[contestant.name] = await measureIdleConnections(contestant)
+  }
   const extra: Extra = { idleConnectionBytes, halfLoad: undefined }
   const cases = listCases(values.quick).filter(({ name }) => values.only === undefined || name.includes(values.only))
   const tally: Tally = { runs: 0, noisyRuns: 0, errors: 0 }
@@ -118,9 +121,9 @@ async function run(): Promise<void> {
   }
   const reports = cases.map(({ name }, index) => summarizeCase(name, samples[index]!))
   const full = reports.find(({ name }) => name === FULL_LOAD_CASE)?.figures.waiter?.requestsPerSecond
-  if (isWhole && full !== undefined && findCommand('h2load') !== undefined) {
+  if (isWhole && full !== undefined) {
     const requestsPerSecond = full / 2
-    const latencies = await measureHalfLoad(running, { requestsPerSecond, directory })
+    const latencies = await measureHalfLoad(running, requestsPerSecond)
     extra.halfLoad = { requestsPerSecond, latencies }
   }
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, load: [loadBefore, loadavg()[0]!] }
