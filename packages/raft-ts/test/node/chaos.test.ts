@@ -14,9 +14,14 @@ t.test('three real processes lose nothing under kill -9, SIGSTOP and partitions'
 })
 
 t.test('a planted bug is found by it', async t => {
-  const { stdout, status } = run('--minutes', '0.06', '--plant', 'local-reads')
-  t.equal(status, 1)
-  t.match(stdout, /VIOLATION client \d+: a read of \S+ stands at \d+, but \d+ was over when it began/)
+  // Processes are not deterministic: a run on a busy machine may be too slow to meet the bug, so it has more than one.
+  const RUNS_MAX = 6
+  let found: { stdout: string; status: number | null } | undefined
+  for (let seed = 1; seed <= RUNS_MAX && found?.status !== 1; seed++) {
+    found = run('--minutes', '0.06', '--seed', String(seed), '--plant', 'local-reads')
+  }
+  t.equal(found?.status, 1)
+  t.match(found?.stdout, /VIOLATION client \d+: a read of \S+ stands at \d+, but \d+ was over when it began/)
 })
 
 for (const [words, why] of [
