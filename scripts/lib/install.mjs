@@ -56,7 +56,15 @@ export function pinnedNode() {
 /** The environment of a child that shall find the pinned Node and the project's tools first. */
 export function toolEnvironment() {
   const bin = join(ROOT, 'node_modules', '.bin')
-  return { ...process.env, PATH: `${bin}:${process.env.PATH ?? ''}` }
+  return { ...cachingEnvironment(), PATH: `${bin}:${process.env.PATH ?? ''}` }
+}
+
+/**
+ * The environment of a child that keeps what Node makes of each source file (stripped of types, compiled) for the next
+ * process. Node checks it against the source; where the folder cannot be written, it does without.
+ */
+export function cachingEnvironment() {
+  return { NODE_COMPILE_CACHE: join(ROOT, 'node_modules', '.cache', 'node-compile'), ...process.env }
 }
 
 /** What the lock file wants and npm's record of node_modules does not have at that version. */
