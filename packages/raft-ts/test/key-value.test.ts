@@ -304,3 +304,20 @@ t.test("K8 the checksum is Castagnoli's", async t => {
   t.equal(crc32c(encodeText('6789'), crc32c(encodeText('12345'))), 0xe3069283)
   t.equal(crc32c(new Uint8Array(0)), 0)
 })
+
+t.test('K9 a machine may begin with entries from elsewhere, whose versions go on', async t => {
+  const map = new Applier()
+  const entries = [
+    { key: 'a', value: '1', version: 4 },
+    { key: 'b', value: '2', version: 2 },
+  ]
+  map.machine.seed(entries, 6)
+  t.same(map.machine.list(''), entries)
+  t.same(map.write('a', '3', { expected: 4 }), { kind: 'written', version: 7 })
+  t.same(map.machine.changesSince(5, { prefix: '', limit: 10 }), { kind: 'lagged' })
+  const copy = new KeyValueMachine()
+  copy.restore(map.machine.encode())
+  t.same(copy.list(''), map.machine.list(''))
+  t.throws(() => map.machine.seed(entries, 9), /applied nothing/)
+  t.throws(() => new KeyValueMachine().seed(entries, 3), /version 4 in a state of version 3/)
+})

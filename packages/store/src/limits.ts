@@ -29,3 +29,6 @@ export function checkValue(value: string): void {
   if (!value.isWellFormed())
     throw storeLimit('A value must be well-formed Unicode: this one has half a surrogate pair.')
 }
+
+/** Writes that wait, for a disk or for other nodes; more are refused at once. */
+export const WRITES_QUEUED_MAX = 10_000

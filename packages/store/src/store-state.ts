@@ -16,6 +16,8 @@ export interface StoreState {
   list(prefix: Key): readonly Versioned[]
   /** @throws {AssertionFailed} unless the version is higher than all before */
   apply(change: StateChange): void
+  /** Puts another content in the place of all. Watches end with `WTR_WATCH_LAGGED`: they have missed something. */
+  replace(entries: Iterable<Versioned>, version: Version): void
   /** Ends quietly with `signal` or `endWatches`, and with `WTR_WATCH_LAGGED` when read too slowly. */
   watch(prefix: Key, signal: AbortSignal): AsyncIterable<Change>
   endWatches(): void
@@ -32,7 +34,7 @@ export interface StoreStateOptions {
 export function createStoreState(options: StoreStateOptions = {}): StoreState {
   const entryByKey = new Map<Key, Versioned>()
   for (const entry of options.entries ?? []) entryByKey.set(entry.key, entry)
-  const sortedKeys: Key[] = [...entryByKey.keys()].sort(compareKeys)
+  let sortedKeys: Key[] = [...entryByKey.keys()].sort(compareKeys)
   let version: Version = options.version ?? 0
   const hub = createWatchHub(options.watchLimits)
 
@@ -61,6 +63,13 @@ export function createStoreState(options: StoreStateOptions = {}): StoreState {
       if (change.kind === 'put') put(change.entry)
       else remove(change.key)
       hub.publish(change)
+    },
+    replace: (entries, nextVersion) => {
+      entryByKey.clear()
+      for (const entry of entries) entryByKey.set(entry.key, entry)
+      sortedKeys = [...entryByKey.keys()].sort(compareKeys)
+      version = nextVersion
+      hub.restart('A watch was ended: this node was so far behind that it was sent everything anew. Start it again.')
     },
     watch: (prefix, signal) => hub.watch({ prefix, signal, present: () => ({ entries: list(prefix), version }) }),
     endWatches: hub.end,

@@ -20,6 +20,8 @@ export interface WatchHub {
   publish(change: Exclude<Change, { readonly kind: 'synced' }>): void
   /** The present is looked at when the first element is asked for. */
   watch(order: WatchOrder): AsyncIterable<Change>
+  /** Ends all present watches with `WTR_WATCH_LAGGED`: what is there has been replaced as a whole. */
+  restart(why: string): void
   /** Ends all watches, now and in future. */
   end(): void
 }
@@ -54,6 +56,9 @@ export function createWatchHub(wanted: Partial<WatchLimits> = {}): WatchHub {
       for (const watcher of watchers) watcher.offer(change)
     },
     watch,
+    restart: why => {
+      for (const watcher of watchers) watcher.restart(why)
+    },
     end: () => {
       hasEnded = true
       for (const watcher of watchers) watcher.end()
@@ -67,6 +72,8 @@ interface Watcher {
   take(): Promise<Change | undefined>
   /** Throws when changes had to be dropped. */
   isOver(): boolean
+  /** Changes are missing, for this reason. */
+  restart(why: string): void
   end(): void
 }
 
@@ -75,13 +82,15 @@ function createWatcher(prefix: Key, limits: WatchLimits): Watcher {
   let taken = 0
   let queuedBytes = 0
   let isLagging = false
+  let lagReason: string | undefined
   let hasEnded = false
   let wake: (() => void) | undefined
   const isOver = (): boolean => {
     if (isLagging && !hasEnded) {
       throw watchLagged(
-        `A watch of "${prefix}" was ended: it read so slowly that more than ${limits.queueChangesMax} changes or ` +
-          `${limits.queueBytesMax} bytes waited for it. Start it again.`,
+        lagReason ??
+          `A watch of "${prefix}" was ended: it read so slowly that more than ${limits.queueChangesMax} changes or ` +
+            `${limits.queueBytesMax} bytes waited for it. Start it again.`,
       )
     }
     return hasEnded
@@ -114,6 +123,12 @@ function createWatcher(prefix: Key, limits: WatchLimits): Watcher {
       return change
     },
     isOver,
+    restart: why => {
+      isLagging = true
+      lagReason = why
+      queue = []
+      wake?.()
+    },
     end: () => {
       hasEnded = true
       queue = []

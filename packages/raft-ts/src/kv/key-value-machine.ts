@@ -54,7 +54,7 @@ export interface KeyValueOptions {
 const SNAPSHOT_FORMAT = 1
 
 /**
- * The replicated map: keys to texts, each with the version of its last write (rules K1–K8). Deterministic: nodes that
+ * The replicated map: keys to texts, each with the version of its last write (rules K1–K9). Deterministic: nodes that
  * apply the same entries hold the same state. The applied index is part of the state, so that one atomic write (or one
  * snapshot) stores both; an entry that is applied already is skipped.
  */
@@ -135,6 +135,21 @@ export class KeyValueMachine {
   /** An entry that is not for this machine, like a membership change, moves only the applied index. */
   skip(index: LogIndex): void {
     if (index > this.#applied) this.apply(index, EMPTY)
+  }
+
+  /**
+   * Begins with entries from elsewhere instead of empty (rule K9): before anything is applied, and the same on every first
+   * member of a group.
+   */
+  seed(entries: Iterable<KeyValueEntry>, version: number): void {
+    assert(this.#applied === 0 && this.#entries.size === 0, 'only a machine that has applied nothing can be seeded')
+    for (const entry of entries) {
+      assert(entry.version <= version, `an entry of version ${entry.version} in a state of version ${version}`)
+      this.#entries.set(entry.key, { key: entry.key, value: entry.value, version: entry.version })
+    }
+    this.#version = version
+    this.#sortedKeys = undefined
+    this.#changes = new RecentChanges(this.#limits.maxRecentChanges, version)
   }
 
   /** The whole state as bytes (rule K8). See `snapshot-stream.ts` for sending it in pieces. */

@@ -20,6 +20,11 @@ export interface RaftNodeOptions<R> {
    * empty node waits until a leader of a group that added it sends it everything (rule D9).
    */
   readonly bootstrap?: readonly NodeId[]
+  /**
+   * The term that a new group begins in, the same on each of its first members; 1 unless given. For whoever uses terms to
+   * fence something that has seen terms of an earlier group.
+   */
+  readonly bootstrapTerm?: number
   /** How the protocol behaves; see `RaftOptions`. */
   readonly raft?: Partial<Omit<RaftOptions, 'id' | 'applied' | 'trace' | 'rules'>>
   readonly ticker?: Ticker

@@ -101,7 +101,7 @@ export class RaftNode<R> implements AsyncDisposable {
    */
   static async start<R>(options: RaftNodeOptions<R>): Promise<RaftNode<R>> {
     const node = new RaftNode(options)
-    await node.#open(options.bootstrap)
+    await node.#open(options.bootstrap, options.bootstrapTerm ?? 1)
     return node
   }
 
@@ -212,8 +212,8 @@ export class RaftNode<R> implements AsyncDisposable {
     return this.stop()
   }
 
-  async #open(bootstrap: readonly NodeId[] | undefined): Promise<void> {
-    await this.#bootstrap(bootstrap)
+  async #open(bootstrap: readonly NodeId[] | undefined, bootstrapTerm: number): Promise<void> {
+    await this.#bootstrap(bootstrap, bootstrapTerm)
     await this.#recoverMachine()
     const { raft, ticker } = this.#options
     const trace = (event: TraceEvent): void => this.#onTrace(event)
@@ -233,14 +233,14 @@ export class RaftNode<R> implements AsyncDisposable {
   }
 
   // All first members begin with the same state at index 1: who joins later is sent it, and learns who they were.
-  async #bootstrap(members: readonly NodeId[] | undefined): Promise<void> {
+  async #bootstrap(members: readonly NodeId[] | undefined, term: number): Promise<void> {
     const { hardState } = this.#storage.reader.initialState()
     const isEmpty = this.#storage.snapshot === undefined && this.#storage.reader.lastIndex() === 0
     if (members === undefined || !isEmpty || hardState.term > 0) return
     const conf = { ...EMPTY_CONF, voters: [...members].sort((a, b) => a - b) }
     this.#machine.applyConf(1, conf)
-    await this.#storage.saveSnapshot({ index: 1, term: 1, conf }, this.#machine.capture())
-    const first: HardState = { term: 1, vote: NONE, commit: 1 }
+    await this.#storage.saveSnapshot({ index: 1, term, conf }, this.#machine.capture())
+    const first: HardState = { term, vote: NONE, commit: 1 }
     await this.#storage.write({ hardState: first, snapshot: undefined, entries: [] })
   }
 

@@ -346,3 +346,12 @@ t.test('stopping does not wait for ever for a disk that hangs', async t => {
   t.match(await waiting, { code: 'RAFT_STOPPED' })
   await cluster.stopAll()
 })
+
+t.test('a group may begin in a later term', async t => {
+  const cluster = new TestCluster({ bootstrapTerm: 70 })
+  await cluster.startAll()
+  await cluster.elect(1)
+  t.equal(cluster.node(1).status().hardState.term, 71)
+  t.match(await cluster.node(1).propose(put('a', '1')), { index: 3, term: 71 })
+  await cluster.stopAll()
+})

@@ -1,7 +1,7 @@
 import type { Logger } from '@waiter/base'
 import { storeUnavailable } from '../errors.ts'
 import type { Key, KeyValueStore, Outcome, Version, Versioned } from '../key-value-store.ts'
-import { checkKey, checkValue } from '../limits.ts'
+import { checkKey, checkValue, WRITES_QUEUED_MAX } from '../limits.ts'
 import { createStoreState, type StateChange, type StoreState } from '../store-state.ts'
 import type { WatchLimits } from '../watch-hub.ts'
 import type { FileSystem } from './file-system.ts'
@@ -27,9 +27,6 @@ const JOURNAL_BYTES_MAX = 16 * 2 ** 20
 /** One sync covers at most this much, so that a burst of large values does not delay everybody. */
 const BATCH_WRITES_MAX = 1024
 const BATCH_BYTES_MAX = 4 * 2 ** 20
-
-/** Writes that wait for the disk; more are refused at once. */
-const WRITES_QUEUED_MAX = 10_000
 
 /**
  * A store on the local disk. A write is acknowledged when it is durable; concurrent writes share one sync. Everything

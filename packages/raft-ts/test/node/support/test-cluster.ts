@@ -37,6 +37,7 @@ export interface ClusterOptions {
   readonly ids?: readonly NodeId[]
   readonly limits?: Partial<RaftNodeLimits>
   readonly segmentBytesMax?: number
+  readonly bootstrapTerm?: number
   readonly raft?: RaftNodeOptions<KeyValueResult>['raft']
   /** What the nodes find when they start; empty ones otherwise. */
   readonly disks?: ReadonlyMap<NodeId, FaultDisk>
@@ -111,6 +112,7 @@ export class TestCluster {
       machine: member.machine,
       ticker,
       ...(this.#firstMembers.includes(id) ? { bootstrap: this.#firstMembers } : {}),
+      ...(this.options.bootstrapTerm === undefined ? {} : { bootstrapTerm: this.options.bootstrapTerm }),
       raft: { random: createPrng(id * 1000 + member.life), ...raft },
       incarnation: String(member.life),
       limits: { stopTimeoutMs: 200, ...limits },

@@ -1,0 +1,35 @@
+import type { RaftNode } from 'raft-ts/node'
+
+/** Waits for a group to have a leader, as far as one node knows. */
+export interface LeaderWait {
+  /** Resolves when leadership changes, or after `ms`. */
+  change(ms: number): Promise<void>
+  end(): void
+}
+
+/** Listens to the node until `end`. */
+export function createLeaderWait<R>(node: RaftNode<R>): LeaderWait {
+  const waiting = new Set<() => void>()
+  const wakeAll = (): void => {
+    for (const wake of [...waiting]) wake()
+  }
+  const unsubscribe = node.subscribe(event => {
+    if (event.kind === 'leaderChanged' || event.kind === 'stopped' || event.kind === 'failed') wakeAll()
+  })
+  return {
+    change: ms =>
+      new Promise(resolve => {
+        const wake = (): void => {
+          clearTimeout(timer)
+          waiting.delete(wake)
+          resolve()
+        }
+        const timer = setTimeout(wake, ms)
+        waiting.add(wake)
+      }),
+    end: () => {
+      unsubscribe()
+      wakeAll()
+    },
+  }
+}

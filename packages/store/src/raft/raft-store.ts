@@ -1,0 +1,221 @@
+import { assert, type Logger } from '@waiter/base'
+import { encodeCommand, type KeyValueResult, type NodeId, type SessionId } from 'raft-ts'
+import { RaftNode, RaftNodeError, type RaftNodeLimits, type RaftNodeOptions } from 'raft-ts/node'
+import { storeUnavailable } from '../errors.ts'
+import type { Key, KeyValueStore, Outcome, Version } from '../key-value-store.ts'
+import { checkKey, checkValue } from '../limits.ts'
+import type { WatchLimits } from '../watch-hub.ts'
+import { createLeaderWait, type LeaderWait } from './leader-wait.ts'
+import { type ProposeOutcome, proposeHere } from './propose.ts'
+import { type FirstState, ReplicatedMap } from './replicated-map.ts'
+import { WriteGate } from './write-gate.ts'
+
+/** How long a caller waits while the group finds a leader: several elections, and less than a caller's own patience. */
+const PATIENCE_MS = 3_000
+/** One attempt at the leader; a leader that has lost its majority does not answer. */
+const ATTEMPT_MS = 1_000
+/** Before another attempt, unless leadership changes sooner. */
+const RETRY_MS = 50
+/** A watch begins with what is known here when the group does not confirm it by then. */
+const WATCH_BARRIER_MS = 1_000
+
+/** Little data that changes seldom: snapshots come early, so that a start replays little. */
+const NODE_LIMITS: Partial<RaftNodeLimits> = {
+  snapshotEveryEntries: 20_000,
+  snapshotEveryBytes: 16 * 2 ** 20,
+  trailingEntries: 2_000,
+}
+
+export interface RaftStoreOptions
+  extends Pick<
+    RaftNodeOptions<KeyValueResult>,
+    'id' | 'storage' | 'transport' | 'bootstrap' | 'bootstrapTerm' | 'raft' | 'ticker' | 'limits' | 'onEvent'
+  > {
+  /** What a new group begins with; empty unless given. Used only together with `bootstrap`. */
+  readonly first?: FirstState | undefined
+  /** Puts a command to the leader, another node; rejects only when it could not even be sent. */
+  readonly forward: (leader: NodeId, command: Uint8Array, timeoutMs: number) => Promise<ProposeOutcome>
+  readonly watchLimits?: Partial<WatchLimits>
+  readonly patienceMs?: number
+  readonly log: Logger
+}
+
+/** The store of one member of a group, and the member itself. */
+export interface RaftStore extends KeyValueStore {
+  readonly node: RaftNode<KeyValueResult>
+  /** Puts another member's command into the log; this node must lead. */
+  propose(command: Uint8Array, timeoutMs: number): Promise<ProposeOutcome>
+}
+
+/**
+ * A store that a group of nodes keeps together. Every member answers everything: writes go to the leader, wherever it
+ * is, and are applied once, however often they had to be tried; reads are linearizable; watches tell what is applied
+ * here.
+ *
+ * Without a majority nothing can be written or read for certain (`WTR_STORE_UNAVAILABLE` after some seconds); watches go
+ * on with what is known.
+ *
+ * @throws {RaftNodeError} `RAFT_LOG_CORRUPT`, `RAFT_LOG_IN_USE` or `RAFT_LOG_FAILED`
+ */
+export async function openRaftStore(options: RaftStoreOptions): Promise<RaftStore> {
+  const { first, forward, watchLimits, patienceMs, log, limits, ...rest } = options
+  const machine = new ReplicatedMap({ first, ...(watchLimits === undefined ? {} : { watchLimits }) })
+  const node = await RaftNode.start({ ...rest, machine, limits: { ...NODE_LIMITS, ...limits } })
+  return new Member({ node, machine, forward, patienceMs: patienceMs ?? PATIENCE_MS, log })
+}
+
+interface Parts {
+  readonly node: RaftNode<KeyValueResult>
+  readonly machine: ReplicatedMap
+  readonly forward: RaftStoreOptions['forward']
+  readonly patienceMs: number
+  readonly log: Logger
+}
+
+class Member implements RaftStore {
+  readonly node: RaftNode<KeyValueResult>
+  readonly #parts: Parts
+  readonly #leaders: LeaderWait
+  readonly #gate = new WriteGate()
+  #session: Promise<SessionId> | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+    this.node = parts.node
+    this.#leaders = createLeaderWait(parts.node)
+  }
+
+  async get(key: Key): ReturnType<KeyValueStore['get']> {
+    await this.#barrier(this.#parts.patienceMs)
+    return this.#parts.machine.state.get(key)
+  }
+
+  async compareAndSet(key: Key, expected: Version, value: string | undefined): Promise<Outcome> {
+    this.#checkOpen()
+    checkKey(key)
+    if (value !== undefined) checkValue(value)
+    const sequence = await this.#gate.enter()
+    try {
+      return await this.#write({ key, expected, value, sequence })
+    } finally {
+      this.#gate.leave(sequence)
+    }
+  }
+
+  async *list(prefix: Key): ReturnType<KeyValueStore['list']> {
+    await this.#barrier(this.#parts.patienceMs)
+    yield* this.#parts.machine.state.list(prefix)
+  }
+
+  async *watch(prefix: Key, signal: AbortSignal): ReturnType<KeyValueStore['watch']> {
+    this.#checkOpen()
+    if (signal.aborted) return
+    try {
+      await this.#barrier(WATCH_BARRIER_MS)
+    } catch (error) {
+      this.#checkOpen()
+      this.#parts.log.warn({ err: error, prefix }, 'a watch begins with what is known here: nobody confirms it')
+    }
+    yield* this.#parts.machine.state.watch(prefix, signal)
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      this.#parts.machine.state.endWatches()
+      this.#leaders.end()
+      await this.node.stop()
+    })()
+    return this.#closing
+  }
+
+  async propose(command: Uint8Array, timeoutMs: number): Promise<ProposeOutcome> {
+    this.#checkOpen()
+    return await proposeHere(this.node, command, timeoutMs)
+  }
+
+  #checkOpen(): void {
+    if (this.#closing !== undefined) throw storeUnavailable('The store is closed.')
+  }
+
+  async #write(write: { key: Key; expected: Version; value: string | undefined; sequence: number }): Promise<Outcome> {
+    for (let isRenewed = false; ; isRenewed = true) {
+      this.#session ??= this.#openSession()
+      const opening = this.#session
+      const session = await opening
+      const { firstPending } = this.#gate
+      const command = encodeCommand({ kind: 'write', session, firstPending, ...write })
+      const { result, isRetried } = await this.#submit(command)
+      if (result.kind === 'written') return { kind: 'written', version: result.version }
+      if (result.kind === 'conflict') return { kind: 'conflict', current: result.current }
+      assert(result.kind === 'refused', `a write came to ${result.kind}`)
+      // The group has forgotten this session: many others were used since. It may have forgotten an earlier attempt too.
+      if (this.#session === opening) this.#session = undefined
+      if (isRetried || isRenewed)
+        throw storeUnavailable(`Whether the write took effect is not known (${result.reason}); look and try again.`)
+    }
+  }
+
+  async #openSession(): Promise<SessionId> {
+    try {
+      const { result } = await this.#submit(encodeCommand({ kind: 'openSession' }))
+      assert(result.kind === 'opened', `opening a session came to ${result.kind}`)
+      return result.session
+    } catch (error) {
+      this.#session = undefined
+      throw error
+    }
+  }
+
+  /** Puts a command to whoever leads, until it is applied. Sessions see to it that it is applied once. */
+  async #submit(command: Uint8Array): Promise<{ result: KeyValueResult; isRetried: boolean }> {
+    const giveUpAtMs = performance.now() + this.#parts.patienceMs
+    let mayHaveHappened = false
+    for (;;) {
+      const leftMs = giveUpAtMs - performance.now()
+      const outcome = await this.#attempt(command, Math.min(ATTEMPT_MS, Math.max(leftMs, 1)))
+      if (outcome.kind === 'applied') return { result: outcome.result, isRetried: mayHaveHappened }
+      mayHaveHappened ||= outcome.mayHaveHappened
+      this.#checkOpen()
+      if (giveUpAtMs - performance.now() <= RETRY_MS) throw this.#noMajority(mayHaveHappened, outcome.why)
+      await this.#leaders.change(RETRY_MS)
+    }
+  }
+
+  async #attempt(command: Uint8Array, timeoutMs: number): Promise<ProposeOutcome> {
+    const { leader, id } = this.node
+    if (leader === 0) return { kind: 'failed', mayHaveHappened: false, leader: 0, why: 'no leader is known' }
+    if (leader === id) return await proposeHere(this.node, command, timeoutMs)
+    return await this.#parts.forward(leader, command, timeoutMs)
+  }
+
+  /** Resolves when everything that was committed when it was called is applied here. */
+  async #barrier(patienceMs: number): Promise<void> {
+    this.#checkOpen()
+    const giveUpAtMs = performance.now() + patienceMs
+    for (;;) {
+      try {
+        await this.node.read({ timeoutMs: Math.min(ATTEMPT_MS, patienceMs) })
+        return
+      } catch (error) {
+        this.#checkOpen()
+        if (!(error instanceof RaftNodeError)) throw error
+        if (giveUpAtMs - performance.now() <= RETRY_MS) throw this.#noMajority(false, error.message)
+      }
+      await this.#leaders.change(RETRY_MS)
+    }
+  }
+
+  #noMajority(mayHaveHappened: boolean, why: string): Error {
+    const { voters } = this.node.conf
+    const needed = Math.floor(voters.length / 2) + 1
+    const members =
+      voters.length === 1
+        ? 'The control node does not answer'
+        : `${needed} of the ${voters.length} control nodes must answer, and they do not`
+    return storeUnavailable(
+      `${members}: tokens and services cannot be changed now, requests are served as before. Try again shortly. ` +
+        `(${mayHaveHappened ? 'This write may still take effect: ' : ''}${why})`,
+    )
+  }
+}
