@@ -44,9 +44,23 @@ module.exports = {
     },
     {
       name: 'nobody-imports-a-root',
+      comment: '`waiter up` starts the server: the command line may name its entry, and nothing else of it.',
       severity: 'error',
       from: { path: '^packages/([^/]+)/src' },
-      to: { path: '^packages/(server|cli|dashboard)/', pathNot: '^packages/$1/' },
+      to: { path: '^packages/(server|cli|dashboard)/', pathNot: '^packages/$1/|^packages/server/src/index\\.ts$' },
+    },
+    {
+      name: 'only-the-command-line-imports-the-server',
+      severity: 'error',
+      from: { path: '^packages/', pathNot: '^packages/(server|cli)/|/test/' },
+      to: { path: '^packages/server/' },
+    },
+    {
+      name: 'the-command-line-speaks-http',
+      comment: 'It knows what tokens are; of a Waiter it knows the REST API.',
+      severity: 'error',
+      from: { path: src('cli') },
+      to: { path: '^packages/(?!cli/|base/|services/|server/)' },
     },
     {
       name: 'production-knows-no-test-code',

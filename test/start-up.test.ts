@@ -138,12 +138,12 @@ t.test('a configuration that is not right is refused with file, line and key', a
 t.test('options that are not right are refused', async t => {
   for (const args of [['--nodes', '0'], ['--nodes', 'many'], ['--port', '70000'], ['--port']]) {
     const { code, stdout, stderr } = await runWaiter(args)
-    t.equal(code, 1, args.join(' '))
+    t.equal(code, 2, args.join(' '))
     t.equal(stdout, '')
     t.match(stderr, new RegExp(`^waiter: .*${args[0]}`))
   }
   const unknown = await runWaiter(['--no-such-option'])
-  t.equal(unknown.code, 1)
+  t.equal(unknown.code, 2)
   t.match(unknown.stderr, /^waiter: .*--no-such-option/)
   const help = await runWaiter(['--help'])
   t.equal(help.code, 0)

@@ -14,7 +14,11 @@ export interface StartOptions {
   readonly isJson: boolean
 }
 
-export const USAGE = `Usage: npm start -- [options]
+const DEFAULT_COMMAND = 'npm start --'
+
+/** What `--help` prints. */
+export function renderUsage(command: string = DEFAULT_COMMAND): string {
+  return `Usage: ${command} [options]
 
   --nodes N        nodes to start on this machine (default 1)
   --workers N      router processes of each node, sharing its port; auto: one per core (default 1)
@@ -24,6 +28,7 @@ export const USAGE = `Usage: npm start -- [options]
   --json           print one line of JSON when ready; logs go to stderr
   --help           this text
 `
+}
 
 const NODES_MAX = 9
 export const WORKERS_MAX = 64
@@ -35,8 +40,8 @@ const PORT_MAX = 65_535
  * @returns 'help' when the user asks for it
  * @throws WaiterError WTR_USAGE with the mend
  */
-export function parseOptions(args: readonly string[]): StartOptions | 'help' {
-  const values = parseOrExplain(args)
+export function parseOptions(args: readonly string[], command = DEFAULT_COMMAND): StartOptions | 'help' {
+  const values = parseOrExplain(args, command)
   if (values.help) return 'help'
   const port = values.port === undefined ? undefined : wholeNumber('--port', values.port, 0, PORT_MAX)
   return {
@@ -49,7 +54,7 @@ export function parseOptions(args: readonly string[]): StartOptions | 'help' {
   }
 }
 
-function parseOrExplain(args: readonly string[]) {
+function parseOrExplain(args: readonly string[], command: string) {
   try {
     return parseArgs({
       args: [...args],
@@ -64,7 +69,7 @@ function parseOrExplain(args: readonly string[]) {
       },
     }).values
   } catch (error) {
-    throw new WaiterError(`${(error as Error).message.split('\n')[0]}\n${USAGE}`, { code: 'WTR_USAGE' })
+    throw new WaiterError(`${(error as Error).message.split('\n')[0]}\n${renderUsage(command)}`, { code: 'WTR_USAGE' })
   }
 }
 

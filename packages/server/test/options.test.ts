@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import t from 'tap'
-import { parseOptions, type StartOptions, USAGE } from '../src/options.ts'
+import { parseOptions, renderUsage, type StartOptions } from '../src/options.ts'
 
 const defaults: StartOptions = {
   nodes: 1,
@@ -49,7 +49,7 @@ t.test('what it cannot mean', async t => {
   for (const args of [['--colour', 'red'], ['stray'], ['--port'], ['--json=yes'], ['--port', '-1']])
     t.throws(
       () => parseOptions(args),
-      { code: 'WTR_USAGE', message: new RegExp(`.+\\n${USAGE.slice(0, 10)}`) },
+      { code: 'WTR_USAGE', message: new RegExp(`.+\\n${renderUsage().slice(0, 10)}`) },
       args.join(' '),
     )
 })

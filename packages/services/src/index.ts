@@ -123,6 +123,7 @@ export { ADMIN_TOKEN_BODY_LIMITS, parseTokenBody, TOKEN_BODY_LIMITS } from './to
 export { decideTokenDelete, type TokenDeleteDecision, type TokenDeleteInput } from './token-delete.ts'
 export { matchesEtag, tokenEtag, tokenVersion } from './token-etag.ts'
 export { renderTokenHistory, TOKEN_HISTORY_LENGTH_DEFAULT, type TokenHistoryEntry } from './token-history.ts'
+export { findTokenKeyProblems, type TokenKeyProblem } from './token-keys.ts'
 export {
   parseTokenListingQuery,
   renderTokenEntry,

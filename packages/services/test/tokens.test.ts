@@ -6,6 +6,7 @@ import {
   chooseTokenNameForRead,
   createSimpleEntitlements,
   decideTokenDelete,
+  findTokenKeyProblems,
   parseTokenBody,
   parseTokenListingQuery,
   readToken,
@@ -268,6 +269,29 @@ t.test('W5 if-match', async t => {
   t.equal(posted({ body, ifMatch: '' }).kind, 'created', 'an empty one means that there is none')
   t.equal(posted({ existing: { ...owned, deleted: true }, body, ifMatch: '' }).kind, 'created', 'or that it is deleted')
   t.match(postRefused({ existing: owned, body, ifMatch: '' }), stale)
+})
+
+t.test('W14 keys judged alone', async t => {
+  t.same(findTokenKeyProblems({ ...complete, owner: 'alice', 'https-redirect': true }), [])
+  for (const [key, nearest] of [
+    ['concurrency_level', 'concurrency-level'],
+    ['healthCheckUrl', 'health-check-url'],
+    ['memm', 'mem'],
+    ['mme', undefined],
+    ['idle-timeout-min', 'idle-timeout-mins'],
+    ['replicas', undefined],
+    ['__proto__', undefined],
+    ['x'.repeat(5_000), undefined],
+  ] as const)
+    t.same(findTokenKeyProblems(Object.fromEntries([[key, 1]])), [{ kind: 'unknown', key, nearest }], key.slice(0, 20))
+  t.same(findTokenKeyProblems({ root: 'x', previous: {} }), [
+    { kind: 'system', key: 'root' },
+    { kind: 'system', key: 'previous' },
+  ])
+  t.match(findTokenKeyProblems({ cpus: -1, 'stale-timeout-mins': 'soon', profile: 'known elsewhere' }), [
+    { kind: 'invalid', key: 'cpus', message: /^cpus must be a positive number/ },
+    { kind: 'invalid', key: 'stale-timeout-mins', message: /^stale-timeout-mins/ },
+  ])
 })
 
 t.test('W6 full replacement and history', async t => {

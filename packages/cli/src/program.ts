@@ -1,0 +1,182 @@
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { type CommandContext, createContext, type GlobalOptions } from './context.ts'
+import { EXIT } from './errors.ts'
+import type { Io } from './io.ts'
+import { VERSION } from './version.ts'
+
+const TIMEOUT_S = 300
+const TIMEOUT_S_MAX = 3_600
+const LINES = 200
+const LINES_MAX = 1_000_000
+const GLOBALS_HEADING = 'Options of every command:'
+
+/**
+ * Reads the command line and does what it says. Global flags stand before the command, the long ones behind it as well:
+ * the short ones mean other things to some commands.
+ *
+ * @returns the exit code
+ * @throws WaiterError when it cannot be done
+ */
+export async function runProgram(args: readonly string[], io: Io): Promise<number> {
+  let exitCode: number = EXIT.ok
+  const program = createProgram(io, code => {
+    exitCode = code
+  })
+  try {
+    await program.parseAsync([...args], { from: 'user' })
+    return exitCode
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
+    throw error
+  }
+}
+
+function createProgram(io: Io, finish: (exitCode: number) => void): Command {
+  const program = new Command('waiter')
+    .description('Runs HTTP services when, and only when, there is traffic.')
+    .version(VERSION, '--version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .helpCommand('help [command]', 'print help of a command')
+    .enablePositionalOptions()
+    .showHelpAfterError('(waiter --help, or waiter COMMAND --help, says more)')
+    .exitOverride()
+    .configureOutput({
+      writeOut: text => io.out(text.trimEnd()),
+      writeErr: text => io.err(text.trimEnd()),
+      outputError: (text, write) => write(text.replace(/^error: /, 'waiter: ')),
+    })
+    .addOption(new Option('-c, --cluster <name>', 'a cluster of the configuration'))
+    .addOption(new Option('-u, --url <url>', 'the URL of a Waiter (default: http://127.0.0.1:9091)'))
+    .addOption(new Option('-C, --config <file>', 'configuration (default: ./.waiter.json, else ~/.waiter.json)'))
+    .addOption(new Option('-v, --verbose', 'say which requests are sent'))
+  const add: AddCommand = (usage, description, run) => {
+    const command = program.command(usage).description(description)
+    command.action(async (...given: unknown[]) => {
+      const options: GlobalOptions = command.optsWithGlobals()
+      // Behind the command it counts more than before it.
+      const context = await createContext(io, { ...options, ...command.opts<GlobalOptions>() })
+      finish(await run(context, ...(given.slice(0, -1) as never[])))
+    })
+    return command
+  }
+  addApply(add)
+  addReading(add)
+  addDelete(add)
+  addPing(add)
+  addLogs(add)
+  for (const command of program.commands) addGlobals(command)
+  addUp(program)
+  return program
+}
+
+type AddCommand = (
+  usage: string,
+  description: string,
+  // biome-ignore lint/suspicious/noExplicitAny: commander passes what the usage text declares.
+  run: (context: CommandContext, ...given: any[]) => Promise<number>,
+) => Command
+
+function addGlobals(command: Command): void {
+  for (const [flags, description] of [
+    ['--cluster <name>', 'a cluster of the configuration'],
+    ['--url <url>', 'the URL of a Waiter'],
+    ['--config <file>', 'configuration'],
+    ['--verbose', 'say which requests are sent'],
+  ] as const)
+    command.addOption(new Option(flags, description).helpGroup(GLOBALS_HEADING))
+}
+
+/** Everything behind `up` is the server's; its own option parser explains it. */
+function addUp(program: Command): void {
+  program
+    .command('up')
+    .description('start a Waiter on this machine, in the foreground')
+    .usage('[options]   (waiter up --help lists them)')
+    .argument('[options...]')
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (args: string[]) => {
+      const { launch } = await import('@waiter/server')
+      await launch(args, { command: 'waiter up' })
+    })
+}
+
+function addApply(add: AddCommand): void {
+  withFormats(
+    add('apply [token]', 'create or update tokens as files say', async (context, token, options) => {
+      const { apply } = await import('./commands/apply.ts')
+      return await apply(context, token, options)
+    })
+      .requiredOption('-f, --filename <file>', 'YAML or JSON; - is standard input; may be repeated', collect)
+      .option('-n, --dry-run', 'only say what would change'),
+  )
+}
+
+function addReading(add: AddCommand): void {
+  withFormats(
+    add('tokens', 'list tokens', async (context, options) => {
+      const { listTokens } = await import('./commands/tokens.ts')
+      return await listTokens(context, options)
+    })
+      .addOption(new Option('--user <name>', 'whose (default: yours)').conflicts('all'))
+      .option('--all', "everybody's"),
+  )
+  withFormats(
+    add('show <token>', 'show a token and its services', async (context, token, options) => {
+      const { showToken } = await import('./commands/show.ts')
+      return await showToken(context, token, options)
+    }).option('--no-services', 'the token only'),
+  )
+}
+
+function addDelete(add: AddCommand): void {
+  withFormats(
+    add('delete <token>', 'delete a token that no service uses', async (context, token, options) => {
+      const { deleteToken } = await import('./commands/delete.ts')
+      return await deleteToken(context, token, options)
+    }).option('-f, --force', 'also while services use it'),
+  )
+}
+
+function addPing(add: AddCommand): void {
+  withFormats(
+    add('ping <token-or-id>', 'start a service and wait until it runs', async (context, name, options) => {
+      const { ping } = await import('./commands/ping.ts')
+      return await ping(context, name, options)
+    })
+      .option('-t, --timeout <seconds>', 'how long to wait', wholeNumber(1, TIMEOUT_S_MAX), TIMEOUT_S)
+      .option('-s, --service-id', 'the name is the id of a service')
+      .option('-n, --no-wait', 'do not wait until it runs'),
+  )
+}
+
+function addLogs(add: AddCommand): void {
+  add('logs <token-or-id>', 'show what an instance of a service writes', async (context, name, options) => {
+    const { showLogs } = await import('./commands/logs.ts')
+    return await showLogs(context, name, options)
+  })
+    .option('-s, --service-id', 'the name is the id of a service')
+    .option('-i, --instance <id>', 'which instance (default: the newest healthy one, else the one that ended last)')
+    .option('--file <name>', 'a file of its working directory; may be repeated (default: stdout, stderr)', collect)
+    .option('-n, --lines <count>', 'how many of the last lines', wholeNumber(0, LINES_MAX), LINES)
+    .option('--follow', 'go on with what comes, until the instance has ended')
+}
+
+function withFormats(command: Command): void {
+  command
+    .addOption(new Option('--json', 'print JSON').conflicts('yaml'))
+    .addOption(new Option('--yaml', 'print YAML').conflicts('json'))
+}
+
+function collect(value: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), value]
+}
+
+function wholeNumber(min: number, max: number): (text: string) => number {
+  return text => {
+    const value = Number(text)
+    if (/^\d{1,7}$/.test(text) && value >= min && value <= max) return value
+    throw new InvalidArgumentError(`It takes a whole number from ${min} to ${max}.`)
+  }
+}
