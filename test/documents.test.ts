@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { startWaiter } from '@waiter/testkit'
 import t from 'tap'
@@ -13,15 +14,25 @@ interface Example {
 /** Longer than any example takes; a hanging one fails the test instead of stopping it. */
 const EXAMPLE_TIMEOUT_MS = 30_000
 
-for (const file of ['README.md', 'docs/services.md', 'docs/api.md']) {
+/** Commands that are run; all else in a console block is for people. */
+const IS_RUN = /^(?:curl|waiter) /
+/** `waiter` as it is after `npm link`. */
+const BIN = resolve('packages/cli/bin/waiter.mjs')
+
+for (const file of ['README.md', 'docs/services.md', 'docs/api.md', 'docs/cli.md']) {
   t.test(`the examples of ${file} do what it says`, async t => {
-    const examples = readExamples(readFileSync(file, 'utf8')).filter(example => example.command.startsWith('curl '))
+    const examples = readExamples(readFileSync(file, 'utf8')).filter(example => IS_RUN.test(example.command))
     t.ok(examples.length > 0, 'there are examples')
     const waiter = await startWaiter()
     t.teardown(() => waiter.stop())
+    const config = join(
+      t.testdir({ 'waiter.json': JSON.stringify({ clusters: [{ name: 'local', url: waiter.url }] }) }),
+      'waiter.json',
+    )
     for (const { command, output } of examples) {
       const local = command.replaceAll('127.0.0.1:9091', `127.0.0.1:${waiter.port}`)
-      const { stdout } = await promisify(execFile)('bash', ['-c', local], { timeout: EXAMPLE_TIMEOUT_MS })
+      const program = `waiter() { '${process.execPath}' '${BIN}' --config '${config}' "$@"; }\n${local}`
+      const { stdout } = await promisify(execFile)('bash', ['-c', program], { timeout: EXAMPLE_TIMEOUT_MS })
       t.same(missingLines(output, stdout), [], `${command.split('\n', 1)[0]} prints:\n${stdout}`)
     }
   })
@@ -45,7 +56,7 @@ function isOpen(command: string): boolean {
   return command.endsWith('\\') || (command.split("'").length - 1) % 2 === 1
 }
 
-/** Documented lines that were not printed, in this order; numbers may differ, and `…` stands for anything. */
+/** Documented lines that were not printed, in this order; numbers and blanks may differ, and `…` stands for anything. */
 function missingLines(documented: readonly string[], printed: string): string[] {
   const lines = printed.split('\n').map(normalise)
   let at = 0
@@ -59,5 +70,8 @@ function missingLines(documented: readonly string[], printed: string): string[] 
 }
 
 function normalise(line: string): string {
-  return line.trim().replace(/\d+(?:\.\d+)?/g, 'N')
+  return line
+    .trim()
+    .replace(/ +/g, ' ')
+    .replace(/\d+(?:\.\d+)?/g, 'N')
 }

@@ -26,7 +26,8 @@ export function ensureInstalled({ dev }) {
     '--loglevel=error',
     '--no-audit',
     '--no-fund',
-    dev ? '--include=dev' : '--omit=dev',
+    // Without the tools npm would remove those that are there already.
+    dev || hasTools() ? '--include=dev' : '--omit=dev',
   ]
   const npmCli = process.env.npm_execpath
   const [command, ...head] = npmCli?.endsWith('.js') ? [process.execPath, npmCli] : ['npm']
@@ -65,6 +66,12 @@ export function toolEnvironment() {
  */
 export function cachingEnvironment() {
   return { NODE_COMPILE_CACHE: join(ROOT, 'node_modules', '.cache', 'node-compile'), ...process.env }
+}
+
+/** Has somebody who works on the project installed its tools? */
+function hasTools() {
+  const present = readJson(join(ROOT, 'node_modules', '.package-lock.json'))?.packages ?? {}
+  return Object.values(present).some(entry => entry.dev)
 }
 
 /** What the lock file wants and npm's record of node_modules does not have at that version. */

@@ -7,7 +7,6 @@ import { labelOf } from './http/problems.ts'
 import { WaiterApi } from './http/waiter-api.ts'
 import type { Io } from './io.ts'
 import { type Format, renderData } from './output/format.ts'
-import { printable } from './output/printable.ts'
 
 /** Flags that every command knows, before or after its name. */
 export interface GlobalOptions {
@@ -34,7 +33,7 @@ export interface CommandContext {
 /** Reads the configuration and prepares the clusters; asks nobody yet. */
 export async function createContext(io: Io, options: GlobalOptions): Promise<CommandContext> {
   const config = await loadConfig(options.config, io)
-  const trace = options.verbose === true ? (line: string) => io.err(`waiter: ${printable(line)}`) : () => undefined
+  const trace = options.verbose === true ? (line: string) => io.err(`waiter: ${line}`) : () => undefined
   const apis = chooseClusters(config, options).map(
     cluster => new WaiterApi(createClient({ cluster, http: config.http, trace })),
   )
@@ -81,5 +80,5 @@ export async function askAll<T>(
 export function onlyOne<T>(found: readonly ClusterAnswer<T>[], what: string): ClusterAnswer<T> | undefined {
   if (found.length <= 1) return found[0]
   const names = found.map(({ api }) => labelOf(api.cluster)).join(', ')
-  throw cliError('usage', `${what} exists in ${names}; say which with --cluster NAME`)
+  throw cliError('notDone', `${what} exists in ${names}; say which with --cluster NAME`)
 }

@@ -1,5 +1,6 @@
 import { styleText } from 'node:util'
 import { cliError } from './errors.ts'
+import { printable } from './output/printable.ts'
 
 /** What a command may use of the world around it. */
 export interface Io {
@@ -7,13 +8,12 @@ export interface Io {
   out(text: string): void
   /** Bytes as they are; resolves when more may come. */
   outBytes(bytes: Uint8Array): Promise<void>
-  /** Errors, hints and progress. */
+  /** Errors, hints and progress; control characters are shown, not sent. */
   err(text: string): void
   /** In colour when stdout is a terminal that has colours; plain otherwise. */
   style(how: Style, text: string): string
   /** @throws WaiterError when there is more than anybody writes */
   readStdin(bytesMax: number): Promise<string>
-  readonly env: Readonly<Record<string, string | undefined>>
   readonly workingDirectory: string
   readonly homeDirectory: string
 }
@@ -28,11 +28,10 @@ export function createProcessIo(homeDirectory: string): Io {
   return {
     out: text => void process.stdout.write(`${text}\n`),
     outBytes: bytes => new Promise(resolve => process.stdout.write(bytes, () => resolve())),
-    err: text => void process.stderr.write(`${text}\n`),
+    err: text => void process.stderr.write(`${printable(text)}\n`),
     // Honours NO_COLOR, FORCE_COLOR and whether stdout is a terminal.
     style: (how, text) => styleText(how, text, { stream: process.stdout }),
     readStdin,
-    env: process.env,
     workingDirectory: process.cwd(),
     homeDirectory,
   }

@@ -71,6 +71,12 @@ t.test('a read is repeated while the leader is away, a write is not', async t =>
   t.equal(writing.requests(), 1)
 })
 
+t.test('a ping waits long enough: it is asked once', async t => {
+  const { api, requests } = await start(t, request => void request.socket.destroy())
+  await t.rejects(api.ping('x', 1_000), { code: 'WTR_CLI_UNREACHABLE' })
+  t.equal(requests(), 1)
+})
+
 t.test('a connection that breaks: reads are repeated, writes only when they never left', async t => {
   const reset: Handler = request => void request.socket.destroy()
   const { api, requests } = await start(t, reset)

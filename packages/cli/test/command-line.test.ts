@@ -136,6 +136,7 @@ t.test('what cannot be understood is 2, what does not work is 1', async t => {
     t.match(result, { code, stdout: '', stderr: pattern }, story)
     t.notMatch(result.stderr, /\n {4}at /, 'no stack')
   }
+  t.notMatch((await run(['show', 'a\u009b2Jb'])).stderr, /\u009b/, 'errors do not steer a terminal')
   t.match(await run(['--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/ })
   t.match(await run(['help', 'logs']), { code: 0, stdout: /Usage: waiter logs .*--follow/s })
   t.match(await run(['--verbose', 'tokens', '--all']), { stderr: /waiter: GET .*\/tokens\?include=metadata → 200/ })

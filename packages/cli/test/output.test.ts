@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { parse as parseYaml } from 'yaml'
 import { type Change, computeChanges, hideValues, renderChange } from '../src/output/changes.ts'
 import { countOf, renderAge, renderData } from '../src/output/format.ts'
 import { lastLines } from '../src/output/last-lines.ts'
@@ -47,6 +48,18 @@ t.test('applied to the old document, changes make the new one', async t => {
     }),
     { seed: 5, numRuns: 300 },
   )
+})
+
+t.test('data for programs: whole, and harmless on a terminal', async t => {
+  const data = { 'k\u001b': ['\u009b2J', 'plain', '\u202eright\nto left\u007f', '# "quoted"', 1, null] }
+  for (const [format, parse] of [
+    ['json', (text: string): unknown => JSON.parse(text)],
+    ['yaml', (text: string): unknown => parseYaml(text)],
+  ] as const) {
+    const text = await renderData(data, format)
+    t.equal(printable(text), text, format)
+    t.same(parse(text), data, format)
+  }
 })
 
 type Json = Record<string, unknown>

@@ -69,7 +69,7 @@ t.test('several clusters', async t => {
   t.match(await ran(['apply', 'either', '-f', '-'], '{"cpus": 2}'), { code: 0, stdout: /either: updated in two/ })
   t.match(await ran(['-c', 'one', 'apply', 'either', '-f', '-'], '{"cpus": 3}'), { code: 0, stdout: /created in one/ })
   const unclear = await ran(['delete', 'either'])
-  t.match(unclear, { code: 2, stderr: /exists in one \(http.*two \(http.*--cluster NAME/ })
+  t.match(unclear, { code: 1, stderr: /exists in one \(http.*two \(http.*--cluster NAME/ })
   t.match(JSON.parse((await ran(['tokens', '--json'])).stdout), {
     clusters: { one: { count: 1 }, two: { count: 1 } },
     count: 2,

@@ -37,7 +37,7 @@ export async function ping(context: CommandContext, name: string, options: PingO
   if (isAnswered && options.wait && serviceId !== '') status = await waitForRunning(api, serviceId, status, deadlineMs)
   const isOk = isAnswered && (!options.wait || status === 'Running')
   if (format !== 'text') await print(io, { cluster: api.cluster.name, success: isOk, status, ...answer }, format)
-  else if (status !== '') io.out(`Service${serviceId === '' ? '' : ` ${serviceId}`} is currently ${status}.`)
+  else if (status !== '') io.out(printable(`Service${serviceId === '' ? '' : ` ${serviceId}`} is currently ${status}.`))
   return isOk ? EXIT.ok : EXIT.failed
 }
 

@@ -40,7 +40,7 @@ const TOTAL_TIMEOUT_MS = 3_700_000
 const SERVICE_UNAVAILABLE = 503
 
 /**
- * A client with bounded time-outs and retries: a request that changes something is repeated only when it never left.
+ * A client with bounded time-outs and retries: what changes something, or waits long, is repeated only if it never left.
  * Redirects are not followed: credentials are for the host that was named.
  */
 export function createClient(options: {
@@ -56,9 +56,11 @@ export function createClient(options: {
       for (let attempt = 0; ; attempt++) {
         const isLast = attempt >= http.retries
         const outcome = await attemptOnce(cluster, http, request, trace)
+        // Whoever waits longer than usual has waited when it fails.
+        const isRepeatable = request.method === 'GET' && request.readTimeoutMs === undefined
         if (outcome.kind === 'answer') {
-          if (isLast || request.method !== 'GET' || outcome.answer.status !== SERVICE_UNAVAILABLE) return outcome.answer
-        } else if (isLast || (request.method !== 'GET' && outcome.wasSent)) {
+          if (isLast || !isRepeatable || outcome.answer.status !== SERVICE_UNAVAILABLE) return outcome.answer
+        } else if (isLast || (!isRepeatable && outcome.wasSent)) {
           throw connectionProblem(cluster, outcome.error)
         }
         await wait(RETRY_FIRST_MS * 2 ** attempt)

@@ -126,7 +126,9 @@ export class WaiterApi {
     if (answer.status === PARTIAL && first !== undefined)
       return { bytes: answer.body, offset: Number(first), size: Number(total) }
     if (answer.status !== 200) throw refusal(this.cluster, request, answer)
-    return { bytes: answer.body, offset: 0, size: answer.body.length }
+    // The whole file: of a server that knows no ranges.
+    const offset = 'from' in range ? Math.min(range.from, answer.body.length) : 0
+    return { bytes: answer.body.subarray(offset), offset, size: answer.body.length }
   }
 
   async #expect(request: ApiRequest): Promise<ApiAnswer> {

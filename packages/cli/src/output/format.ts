@@ -1,12 +1,21 @@
+import { printable } from './printable.ts'
+
 /** How a command's result is printed. */
 export type Format = 'text' | 'json' | 'yaml'
 
-/** A result for programs. */
+/** A result for programs. What could steer a terminal is escaped as both formats know it. */
 export async function renderData(data: unknown, format: 'json' | 'yaml'): Promise<string> {
-  if (format === 'json') return JSON.stringify(data, null, 2)
+  if (format === 'json') return printable(JSON.stringify(data, null, 2))
   // Loaded only when wanted: it takes longer than most commands.
-  const { stringify } = await import('yaml')
-  return stringify(data, { lineWidth: 0 }).trimEnd()
+  const { Document, visit } = await import('yaml')
+  const document = new Document(data, { aliasDuplicateObjects: false })
+  visit(document, {
+    Scalar: (_, scalar) => {
+      // Only double quotes know `\u009b`.
+      if (typeof scalar.value === 'string' && printable(scalar.value) !== scalar.value) scalar.type = 'QUOTE_DOUBLE'
+    },
+  })
+  return printable(document.toString({ lineWidth: 0 })).trimEnd()
 }
 
 const UNITS = [
