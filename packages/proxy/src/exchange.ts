@@ -66,6 +66,11 @@ export interface ForwardTarget {
    * they are added to `extraResponseHead`.
    */
   readonly lateResponseHead?: (() => string) | undefined
+  /**
+   * A line made by `renderHeader` that goes to the client instead of the response's `location`; looked at after
+   * `onResponseHead`, which may have set it. Absent: nothing is replaced.
+   */
+  readonly replacedLocation?: string | undefined
   /** Called with the response's trailers, if it has any and both protocols carry them, before they go to the client. */
   onResponseTrailers?(get: HeaderGetter): void
   /** Called exactly once per `forward()`. */

@@ -10,6 +10,7 @@ import type { H1RequestHead } from './h1/request-head.ts'
 import type { ResponseHead } from './h1/response-head.ts'
 import type { ClientPhase, FailureReason, NotSentReason, Outcome } from './outcome.ts'
 import { renderConnection } from './own-response.ts'
+import { settleResponseLines } from './replaced-location.ts'
 import { Tunnel, type TunnelEnd } from './tunnel.ts'
 import type { UpstreamConnection, UpstreamFailure, UpstreamHandler } from './upstream-connection.ts'
 import type { UpstreamPool } from './upstream-pool.ts'
@@ -178,8 +179,7 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
     // The callback may have aborted the exchange.
     const upstream = this.#upstream
     if (upstream === null) return
-    const extra = target.extraResponseHead + (target.lateResponseHead?.() ?? '')
-    const text = renderResponseHead(head, this.#owner.context.policy, extra)
+    const text = renderResponseHead(head, this.#owner.context.policy, settleResponseLines(target, head))
     this.#owner.client.hasResponseStarted = true
     if (isUpgrade) {
       this.#owner.client.writeText(`${text}connection: upgrade\r\nupgrade: ${head.upgradeProtocol}\r\n\r\n`)

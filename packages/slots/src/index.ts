@@ -15,6 +15,17 @@
  *
  * Rules are numbered in SPEC.md.
  */
+export {
+  ASYNC_CHECK_INTERVAL_MS_MIN,
+  ASYNC_SLOT_MS_MAX,
+  type AsyncCall,
+  AsyncMonitor,
+  type AsyncTimes,
+  type AsyncVerdict,
+  endsAsyncRequest,
+  type LocationKind,
+  type StatusCheck,
+} from './async-monitor.ts'
 export { type DistributeInput, type DistributeRouter, distribute, type Shares } from './distribute.ts'
 export type { EjectionKind } from './instance-entry.ts'
 export type { LedgerInstance, LedgerRouterState, RouterAssignment, RouterBelief } from './ledger-types.ts'

@@ -26,6 +26,11 @@ export class ResponseHead {
     this.get = lowerName => findField(this.text, this.scanner, lowerName)
   }
 
+  /** Keeps every field of this name from the client. */
+  dropField(lowerName: string): void {
+    markNominated(this.text, this.scanner, [lowerName], FieldCode.EXPECT, FieldCode.DROP)
+  }
+
   /** Interprets the scanned head. Returns why it is unacceptable, or an empty string. */
   read(bytes: Buffer, base: number, isHeadRequest: boolean): string {
     const scanner = this.scanner

@@ -262,10 +262,12 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
   }
 
   #responseOf(head: RelayHead, status: number): RelayResponse {
-    const { extraResponseHead, lateResponseHead } = this.#target
-    const fields = head.collect()
+    const { extraResponseHead, lateResponseHead, replacedLocation } = this.#target
+    let fields = head.collect()
+    if (replacedLocation !== undefined) fields = fields.filter(field => field.name !== 'location')
     pushLines(fields, extraResponseHead)
     if (lateResponseHead !== undefined) pushLines(fields, lateResponseHead())
+    if (replacedLocation !== undefined) pushLines(fields, replacedLocation)
     return { status, contentLength: head.contentLength, isEnd: head.isEnd, fields }
   }
 
