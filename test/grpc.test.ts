@@ -5,6 +5,7 @@ import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/
 import { eventually, startWaiter } from '@waiter/testkit'
 import t from 'tap'
 import { echoService } from './support/grpc-echo.ts'
+import { readRequestLog } from './support/request-log.ts'
 import { describeService, postToken } from './support/services.ts'
 
 const waiter = await startWaiter()
@@ -93,6 +94,15 @@ t.test('an error of the service arrives as it is, with its metadata', async t =>
   t.equal(error?.code, status.ABORTED)
   t.equal(error?.details, 'as you wish')
   t.same(trailers.get('x-how'), ['failed'])
+})
+
+t.test('the request log has the status of each call, also when it came in trailers', async t => {
+  await call('hello', metadataFor('grpc', { 'x-cid': 'logged-ok' }))
+  await call(`fail ${status.ABORTED}`, metadataFor('grpc', { 'x-cid': 'logged-aborted' }))
+  const lineOf = (cid: string) =>
+    eventually(() => readRequestLog(waiter).find(line => line.cid === cid), `line of ${cid}`)
+  t.match(await lineOf('logged-ok'), { status: 200, 'grpc-status': '0' })
+  t.match(await lineOf('logged-aborted'), { status: 200, 'grpc-status': String(status.ABORTED) })
 })
 
 t.test('server streaming', async t => {

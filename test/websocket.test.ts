@@ -1,6 +1,9 @@
+import { once } from 'node:events'
+import { connect } from 'node:http2'
 import { eventually, kitchenCommand, startWaiter, waitForEvent } from '@waiter/testkit'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { readRequestLog } from './support/request-log.ts'
 import { describeService, postToken } from './support/services.ts'
 
 const waiter = await startWaiter()
@@ -29,6 +32,31 @@ t.test('a WebSocket starts its service, and its messages pass', async t => {
   const closed = closeOf(socket)
   socket.close(1000, 'done')
   t.match(await closed, /^1000/)
+})
+
+t.test('over HTTP/2 the log says what the client saw: 200', async t => {
+  const session = connect(`http://127.0.0.1:${waiter.port}`)
+  t.teardown(() => session.close())
+  await once(session, 'remoteSettings')
+  const stream = session.request({
+    ':method': 'CONNECT',
+    ':protocol': 'websocket',
+    ':path': '/',
+    'sec-websocket-version': '13',
+    'x-waiter-token': 'kitchen',
+    'x-cid': 'over-h2',
+  })
+  const [head] = await once(stream, 'response')
+  t.equal(head[':status'], 200)
+  stream.close()
+  const lines = await eventually(() => {
+    const found = readRequestLog(waiter).filter(({ cid }) => cid === 'over-h2')
+    return found.length === 2 ? found : undefined
+  }, 'a line of the upgrade and one of the end')
+  t.match(lines, [
+    { 'request-type': 'websocket-upgrade', status: 200 },
+    { 'request-type': 'waiter-proxy', status: 200 },
+  ])
 })
 
 t.test('an instance that dies is an abnormal closure', async t => {

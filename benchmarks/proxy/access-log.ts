@@ -116,6 +116,7 @@ function writerOf(log: AccessLog, path: string, headers: Readonly<Record<string,
       retries: 0,
       problem: undefined,
       errorClass: undefined,
+      grpcStatus: undefined,
       identity,
     })
   }

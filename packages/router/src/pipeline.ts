@@ -10,7 +10,7 @@ import {
   type WaiterHeaders,
 } from '@waiter/services'
 import type { StoreMirror } from '@waiter/store/port'
-import type { AccessLog, RequestType, ServiceLogPart } from './access-log/access-log.ts'
+import type { AccessLog, MeantService, RequestType, ServiceLogPart } from './access-log/access-log.ts'
 import { LoggedExchange } from './access-log/logged-exchange.ts'
 import { isCorsByToken } from './api/api-access.ts'
 import { CONSENT_CHARS_MAX, Consents } from './auth/consents.ts'
@@ -239,15 +239,19 @@ export class Pipeline {
     const token = headers?.get('token') ?? exchange.head.host
     // Waiter's own name is no token, though a request to it may bring a description in headers.
     const isToken = headers?.has('token') || !this.#isWaiterHost(token)
-    const { identity, answerHeaders, error } = admission
+    const { identity, answerHeaders, error, descriptor } = admission
     const context = { ...visit.context, identity, answerHeaders }
-    this.answerError(this.#own(exchange, context, 'waiter-proxy'), context, error, isToken ? { token } : {})
+    const service = descriptor && this.#planOf(descriptor).logPart
+    const own = this.#own(exchange, context, 'waiter-proxy', isToken ? { service, token } : { service })
+    this.answerError(own, context, error, isToken ? { token } : {})
   }
 
   #answerPreflight(original: Exchange, isApi: boolean): void {
     const context = contextOf(original)
-    const exchange = this.#own(original, context, isApi ? 'waiter-api' : 'waiter-proxy')
-    const { head } = exchange
+    const { head } = original
+    const isToken = !isApi && !this.#isWaiterHost(head.host)
+    const meant = isToken ? { token: head.host } : undefined
+    const exchange = this.#own(original, context, isApi ? 'waiter-api' : 'waiter-proxy', meant)
     const origin = head.get('origin') ?? ''
     const { discovery } = this.#descriptors.select(head, undefined)
     const rules = discovery.ok ? discovery.value.metadata['cors-rules'] : undefined
@@ -338,10 +342,11 @@ export class Pipeline {
   }
 
   /** An exchange that is answered here, so that its answer is logged. */
-  #own(exchange: Exchange, context: RequestContext, type: RequestType): Exchange {
-    return this.#accessLog === undefined
-      ? exchange
-      : new LoggedExchange(exchange, this.#accessLog, { cid: context.cid, type })
+  #own(exchange: Exchange, context: RequestContext, type: RequestType, meant?: MeantService): Exchange {
+    if (this.#accessLog === undefined) return exchange
+    const own = new LoggedExchange(exchange, this.#accessLog, { cid: context.cid, type })
+    own.meant = meant
+    return own
   }
 
   /** A version cannot serve any more: what waits for it and was not sent anywhere goes to the one that serves instead. */
@@ -367,7 +372,7 @@ export class Pipeline {
     if (runtime.suspension !== undefined) {
       runtime.metrics.onError('suspended', performance.now())
       const about = { serviceId: runtime.id, token: descriptor.tokens[0]?.token }
-      const own = this.#own(exchange, context, 'waiter-proxy')
+      const own = this.#own(exchange, context, 'waiter-proxy', { service: plan.logPart })
       this.answerError(own, { ...context, identity, answerHeaders }, suspendedError(runtime, runtime.suspension), about)
       return
     }

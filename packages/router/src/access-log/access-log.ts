@@ -77,8 +77,30 @@ export interface ProxiedEnding {
   /** For example `client-gone`; absent when all went well. */
   readonly problem: string | undefined
   readonly errorClass: string | undefined
+  /** As the client was told it; absent when it was not gRPC. */
+  readonly grpcStatus: string | undefined
   /** Absent when the token disables authentication. */
   readonly identity: LoggedIdentity | undefined
+}
+
+/** What became of a request that Waiter answered itself. */
+export interface OwnEnding {
+  readonly cid: string
+  readonly type: RequestType
+  /** Absent when the client left before any. */
+  readonly status?: number | undefined
+  readonly errorClass?: string | undefined
+  readonly grpcStatus?: string | undefined
+  readonly identity?: LoggedIdentity | undefined
+  readonly meant?: MeantService | undefined
+}
+
+/** Which service a request meant that Waiter refused, as far as that is known. */
+export interface MeantService {
+  /** Knows everything else too. */
+  readonly service?: ServiceLogPart | undefined
+  /** As the client named it, when no service was found: maybe there is no such token. */
+  readonly token?: string | undefined
 }
 
 /** Who sent a request; one object for all requests of the same proof. */
@@ -148,7 +170,7 @@ export class AccessLog {
   responsePart(get: HeaderGetter, fieldCount: number): ResponseLogPart {
     const length = get('content-length')
     const kind = this.#kindOfResponse(get('server'), get('content-type'), fieldCount)
-    let rest = wireField('response-location', get('location')) + wireField('grpc-status', get('grpc-status'))
+    let rest = wireField('response-location', get('location'))
     for (const name of this.#responseHeaders) rest += wireField(`response-header-${name}`, get(name))
     const json = rest === '' ? kind : Buffer.concat([kind, ready(rest)])
     return { json, contentLength: length !== undefined && DIGITS.test(length) ? Number(length) : -1 }
@@ -171,30 +193,25 @@ export class AccessLog {
     if (ending.retries > 0) this.#number(KEY.retries, ending.retries)
     if (ending.problem !== undefined) this.#text(KEY.outcome, ending.problem)
     if (errorClass !== undefined) this.#text(KEY.errorClass, errorClass)
+    if (ending.grpcStatus !== undefined) this.#wire(KEY.grpcStatus, ending.grpcStatus)
     line.raw(service.json)
     line.raw(this.#identityPart(ending.identity))
     this.#end(arrivedAtMs, service.redacted)
   }
 
   /** A request that Waiter answered itself; without a status when the client left before. */
-  own(
-    exchange: Exchange,
-    about: {
-      cid: string
-      type: RequestType
-      status?: number
-      errorClass?: string
-      identity?: LoggedIdentity | undefined
-    },
-  ): void {
-    const { status, type, errorClass } = about
-    this.#request(exchange, about.cid, type)
+  own(exchange: Exchange, ending: OwnEnding): void {
+    const { status, type, errorClass, meant } = ending
+    this.#request(exchange, ending.cid, type)
     if (status === undefined) this.#text(KEY.outcome, 'client-gone')
     else this.#number(KEY.status, status)
     if (errorClass !== undefined) this.#text(KEY.errorClass, errorClass)
+    this.#wire(KEY.grpcStatus, ending.grpcStatus)
     this.#line.raw(ready(`,"waiter-api":${type !== 'waiter-proxy'}`))
-    this.#line.raw(this.#identityPart(about.identity))
-    this.#end(exchange.arrivedAtMs, this.#omitted)
+    if (meant?.service === undefined) this.#wire(KEY.token, meant?.token)
+    else this.#line.raw(meant.service.json)
+    this.#line.raw(this.#identityPart(ending.identity))
+    this.#end(exchange.arrivedAtMs, meant?.service?.redacted ?? this.#omitted)
   }
 
   /** Bytes that were no acceptable request: there is little to tell. */
@@ -348,6 +365,8 @@ const KEY = {
   retries: key('retries'),
   outcome: key('outcome'),
   errorClass: key('waiter-error-class'),
+  grpcStatus: key('grpc-status'),
+  token: key('token'),
   remoteAddress: key('remote-addr'),
   serverPort: key('server-port'),
 }

@@ -1,5 +1,5 @@
 import type { Exchange, ForwardTarget, OwnResponse, RequestHead, StreamWriter } from '@waiter/proxy'
-import type { AccessLog, LoggedIdentity, RequestType } from './access-log.ts'
+import type { AccessLog, LoggedIdentity, MeantService, RequestType } from './access-log.ts'
 
 /** An exchange that Waiter answers itself: whoever answers it, and however it ends, there is one line in the log. */
 export class LoggedExchange implements Exchange {
@@ -11,6 +11,8 @@ export class LoggedExchange implements Exchange {
   errorClass: string | undefined
   /** Who sent it, once that is known. */
   identity: LoggedIdentity | undefined
+  /** Which service it was for, when it was for one. */
+  meant: MeantService | undefined
   onClientGone: (() => void) | null = null
 
   constructor(inner: Exchange, log: AccessLog, about: { readonly cid: string; readonly type: RequestType }) {
@@ -59,7 +61,7 @@ export class LoggedExchange implements Exchange {
 
   respond(response: OwnResponse): void {
     // The line first: once answered, the connection may go on with the next head.
-    if (!this.isFinished) this.#record(response.status)
+    if (!this.isFinished) this.#record(response.status, grpcStatusOf(response))
     this.#inner.respond(response)
   }
 
@@ -77,15 +79,14 @@ export class LoggedExchange implements Exchange {
     this.#inner.abort()
   }
 
-  #record(status: number | undefined): void {
+  #record(status: number | undefined, grpcStatus?: string): void {
     if (this.#isLogged) return
     this.#isLogged = true
-    const { errorClass, identity } = this
-    this.#log.own(this.#inner, {
-      ...this.#about,
-      identity,
-      ...(status === undefined ? {} : { status }),
-      ...(errorClass === undefined ? {} : { errorClass }),
-    })
+    const { errorClass, identity, meant } = this
+    this.#log.own(this.#inner, { ...this.#about, status, errorClass, grpcStatus, identity, meant })
   }
+}
+
+function grpcStatusOf({ headers }: OwnResponse): string | undefined {
+  return headers.find(([name]) => name === 'grpc-status')?.[1]
 }

@@ -32,6 +32,8 @@ export type Admission =
   | {
       readonly kind: 'refused'
       readonly error: RequestError
+      /** The service that would have had it, when the request got so far. */
+      readonly descriptor?: Descriptor
       readonly identity: Identity | undefined
       readonly answerHeaders: readonly HeaderPair[]
     }
@@ -132,7 +134,8 @@ export class AdmissionGates {
     const descriptor = resolution.value
     if (resolution.answerHeaders.length > 0) answerHeaders = [...answerHeaders, ...resolution.answerHeaders]
     const interstitial = interstitials.check(exchange, descriptor)
-    if (interstitial?.redirect !== undefined) return refuse(interstitial.redirect, identity, answerHeaders)
+    if (interstitial?.redirect !== undefined)
+      return { ...refuse(interstitial.redirect, identity, answerHeaders), descriptor }
     const { fallbackFrom } = resolution
     const requestTarget = interstitial?.requestTarget
     return { kind: 'admitted', descriptor, fallbackFrom, identity, answerHeaders, requestTarget }
@@ -154,6 +157,6 @@ function refuse(
   error: RequestError,
   identity: Identity | undefined = undefined,
   answerHeaders: readonly HeaderPair[] = NO_HEADERS,
-): Admission {
+): Extract<Admission, { kind: 'refused' }> {
   return { kind: 'refused', error, identity, answerHeaders }
 }

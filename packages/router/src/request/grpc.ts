@@ -18,6 +18,8 @@ const CODES: Readonly<Record<number, number>> = {
   504: 4,
 }
 const UNKNOWN_CODE = 2
+/** Of every gRPC answer: a client that sees another status looks no further and makes up a code of its own. */
+export const GRPC_HTTP_STATUS = 200
 /** UNAVAILABLE: the backend has too much to do. */
 const BUSY = '14'
 
@@ -33,14 +35,18 @@ export function isBusyStatus(grpcStatus: string | undefined): boolean {
   return grpcStatus === BUSY
 }
 
+/** The `grpc-status` that stands for a status of Waiter's own. */
+export function grpcStatusOf(status: number): string {
+  return String(CODES[status] ?? UNKNOWN_CODE)
+}
+
 /** An error as a gRPC client understands it: a response that is only trailers. */
 export function renderGrpcError(error: RequestError, context: Pick<ErrorContext, 'own'>): OwnResponse {
   return {
-    // A client that sees another status looks no further: it makes up a code of its own.
-    status: 200,
+    status: GRPC_HTTP_STATUS,
     headers: [
       ['content-type', 'application/grpc'],
-      ['grpc-status', String(CODES[error.status] ?? UNKNOWN_CODE)],
+      ['grpc-status', grpcStatusOf(error.status)],
       ['grpc-message', encodeMessage(error.message)],
       ...context.own,
       ...(error.headers ?? []),

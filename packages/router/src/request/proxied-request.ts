@@ -13,7 +13,7 @@ import type { Identity } from '../auth/identity.ts'
 import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
 import { debugRequestLines, debugResponseLines } from './debug-headers.ts'
-import { isBusyStatus } from './grpc.ts'
+import { GRPC_HTTP_STATUS, grpcStatusOf, isBusyStatus, isGrpcRequest } from './grpc.ts'
 import {
   queueTimeoutError,
   serviceFailureError,
@@ -31,6 +31,8 @@ const FORWARDED_OVER_TLS = 'x-forwarded-proto: https\r\n'
 /** Served before requests that came later: it has waited already. */
 const RETRY_PRIORITY = 1
 const SWITCHING_PROTOCOLS = 101
+/** What a client over HTTP/2 sees when its WebSocket is accepted (RFC 8441): it has no 101. */
+const ACCEPTED_CONNECT = 200
 /** Of a moment that did not come. */
 const NEVER = -1
 
@@ -102,6 +104,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   #instance: LoggedInstance | undefined
   #response: ResponseLogPart | undefined
   #isBusy = false
+  #grpcStatus: string | undefined
   #unsentAttempts = 0
   #unansweredAttempts = 0
   /** Of both kinds, as they were made. */
@@ -222,8 +225,11 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   /** gRPC tells by `grpc-status` what others tell by their status. */
   #noteGrpcStatus(get: HeaderGetter): void {
-    const mayBeGrpc = this.protocol === 'h2c' || this.protocol === 'h2'
-    if (mayBeGrpc && isBusyStatus(get('grpc-status'))) this.#isBusy = true
+    if (this.protocol !== 'h2c' && this.protocol !== 'h2') return
+    const status = get('grpc-status')
+    if (status === undefined) return
+    this.#grpcStatus = status
+    if (isBusyStatus(status)) this.#isBusy = true
   }
 
   #lateDebugLines(): string {
@@ -241,6 +247,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     if (accessLog === undefined) return
     this.#response = accessLog.responsePart(get, fieldCount)
     if (status !== SWITCHING_PROTOCOLS) return
+    if (this.parts.exchange.head.httpVersion === '2.0') this.#status = ACCEPTED_CONNECT
     // The end of the tunnel has a line of its own.
     this.#type = 'websocket-upgrade'
     this.#record(undefined)
@@ -412,7 +419,9 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   }
 
   #recordError(error: RequestError): void {
-    this.#status = error.status
+    const isGrpc = isGrpcRequest(this.parts.exchange.head)
+    this.#status = isGrpc ? GRPC_HTTP_STATUS : error.status
+    this.#grpcStatus = isGrpc ? grpcStatusOf(error.status) : undefined
     this.#record(undefined, error.errorClass)
   }
 
@@ -434,6 +443,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
         retries: this.#retries,
         problem,
         errorClass,
+        grpcStatus: this.#grpcStatus,
         identity: this.parts.identity,
       },
       this.#type,

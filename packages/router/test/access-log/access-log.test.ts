@@ -55,6 +55,7 @@ const endingOf = (log: AccessLog, changes: Partial<ProxiedEnding> = {}): Proxied
   retries: 0,
   problem: undefined,
   errorClass: undefined,
+  grpcStatus: undefined,
   identity: { principal: 'alice', method: 'single-user' },
   ...changes,
 })
