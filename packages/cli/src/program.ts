@@ -5,6 +5,7 @@ import type { Io } from './io.ts'
 import { VERSION } from './version.ts'
 
 const TIMEOUT_S = 300
+const KILL_S = 30
 const TIMEOUT_S_MAX = 3_600
 const LINES = 200
 const LINES_MAX = 1_000_000
@@ -62,6 +63,7 @@ function createProgram(io: Io, finish: (exitCode: number) => void): Command {
   addApply(add)
   addReading(add)
   addDelete(add)
+  addKill(add)
   addPing(add)
   addLogs(add)
   for (const command of program.commands) addGlobals(command)
@@ -136,6 +138,18 @@ function addDelete(add: AddCommand): void {
       const { deleteToken } = await import('./commands/delete.ts')
       return await deleteToken(context, token, options)
     }).option('-f, --force', 'also while services use it'),
+  )
+}
+
+function addKill(add: AddCommand): void {
+  withFormats(
+    add('kill <token-or-id>', 'stop a service; the next request starts it again', async (context, name, options) => {
+      const { kill } = await import('./commands/kill.ts')
+      return await kill(context, name, options)
+    })
+      .option('-f, --force', 'also when several services run for the token')
+      .option('-s, --service-id', 'the name is the id of a service')
+      .option('-t, --timeout <seconds>', 'how long routers may take to know', wholeNumber(1, TIMEOUT_S_MAX), KILL_S),
   )
 }
 

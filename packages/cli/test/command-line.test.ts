@@ -78,6 +78,9 @@ t.test('a token’s life: apply, tokens, ping, show, logs, delete', async t => {
     stdout: '',
     stderr: /There is one service using token hello:\n.*Running.*\nNothing was deleted/,
   })
+  t.match(await run(['kill', 'hello']), { code: 0, stdout: `Successfully killed ${serviceId} in ` })
+  t.match(await run(['kill', 'hello']), { code: 1, stderr: /nothing runs for token hello/ })
+  t.match(await run(['kill', 'no-such']), { code: 1, stderr: /neither a token nor a service/ })
   t.match(await run(['delete', 'hello', '--force']), { code: 0, stdout: /^Successfully deleted hello in http/ })
   t.match(await run(['delete', 'hello', '--force']), { code: 1, stderr: /there is no token "hello"/ })
   t.match(await run(['apply', '-f', hello]), { code: 0, stdout: /hello: created/ }, 'a deleted one can come back')

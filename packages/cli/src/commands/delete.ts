@@ -20,7 +20,7 @@ export async function deleteToken(context: CommandContext, token: string, option
       throw cliError(
         'notDone',
         `There ${many} using token ${token}:\n${ids.join('\n')}\n` +
-          `Nothing was deleted. Stop ${using.length === 1 ? 'it' : 'them'} first (DELETE ${api.cluster.url}/apps/SERVICE-ID), ` +
+          `Nothing was deleted. Stop ${using.length === 1 ? 'it' : 'them'} first (waiter kill), ` +
           'wait until idle, or use --force: requests that run are served, and services stop when idle.',
       )
     }

@@ -91,6 +91,16 @@ export class WaiterApi {
     return isAbsent(answer) ? undefined : this.#json(request, answer)
   }
 
+  /** @param timeoutMs how long Waiter waits for its routers to hear of it */
+  async killService(serviceId: string, timeoutMs: number): Promise<Json> {
+    const request: ApiRequest = {
+      method: 'DELETE',
+      path: `/apps/${encodeURIComponent(serviceId)}?${query({ timeout: String(timeoutMs) })}`,
+      readTimeoutMs: timeoutMs + PING_SLACK_MS,
+    }
+    return this.#json(request, await this.#client.send(request))
+  }
+
   /** @param target a token, or `^SERVICE-ID#…` */
   async ping(target: string, timeoutMs: number): Promise<Json> {
     const request: ApiRequest = {
