@@ -1,7 +1,7 @@
 // Runs on the machine's own Node (20 or newer): plain JavaScript, no dependencies.
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
-import { pinnedNode } from './install.mjs'
+import { cachingEnvironment, pinnedNode } from './install.mjs'
 
 /**
  * Runs a program of this project on the pinned Node in the foreground and ends as it does.
@@ -13,7 +13,10 @@ import { pinnedNode } from './install.mjs'
 export function runInForeground(program, args, { stdin }) {
   // The IPC channel tells the child when this process dies, however it dies: a Waiter then ends as well, and the next
   // start adopts its instances.
-  const child = spawn(pinnedNode(), [program, ...args], { stdio: [stdin, 'inherit', 'inherit', 'ipc'] })
+  const child = spawn(pinnedNode(), [program, ...args], {
+    env: cachingEnvironment(),
+    stdio: [stdin, 'inherit', 'inherit', 'ipc'],
+  })
   // A terminal sends Ctrl-C to the whole group; a supervisor sends it to us alone. The child counts a repeated signal
   // only after a pause, so passing it on is safe in both cases.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
