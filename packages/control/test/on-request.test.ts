@@ -1,5 +1,5 @@
 import { silentLogger } from '@waiter/base'
-import type { InstancesChange } from '@waiter/control'
+import { type InstancesChange, onlyControl } from '@waiter/control'
 import { createRecorder, eventually } from '@waiter/testkit'
 import t, { type Test } from 'tap'
 import { RouterAgent } from '../src/agent/router-agent.ts'
@@ -128,7 +128,7 @@ async function connected(t: Test, routerIds: readonly string[], answer: RouterAg
   const agents: RouterAgent[] = []
   for (const routerId of routerIds) {
     const host = new FakeHost()
-    const options = { address: running.server.address, auth, routerId, nodeId: routerId, worker: 1 }
+    const options = { locator: onlyControl(running.server.address), auth, routerId, nodeId: routerId, worker: 1 }
     const agent = new RouterAgent({
       ...options,
       httpUrl: 'http://r',

@@ -1,6 +1,12 @@
 import { once } from 'node:events'
 import { silentLogger } from '@waiter/base'
-import { createKeyValueHandlers, createRemoteStore, KeyValueServiceService, startRpcServer } from '@waiter/control'
+import {
+  createKeyValueHandlers,
+  createRemoteStore,
+  KeyValueServiceService,
+  onlyControl,
+  startRpcServer,
+} from '@waiter/control'
 import { type Change, createMemoryStore, type KeyValueStore } from '@waiter/store'
 import { keyValueStoreContract } from '@waiter/store/contract'
 import { createRecorder, eventually, within } from '@waiter/testkit'
@@ -20,7 +26,7 @@ async function serve(t: Test, local: KeyValueStore = createMemoryStore(), port =
     [{ definition: KeyValueServiceService, handlers: { ...createKeyValueHandlers(local, silentLogger) } }],
     auth,
   )
-  const remote = createRemoteStore(server.address, auth)
+  const remote = createRemoteStore(onlyControl(server.address), auth)
   t.teardown(async () => {
     await remote.close()
     server.close()

@@ -1,6 +1,6 @@
 import { type ClientDuplexStream, credentials } from '@grpc/grpc-js'
 import { silentLogger } from '@waiter/base'
-import { RouterAgent } from '@waiter/control'
+import { onlyControl, RouterAgent } from '@waiter/control'
 import { createTestLogger, eventually } from '@waiter/testkit'
 import t, { type Test } from 'tap'
 import {
@@ -15,7 +15,7 @@ const hello = service('hello')
 
 function attach(t: Test, address: string, host: FakeHost, routerId = 'router-1', log = silentLogger): RouterAgent {
   const agent = new RouterAgent({
-    address,
+    locator: onlyControl(address),
     auth,
     routerId,
     nodeId: routerId,

@@ -417,3 +417,18 @@ for (const [user, want] of [
     t.same(findInPasswd(PASSWD, user), want)
   })
 }
+
+t.test('a directory belongs to the highest term, whoever opened it last', async t => {
+  const directory = t.testdir()
+  const fifth = new Tenancy(directory, { term: 5 })
+  const seventh = new Tenancy(directory, { term: 7 })
+  t.notOk(fifth.isOwner())
+  t.ok(seventh.isOwner())
+  t.throws(() => new Tenancy(directory, { term: 6 }), { code: 'WTR_FENCED' })
+  t.ok(seventh.isOwner(), 'a refused one takes nothing')
+  // A deposed leader that was held up right after it had looked at the fence.
+  writeFileSync(join(directory, 'owner.json'), JSON.stringify({ nonce: 'late', pid: 1, term: 5 }))
+  t.ok(seventh.isOwner(), 'the higher term takes the directory back')
+  t.notOk(fifth.isOwner())
+  t.throws(() => fifth.checkFence({ term: 5 }), { code: 'WTR_FENCED' })
+})

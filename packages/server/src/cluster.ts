@@ -1,16 +1,38 @@
 import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from '@waiter/base'
 import type { Settings } from './config/schema.ts'
+import { ControlGroup } from './control-group.ts'
 import type { DataDirectory } from './data-directory.ts'
 import type { LogTarget } from './logging.ts'
-import { type RunningNode, startNode } from './node.ts'
+import { openMembers } from './members/open-members.ts'
+import { countControlNodes } from './members/plan-members.ts'
 import { type StartOptions, WORKERS_MAX } from './options.ts'
-import type { ClusterSecrets, NodeStart } from './process/messages.ts'
-import { SupervisedChild } from './process/supervised-child.ts'
+import type { ChildContext, ClusterSecrets } from './process/messages.ts'
+import { type RouterAddresses, RouterWorkers } from './router-workers.ts'
+
+/** One started node, as it is announced. */
+export interface RunningNode {
+  readonly id: string
+  /**
+   * Of a single node, this process. Of several, the node's control process, or its first router if it has none: what may
+   * die without the others.
+   */
+  readonly pid: number
+  readonly roles: readonly ('control' | 'router')[]
+  /** Where clients send requests. */
+  readonly http: string
+  /** The same over TLS; undefined without. */
+  readonly https: string | undefined
+  /** Router processes that share that port. */
+  readonly workers: number
+  /** Where nodes reach its control process, or one that its routers follow. */
+  readonly grpc: string
+}
 
 export interface RunningCluster {
-  readonly nodes: readonly Omit<RunningNode, 'stop'>[]
+  readonly nodes: readonly RunningNode[]
   stop(graceMs: number): Promise<void>
 }
 
@@ -22,56 +44,112 @@ export interface ClusterSpec {
   readonly log: Logger
 }
 
+/** The routers of one node. */
+interface RouterSeat {
+  readonly nodeId: string
+  readonly workers: RouterWorkers
+  readonly count: number
+}
+
 /**
- * Starts the nodes of this machine. A single node lives in this process; of several, each is a process of its own, so
- * that one can be killed without the others. The first node has the control role, all have a router.
+ * Starts the nodes of this machine: their routers, and, of the first one, three or five of them, a control process each.
+ * Control processes and routers are processes of their own, so that a burst of proxy work cannot starve the control plane;
+ * this process only keeps them alive.
  */
 export async function startCluster(spec: ClusterSpec): Promise<RunningCluster> {
-  const first = await startNode(nodeStart(spec, 1), spec.log)
-  const others: { node: Omit<RunningNode, 'stop'>; child: SupervisedChild }[] = []
+  const { options, data, log } = spec
+  const nodeIds = Array.from({ length: options.nodes }, (_, index) => `node-${index + 1}`)
+  const controlIds = nodeIds.slice(0, countControlNodes(options.nodes))
+  const routers = nodeIds.map((nodeId, index) => createRouters(spec, nodeId, index, () => controls.members))
+  const controls: ControlGroup = new ControlGroup({
+    members: await openMembers(data.paths, controlIds, log),
+    schedulerDirectory: data.paths.scheduler,
+    context: nodeId => contextOf(spec, nodeId, 'control'),
+    onChange: members => {
+      for (const { workers } of routers) workers.send({ kind: 'members', members })
+    },
+    log,
+  })
+  // Routers first: no request is accepted any more when the instances go.
   const stop = async (graceMs: number): Promise<void> => {
-    await Promise.all(others.map(other => other.child.stop(graceMs)))
-    await first.stop(graceMs)
+    await Promise.all(routers.map(({ workers }) => workers.stop(graceMs)))
+    await controls.stop(graceMs)
   }
+  await controls.start()
   try {
-    for (let index = 2; index <= spec.options.nodes; index++) {
-      const start: NodeStart = { ...nodeStart(spec, index), control: first.grpc }
-      const child = new SupervisedChild(entry(), () => start, spec.log)
-      const http = await child.start()
-      others.push({
-        child,
-        node: {
-          id: start.nodeId,
-          pid: child.pid ?? 0,
-          roles: ['router'],
-          http,
-          https: child.secureAddress,
-          workers: start.workers,
-          grpc: first.grpc,
-        },
-      })
-    }
+    const addresses = await settleAll(routers.map(({ workers }) => workers.start()))
+    await controls.led()
+    const nodes = routers.map((seat, index) =>
+      describeNode(seat, addresses[index] as RouterAddresses, { controls, controlIds, isAlone: options.nodes === 1 }),
+    )
+    return { nodes, stop }
   } catch (error) {
     await stop(0)
     throw error
   }
-  return { nodes: [first, ...others.map(other => other.node)], stop }
 }
 
-function nodeStart(spec: ClusterSpec, index: number): NodeStart {
-  const port = spec.options.port ?? spec.settings.port
-  const securePort = spec.settings['server-options']['ssl-port']
+/** Waits for all of them, also when one fails: nothing is left half started. */
+async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(promises)
+  return await Promise.all(promises)
+}
+
+function describeNode(
+  { nodeId, workers, count }: RouterSeat,
+  { http, https }: RouterAddresses,
+  cluster: { readonly controls: ControlGroup; readonly controlIds: readonly string[]; readonly isAlone: boolean },
+): RunningNode {
+  const { controls, controlIds, isAlone } = cluster
+  const own = controls.members.find(member => member.nodeId === nodeId)
   return {
-    kind: 'start-node',
-    workers: countWorkers(spec.options.workers ?? spec.settings.workers, spec.options.nodes),
-    nodeId: `node-${index}`,
-    settings: spec.settings,
-    clusterSecrets: clusterSecretsOf(spec),
-    log: spec.logTarget,
-    data: spec.data.paths,
-    bind: { host: spec.settings.host, port: portOfNode(port, index) },
-    securePort: securePort === undefined ? undefined : portOfNode(securePort, index),
+    id: nodeId,
+    pid: isAlone ? process.pid : (controls.pidOf(nodeId) ?? workers.pid ?? 0),
+    roles: controlIds.includes(nodeId) ? ['control', 'router'] : ['router'],
+    http,
+    https,
+    workers: count,
+    grpc: (own ?? controls.members[0])?.grpc ?? '',
   }
+}
+
+function createRouters(
+  spec: ClusterSpec,
+  nodeId: string,
+  index: number,
+  controls: () => ControlGroup['members'],
+): RouterSeat {
+  const { options, settings } = spec
+  const port = options.port ?? settings.port
+  const securePort = settings['server-options']['ssl-port']
+  const count = countWorkers(options.workers ?? settings.workers, options.nodes)
+  const workers = new RouterWorkers({
+    entry: entry('router-main.ts'),
+    count,
+    bind: { host: settings.host, port: portOfNode(port, index) },
+    securePort: securePort === undefined ? undefined : portOfNode(securePort, index),
+    startMessage: worker => {
+      const role = worker === 1 ? 'router' : `router-${worker}`
+      return {
+        ...contextOf(spec, nodeId, role),
+        requestLogFile: requestLogFileOf(spec, nodeId, role),
+        controls: controls(),
+      }
+    },
+    log: spec.log,
+  })
+  return { nodeId, workers, count }
+}
+
+function contextOf(spec: ClusterSpec, nodeId: string, role: string): ChildContext {
+  const { settings, logTarget, data } = spec
+  const log =
+    logTarget.kind === 'stderr' ? logTarget : { ...logTarget, path: join(data.paths.logs, `${nodeId}-${role}.log`) }
+  return { nodeId, settings, clusterSecrets: clusterSecretsOf(spec), log }
+}
+
+function requestLogFileOf({ settings, data }: ClusterSpec, nodeId: string, role: string): string {
+  return join(settings['request-log'].directory ?? data.paths.logs, `${nodeId}-${role}-requests.log`)
 }
 
 /** The configured ones; else the one that the data directory keeps. */
@@ -82,7 +160,7 @@ function clusterSecretsOf({ settings, data }: ClusterSpec): ClusterSecrets {
 
 /** The nodes of this machine take ports one after the other. */
 function portOfNode(first: number, index: number): number {
-  return first === 0 ? 0 : first + index - 1
+  return first === 0 ? 0 : first + index
 }
 
 /** `auto`: the nodes of this machine share its cores out. */
@@ -91,6 +169,6 @@ function countWorkers(wanted: number | 'auto', nodes: number): number {
   return Math.min(WORKERS_MAX, Math.max(1, Math.floor(availableParallelism() / nodes)))
 }
 
-function entry(): string {
-  return fileURLToPath(new URL('./process/node-main.ts', import.meta.url))
+function entry(file: string): string {
+  return fileURLToPath(new URL(`./process/${file}`, import.meta.url))
 }

@@ -1,24 +1,17 @@
 import { randomBytes } from 'node:crypto'
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
-import { dirname, join } from 'node:path'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { WaiterError } from '@waiter/base'
+import { writeDurably } from './write-durably.ts'
 
 /** Where one cluster on this machine keeps everything. */
 export interface DataPaths {
   readonly path: string
   readonly logs: string
+  /** Where a single control node of an earlier Waiter kept what is in `raft` now. */
   readonly store: string
+  /** The logs of the control nodes, one directory for each. */
+  readonly raft: string
   readonly scheduler: string
 }
 
@@ -40,13 +33,14 @@ const SECRET_BYTES = 32
  */
 export function openDataDirectory(path: string): DataDirectory {
   try {
-    for (const name of ['', 'logs', 'store', 'scheduler']) mkdirSync(join(path, name), { recursive: true, mode: 0o700 })
+    for (const name of ['', 'logs', 'raft', 'scheduler']) mkdirSync(join(path, name), { recursive: true, mode: 0o700 })
     const release = takeLock(join(path, 'lock'), path)
     return {
       paths: {
         path,
         logs: join(path, 'logs'),
         store: join(path, 'store'),
+        raft: join(path, 'raft'),
         scheduler: join(path, 'scheduler'),
       },
       clusterSecret: readOrCreateSecret(join(path, 'cluster-secret')),
@@ -112,40 +106,4 @@ function readOrCreateSecret(file: string): string {
     })
   chmodSync(file, 0o600)
   return secret
-}
-
-/**
- * The next leader's term: greater than every term used before in this directory, also after a crash.
- *
- * @throws WaiterError WTR_DATA_DIR when the file is damaged
- */
-export function takeNextTerm(file: string): number {
-  const text = existsSync(file) ? readFileSync(file, 'utf8').trim() : '0'
-  if (!/^\d{1,15}$/.test(text))
-    throw new WaiterError(`${file} is damaged: write a number greater than any term in the logs into it`, {
-      code: 'WTR_DATA_DIR',
-    })
-  const term = Number(text) + 1
-  writeDurably(file, String(term), 0o600)
-  return term
-}
-
-/** Whole or not at all, also after a power loss. */
-function writeDurably(file: string, text: string, mode: number): void {
-  const temporary = `${file}.${process.pid}.tmp`
-  const descriptor = openSync(temporary, 'w', mode)
-  try {
-    writeSync(descriptor, text)
-    fsyncSync(descriptor)
-  } finally {
-    closeSync(descriptor)
-  }
-  renameSync(temporary, file)
-  // The new name, too, is on disk only when its directory is.
-  const directory = openSync(dirname(file), 'r')
-  try {
-    fsyncSync(directory)
-  } finally {
-    closeSync(directory)
-  }
 }

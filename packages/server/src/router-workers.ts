@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '@waiter/base'
 import { requireFreePort } from './listening.ts'
-import type { Bind, RouterStart } from './process/messages.ts'
+import type { Bind, MembersMessage, RouterStart } from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
 
 const TICKET_SECRET_BYTES = 32
@@ -82,6 +82,16 @@ export class RouterWorkers {
     }
   }
 
+  /** Of the first worker. */
+  get pid(): number | undefined {
+    return this.#children[0]?.pid
+  }
+
+  /** Tells all who the control processes are. */
+  send(message: MembersMessage): void {
+    for (const child of this.#children) child.send(message)
+  }
+
   async stop(graceMs: number): Promise<void> {
     await Promise.all(this.#children.map(child => child.stop(graceMs)))
   }
@@ -108,7 +118,7 @@ export class RouterWorkers {
               },
       }),
       log,
-      ENGINE_FLAGS,
+      { engineFlags: ENGINE_FLAGS },
     )
   }
 }

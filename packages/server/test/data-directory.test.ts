@@ -3,7 +3,7 @@ import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { waitForEvent } from '@waiter/testkit'
 import t from 'tap'
-import { openDataDirectory, takeNextTerm } from '../src/data-directory.ts'
+import { openDataDirectory } from '../src/data-directory.ts'
 import { createPasswordFor } from '../src/service-password.ts'
 
 const modeOf = (file: string): string => (statSync(file).mode & 0o777).toString(8)
@@ -17,7 +17,7 @@ t.test('a new directory', async t => {
   t.equal(modeOf(path), '700')
   t.equal(modeOf(join(path, 'cluster-secret')), '600')
   t.equal(modeOf(join(path, 'lock')), '600')
-  for (const name of ['logs', 'store', 'scheduler'] as const) t.equal(modeOf(data.paths[name]), '700', name)
+  for (const name of ['logs', 'raft', 'scheduler'] as const) t.equal(modeOf(data.paths[name]), '700', name)
   data.release()
   t.throws(() => statSync(join(path, 'lock')), { code: 'ENOENT' })
 })
@@ -78,25 +78,6 @@ t.test('a place where no directory can be', async t => {
     code: 'WTR_DATA_DIR',
     message: /^cannot use the data directory .*ENOTDIR.*Choose another with --data-dir DIR$/,
   })
-})
-
-t.test('terms grow with every start', async t => {
-  const file = join(t.testdir(), 'term')
-  t.same(
-    [1, 2, 3].map(() => takeNextTerm(file)),
-    [1, 2, 3],
-  )
-  t.equal(modeOf(file), '600')
-  writeFileSync(file, '41\n')
-  t.equal(takeNextTerm(file), 42)
-  for (const text of ['', '-1', '1e3', '1.5', '9'.repeat(16), 'x']) {
-    writeFileSync(file, text)
-    t.throws(() => takeNextTerm(file), {
-      code: 'WTR_DATA_DIR',
-      message: `${file} is damaged: write a number greater than any term in the logs into it`,
-    })
-    t.equal(readFileSync(file, 'utf8'), text, 'a damaged file is left for people to look at')
-  }
 })
 
 t.test('passwords of services', async t => {

@@ -1,5 +1,5 @@
-import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js'
-import type { InstanceId, Logger, RouterId, ServiceId, Term } from '@waiter/base'
+import type { CallOptions, ClientDuplexStream, Metadata, ServiceError } from '@grpc/grpc-js'
+import { type InstanceId, type Logger, type RouterId, type ServiceId, type Term, WaiterError } from '@waiter/base'
 import type { LogEntry, LogPiece, LogRange } from '@waiter/schedulers'
 import type { ServiceDefinition } from '@waiter/services'
 import {
@@ -19,6 +19,8 @@ import {
 } from '../generated/waiter/v1/coordinator.ts'
 import { callUnary, fromServiceError } from '../rpc/call-unary.ts'
 import { channelOptions } from '../rpc/channel-options.ts'
+import { ClientPool } from '../rpc/client-pool.ts'
+import { type ControlLocator, leaderChange } from '../rpc/control-locator.ts'
 import type { NodeAuth } from '../rpc/node-auth.ts'
 import type {
   AgentHost,
@@ -48,10 +50,22 @@ import {
 const REPORT_FLOOR_MS = 50
 /** A lost stream is opened anew after this, doubling up to the maximum. */
 const RECONNECT_MS_FIRST = 20
-const RECONNECT_MS_MAX = 1_000
+const RECONNECT_MS_MAX = 500
+/** A call waits so long for the next leader. */
+const LEADER_WAIT_MS = 1_500
+const LEADER_RETRY_MS = 100
+/** Nothing happened, or nobody knows; another leader may answer. */
+const LEADER_AWAY: ReadonlySet<string> = new Set(['WTR_NOT_LEADER', 'WTR_CONTROL_UNREACHABLE'])
+
+type StartCall<Response> = (
+  client: CoordinatorServiceClient,
+  metadata: Metadata,
+  options: Partial<CallOptions>,
+  callback: (error: ServiceError | null, response: Response) => void,
+) => unknown
 
 export interface RouterAgentOptions {
-  readonly address: string
+  readonly locator: ControlLocator
   readonly auth: NodeAuth
   readonly routerId: RouterId
   readonly nodeId: string
@@ -70,7 +84,10 @@ export interface RouterAgentOptions {
  */
 export class RouterAgent implements LeaderLink {
   readonly #options: RouterAgentOptions
-  readonly #client: CoordinatorServiceClient
+  readonly #clients: ClientPool<CoordinatorServiceClient>
+  readonly #unsubscribe: () => void
+  /** Where the present stream goes. */
+  #address: string | undefined
   #stream: ClientDuplexStream<AttachRequest, AttachResponse> | undefined
   #isClosed = false
   #isWelcome = false
@@ -86,11 +103,11 @@ export class RouterAgent implements LeaderLink {
 
   constructor(options: RouterAgentOptions) {
     this.#options = options
-    this.#client = new CoordinatorServiceClient(
-      options.address,
-      options.auth.channelCredentials,
-      channelOptions(options.auth),
+    const { auth, locator } = options
+    this.#clients = new ClientPool(
+      address => new CoordinatorServiceClient(address, auth.channelCredentials, channelOptions(auth)),
     )
+    this.#unsubscribe = locator.onLeader(() => this.#onLeader())
     this.#attach()
   }
 
@@ -135,8 +152,8 @@ export class RouterAgent implements LeaderLink {
   }
 
   async viewServices(serviceId?: ServiceId): Promise<ClusterView> {
-    const response = await callUnary<ListServicesResponse>((metadata, options, callback) =>
-      this.#client.listServices({ serviceId: serviceId ?? '' }, metadata, options, callback),
+    const response = await this.#call<ListServicesResponse>((client, ...rest) =>
+      client.listServices({ serviceId: serviceId ?? '' }, ...rest),
     )
     return {
       term: response.term,
@@ -149,30 +166,28 @@ export class RouterAgent implements LeaderLink {
   async deleteService(serviceId: ServiceId): Promise<{ readonly isDeleted: boolean }> {
     // Stopping instances takes their termination grace period: up to 300 s (spec §2.1), then SIGKILL.
     const DELETE_TIMEOUT_MS = 330_000
-    const response = await callUnary<DeleteServiceResponse>(
-      (metadata, options, callback) => this.#client.deleteService({ serviceId }, metadata, options, callback),
+    const response = await this.#call<DeleteServiceResponse>(
+      (client, ...rest) => client.deleteService({ serviceId }, ...rest),
       DELETE_TIMEOUT_MS,
     )
     return { isDeleted: response.deleted }
   }
 
   async listLogs(serviceId: ServiceId, instanceId: InstanceId, path: string): Promise<readonly LogEntry[]> {
-    const response = await callUnary<ListLogsResponse>((metadata, options, callback) =>
-      this.#client.listLogs({ serviceId, instanceId, path }, metadata, options, callback),
+    const response = await this.#call<ListLogsResponse>((client, ...rest) =>
+      client.listLogs({ serviceId, instanceId, path }, ...rest),
     )
     return JSON.parse(response.entriesJson) as LogEntry[]
   }
 
   async readLog(serviceId: ServiceId, instanceId: InstanceId, path: string, range: LogRange): Promise<LogPiece> {
     const request = { serviceId, instanceId, path, ...range }
-    return await callUnary<ReadLogResponse>((metadata, options, callback) =>
-      this.#client.readLog(request, metadata, options, callback),
-    )
+    return await this.#call<ReadLogResponse>((client, ...rest) => client.readLog(request, ...rest))
   }
 
   async signalInstance({ kind, ...signal }: InstanceSignal): Promise<{ readonly isFound: boolean }> {
-    const response = await callUnary<SignalInstanceResponse>((metadata, options, callback) =>
-      this.#client.signalInstance({ ...signal, signal: kind }, metadata, options, callback),
+    const response = await this.#call<SignalInstanceResponse>((client, ...rest) =>
+      client.signalInstance({ ...signal, signal: kind }, ...rest),
     )
     return { isFound: response.found }
   }
@@ -181,8 +196,8 @@ export class RouterAgent implements LeaderLink {
     // The leader gives up on silent routers at `timeoutMs`; its answer needs a moment more to get here.
     const ANSWER_SLACK_MS = 2_000
     const request = { topic, argumentJson: JSON.stringify(argument), timeoutMs }
-    const response = await callUnary<AskRoutersResponse>(
-      (metadata, options, callback) => this.#client.askRouters(request, metadata, options, callback),
+    const response = await this.#call<AskRoutersResponse>(
+      (client, ...rest) => client.askRouters(request, ...rest),
       timeoutMs + ANSWER_SLACK_MS,
     )
     return {
@@ -192,15 +207,18 @@ export class RouterAgent implements LeaderLink {
   }
 
   async reportExternalMetrics(rows: readonly ExternalMetricsRow[]): Promise<{ readonly isUsed: boolean }> {
-    const response = await callUnary<ReportExternalMetricsResponse>((metadata, options, callback) =>
-      this.#client.reportExternalMetrics({ instances: rows.map(row => ({ ...row })) }, metadata, options, callback),
+    const response = await this.#call<ReportExternalMetricsResponse>((client, ...rest) =>
+      client.reportExternalMetrics({ instances: rows.map(row => ({ ...row })) }, ...rest),
     )
     return { isUsed: response.used }
   }
 
   async *watchInstances(signal: AbortSignal): AsyncIterable<InstancesChange> {
-    const stream = this.#client.watchInstances({})
+    const address = this.#leaderAddress()
+    const stream = this.#clients.get(address).watchInstances({})
     const cancel = (): void => stream.cancel()
+    // Whoever watches begins again with the new leader.
+    const unsubscribe = this.#options.locator.onLeader(cancel)
     signal.addEventListener('abort', cancel, { once: true })
     try {
       if (signal.aborted) return
@@ -208,6 +226,7 @@ export class RouterAgent implements LeaderLink {
     } catch (error) {
       if (!signal.aborted) throw fromServiceError(error as ServiceError)
     } finally {
+      unsubscribe()
       signal.removeEventListener('abort', cancel)
       stream.cancel()
     }
@@ -218,12 +237,50 @@ export class RouterAgent implements LeaderLink {
     this.#isWelcome = false
     clearTimeout(this.#reconnectTimer)
     clearTimeout(this.#reportTimer)
+    this.#unsubscribe()
     this.#stream?.cancel()
-    this.#client.close()
+    this.#clients.close()
+  }
+
+  #leaderAddress(): string {
+    const { locator } = this.#options
+    return locator.leader() ?? locator.any()
+  }
+
+  /** Calls the leader; when that one does not lead any more, the next one. All calls may be repeated. */
+  async #call<Response>(start: StartCall<Response>, timeoutMs?: number): Promise<Response> {
+    const { locator } = this.#options
+    const giveUpAtMs = performance.now() + LEADER_WAIT_MS
+    for (;;) {
+      const address = this.#leaderAddress()
+      try {
+        return await callUnary<Response>((...rest) => start(this.#clients.get(address), ...rest), timeoutMs)
+      } catch (error) {
+        const leftMs = giveUpAtMs - performance.now()
+        const isAway = error instanceof WaiterError && LEADER_AWAY.has(error.code)
+        if (!isAway || !locator.hasOthers || leftMs <= 0) throw error
+        if (this.#leaderAddress() === address) await leaderChange(locator, Math.min(leftMs, LEADER_RETRY_MS))
+      }
+    }
+  }
+
+  /** Another one leads: this router's stream goes there, also when the old one only hangs. */
+  #onLeader(): void {
+    const address = this.#leaderAddress()
+    if (this.#isClosed || (address === this.#address && this.#isWelcome)) return
+    this.#reconnectMs = RECONNECT_MS_FIRST
+    const stream = this.#stream
+    if (stream === undefined) this.#reconnect(0)
+    else {
+      this.#onLost(stream, undefined, 0)
+      stream.cancel()
+    }
   }
 
   #attach(): void {
-    const stream = this.#client.attach()
+    const address = this.#leaderAddress()
+    this.#address = address
+    const stream = this.#clients.get(address).attach()
     this.#stream = stream
     const { routerId, nodeId, worker, httpUrl } = this.#options
     stream.on('data', (response: AttachResponse) => this.#onResponse(stream, response))
@@ -291,15 +348,23 @@ export class RouterAgent implements LeaderLink {
     }
   }
 
-  #onLost(stream: ClientDuplexStream<AttachRequest, AttachResponse>, error: Error | undefined): void {
+  #onLost(
+    stream: ClientDuplexStream<AttachRequest, AttachResponse>,
+    error: Error | undefined,
+    reconnectMs: number = this.#reconnectMs,
+  ): void {
     if (stream !== this.#stream || this.#isClosed) return
     if (this.#isWelcome) this.#options.log.warn({ err: error }, 'lost the leader; serving goes on')
     this.#stream = undefined
     this.#isWelcome = false
     this.#options.host.leaderLost()
-    clearTimeout(this.#reconnectTimer)
-    this.#reconnectTimer = setTimeout(() => this.#attach(), this.#reconnectMs)
+    this.#reconnect(reconnectMs)
     this.#reconnectMs = Math.min(RECONNECT_MS_MAX, this.#reconnectMs * 2)
+  }
+
+  #reconnect(delayMs: number): void {
+    clearTimeout(this.#reconnectTimer)
+    this.#reconnectTimer = setTimeout(() => this.#attach(), delayMs)
   }
 
   #report(all: boolean): void {

@@ -34,8 +34,12 @@ import { toServiceError } from '../rpc/call-unary.ts'
 import type { Leader } from './leader.ts'
 import type { RouterSession } from './router-session.ts'
 
-/** Offers the leader to the routers, over gRPC. */
-export function createCoordinatorHandlers(leader: Leader, log: Logger): CoordinatorServiceServer {
+/**
+ * Offers the leader to the routers, over gRPC.
+ *
+ * @param current the leader, when it is this node; else throws `WTR_NOT_LEADER`
+ */
+export function createCoordinatorHandlers(current: () => Leader, log: Logger): CoordinatorServiceServer {
   const unary = async <Response>(callback: sendUnaryData<Response>, work: () => Promise<Response>): Promise<void> => {
     try {
       callback(null, await work())
@@ -45,48 +49,48 @@ export function createCoordinatorHandlers(leader: Leader, log: Logger): Coordina
     }
   }
   return {
-    attach: (call: ServerDuplexStream<AttachRequest, AttachResponse>) => serveRouter(leader, call, log),
+    attach: (call: ServerDuplexStream<AttachRequest, AttachResponse>) => serveRouter(current, call, log),
     listServices: (
       call: ServerUnaryCall<ListServicesRequest, ListServicesResponse>,
       callback: sendUnaryData<ListServicesResponse>,
     ) =>
       void unary(callback, async () => {
-        const view = leader.view(call.request.serviceId === '' ? undefined : call.request.serviceId)
+        const view = current().view(call.request.serviceId === '' ? undefined : call.request.serviceId)
         return { ...view, services: view.services.map(fromServiceView), routers: [...view.routers] }
       }),
     deleteService: (
       call: ServerUnaryCall<DeleteServiceRequest, DeleteServiceResponse>,
       callback: sendUnaryData<DeleteServiceResponse>,
-    ) => void unary(callback, async () => ({ deleted: await leader.delete(call.request.serviceId) })),
+    ) => void unary(callback, async () => ({ deleted: await current().delete(call.request.serviceId) })),
     listLogs: (call: ServerUnaryCall<ListLogsRequest, ListLogsResponse>, callback: sendUnaryData<ListLogsResponse>) =>
       void unary(callback, async () => {
         const { serviceId, instanceId, path } = call.request
-        return { entriesJson: JSON.stringify(await leader.logs(serviceId, instanceId, path)) }
+        return { entriesJson: JSON.stringify(await current().logs(serviceId, instanceId, path)) }
       }),
     readLog: (call: ServerUnaryCall<ReadLogRequest, ReadLogResponse>, callback: sendUnaryData<ReadLogResponse>) =>
       void unary(callback, async () => {
         const { serviceId, instanceId, path, offset, length } = call.request
-        return await leader.readLog(serviceId, instanceId, path, { offset, length })
+        return await current().readLog(serviceId, instanceId, path, { offset, length })
       }),
     signalInstance: (
       call: ServerUnaryCall<SignalInstanceRequest, SignalInstanceResponse>,
       callback: sendUnaryData<SignalInstanceResponse>,
-    ) => void unary(callback, async () => ({ found: leader.signal(toSignal(call.request)) })),
+    ) => void unary(callback, async () => ({ found: current().signal(toSignal(call.request)) })),
     askRouters: (
       call: ServerUnaryCall<AskRoutersRequest, AskRoutersResponse>,
       callback: sendUnaryData<AskRoutersResponse>,
     ) =>
       void unary(callback, async () => {
         const { timeoutMs, ...question } = call.request
-        const { answers, silentRouterIds } = await leader.askRouters(question, timeoutMs)
+        const { answers, silentRouterIds } = await current().askRouters(question, timeoutMs)
         return { answers: [...answers], silentRouterIds: [...silentRouterIds] }
       }),
     reportExternalMetrics: (
       call: ServerUnaryCall<ReportExternalMetricsRequest, ReportExternalMetricsResponse>,
       callback: sendUnaryData<ReportExternalMetricsResponse>,
-    ) => void unary(callback, async () => ({ used: leader.reportExternalMetrics(call.request.instances) })),
+    ) => void unary(callback, async () => ({ used: current().reportExternalMetrics(call.request.instances) })),
     watchInstances: (call: ServerWritableStream<WatchInstancesRequest, WatchInstancesResponse>) =>
-      serveWatch(leader, call, log),
+      serveWatch(current, call, log),
   }
 }
 
@@ -99,33 +103,40 @@ function toSignal({ signal, ...instance }: SignalInstanceRequest): InstanceSigna
 }
 
 function serveWatch(
-  leader: Leader,
+  current: () => Leader,
   call: ServerWritableStream<WatchInstancesRequest, WatchInstancesResponse>,
   log: Logger,
 ): void {
   try {
-    const end = leader.watchInstances({
+    const end = current().watchInstances({
       write: change => call.write(fromInstancesChange(change)),
       onDrain: callback => void call.once('drain', callback),
+      end: () => call.end(),
     })
     call.on('cancelled', end)
     call.on('error', end)
     call.on('close', end)
   } catch (error) {
     log.warn({ err: error }, 'a watch of instances was refused')
-    call.destroy(toServiceError(error))
+    call.emit('error', toServiceError(error))
   }
 }
 
 /** One router's stream: hello first, then reports, needs and acknowledgements. */
-function serveRouter(leader: Leader, call: ServerDuplexStream<AttachRequest, AttachResponse>, log: Logger): void {
+function serveRouter(
+  current: () => Leader,
+  call: ServerDuplexStream<AttachRequest, AttachResponse>,
+  log: Logger,
+): void {
+  let leader: Leader | undefined
   let session: RouterSession | undefined
   const leave = (): void => {
-    if (session !== undefined) leader.detach(session)
+    if (session !== undefined) leader?.detach(session)
     session = undefined
   }
   const receive = ({ message }: AttachRequest): void => {
     if (message?.$case === 'hello') {
+      leader = current()
       session = leader.attach(message.value, {
         write: response => call.write(response),
         onDrain: callback => void call.once('drain', callback),
@@ -133,7 +144,7 @@ function serveRouter(leader: Leader, call: ServerDuplexStream<AttachRequest, Att
       })
       return
     }
-    if (session === undefined || message === undefined) {
+    if (leader === undefined || session === undefined || message === undefined) {
       log.warn({ message: message?.$case }, 'a stream did not begin with hello; closing it')
       call.end()
       return
@@ -162,6 +173,10 @@ function serveRouter(leader: Leader, call: ServerDuplexStream<AttachRequest, Att
     try {
       receive(request)
     } catch (error) {
+      if (error instanceof WaiterError && error.code === 'WTR_NOT_LEADER') {
+        call.emit('error', toServiceError(error))
+        return
+      }
       // A router of another version, perhaps: it loses its stream, the leader must not lose its footing.
       log.error(
         { err: error, routerId: session?.routerId },

@@ -9,6 +9,8 @@ const WATCHERS_MAX = 1_000
 export interface InstanceWatcher {
   write(change: InstancesChange): boolean
   onDrain(callback: () => void): void
+  /** There will be no more news from here. */
+  end(): void
 }
 
 interface Watching {
@@ -54,6 +56,12 @@ export class InstanceWatchers {
     if (this.#isFlushDue) return
     this.#isFlushDue = true
     this.#soon(() => this.#flush())
+  }
+
+  /** Ends all watches. */
+  close(): void {
+    for (const { watcher } of this.#watching) watcher.end()
+    this.#watching.clear()
   }
 
   #flush(): void {

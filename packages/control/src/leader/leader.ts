@@ -23,20 +23,21 @@ import type {
   ExternalMetricsRow,
   InstanceSignal,
   ReferenceRow,
-  ServiceBeliefRow,
   ServiceLoadRow,
   ServiceUseRow,
-  ServiceView,
   SourceToken,
   SuccessionRequest,
 } from '../agent/leader-link.ts'
+import { notLeader } from '../rpc/call-unary.ts'
 import { DueQueue } from './due-queue.ts'
 import { type InstanceWatcher, InstanceWatchers } from './instance-watchers.ts'
 import type { LeaderClock, LeaderSettings } from './leader-settings.ts'
 import { isEnded, ManagedService } from './managed-service.ts'
 import { type GatheredAnswers, RouterQuestions } from './router-questions.ts'
+import { isSameSeat, type RouterIntroduction, RouterRegistry, type Seat } from './router-registry.ts'
 import { RouterSession, type SessionSource, type SessionStream } from './router-session.ts'
 import { ServiceReviewer } from './service-reviewer.ts'
+import { revokeDeletion, viewOf } from './service-view.ts'
 import { VersionDesk } from './version-desk.ts'
 
 /** A service deleted on request gets this long to finish what runs. */
@@ -47,6 +48,8 @@ const WATCH_RETRY_MS = 1_000
 export interface LeaderOptions {
   readonly leaderId: string
   readonly term: Term
+  /** Changes when all routers of the cluster have ended together, and none needs to be waited for. Default: never. */
+  readonly startId?: string
   readonly scheduler: Scheduler
   readonly store: KeyValueStore
   readonly services: ServicesConfig
@@ -54,16 +57,6 @@ export interface LeaderOptions {
   readonly settings: LeaderSettings
   readonly clock: LeaderClock
   readonly log: Logger
-}
-
-/** How a router introduces itself. */
-export interface RouterIntroduction {
-  readonly routerId: RouterId
-  /** The node that it belongs to, and which of its workers it is: a node starts one only after its former has ended. */
-  readonly nodeId: string
-  readonly worker: number
-  readonly httpUrl: string
-  readonly beliefs: readonly ServiceBeliefRow[]
 }
 
 /**
@@ -86,9 +79,12 @@ export class Leader implements SessionSource {
   readonly #overrides: StoreMirror<OverridesRecord>
   readonly #questions: RouterQuestions
   readonly #watchers: InstanceWatchers
+  readonly #registry: RouterRegistry
   readonly #versions: VersionDesk
   readonly #reviewer: ServiceReviewer
   readonly #stopped = new AbortController()
+  /** Resolves with `stop`. */
+  readonly #deposed = new Promise<void>(resolve => this.#stopped.signal.addEventListener('abort', () => resolve()))
   #cancelWake: () => void = () => undefined
   #wakeAtMs = Number.POSITIVE_INFINITY
   #isReviewDue = false
@@ -111,6 +107,7 @@ export class Leader implements SessionSource {
     })
     this.#questions = new RouterQuestions(options.clock)
     this.#watchers = new InstanceWatchers(this.#services, task => options.clock.soon(task))
+    this.#registry = new RouterRegistry(options.store, options.startId ?? '', options.log)
     this.#versions = new VersionDesk({
       ...options,
       tell: service => this.#tellAll(service.id),
@@ -139,6 +136,7 @@ export class Leader implements SessionSource {
     void this.#overrides.ready.then(() => {
       for (const serviceId of this.#services.keys()) this.#redefine(serviceId)
     })
+    await this.#expectRouters()
     while (!this.#stopped.signal.aborted) {
       try {
         for await (const event of scheduler.watch(this.#stopped.signal)) this.#onSchedulerEvent(event)
@@ -150,12 +148,29 @@ export class Leader implements SessionSource {
     await following
   }
 
+  /** Routers that attached to an earlier leader may serve from what it assigned: they are heard first, or given up. */
+  async #expectRouters(): Promise<void> {
+    const { settings, clock, log } = this.#options
+    try {
+      for (const router of await this.#registry.read()) {
+        const { routerId } = router
+        const isHere = [...this.#sessions.values()].some(session => isSameSeat(session, router))
+        if (isHere || this.#missing.has(routerId) || this.#stopped.signal.aborted) continue
+        const cancel = clock.schedule(settings.routerDeadAfterMs, () => this.#bury(routerId))
+        this.#missing.set(routerId, { seat: router, cancel })
+      }
+    } catch (error) {
+      log.warn({ err: error }, 'could not read which routers there are; those that attach soon are heard')
+    }
+  }
+
   stop(): void {
     this.#stopped.abort()
     this.#overrides.stop()
     this.#versions.stop()
     this.#cancelWake()
     this.#questions.stop()
+    this.#watchers.close()
     for (const { cancel } of this.#missing.values()) cancel()
     for (const session of this.#sessions.values()) session.close()
   }
@@ -193,6 +208,7 @@ export class Leader implements SessionSource {
       session.markDirty(service.id)
     }
     session.begin(this.#options.leaderId)
+    this.#registry.save(router)
     this.#options.log.info({ routerId, httpUrl }, 'a router attached')
     return session
   }
@@ -310,7 +326,8 @@ export class Leader implements SessionSource {
         isStarted: false,
       }
     this.#touch(service)
-    await service.gone
+    await Promise.race([service.gone, this.#deposed])
+    if (this.#stopped.signal.aborted) throw notLeader('')
     return true
   }
 
@@ -513,6 +530,8 @@ export class Leader implements SessionSource {
   }
 
   #bury(routerId: RouterId): void {
+    const seat = this.#missing.get(routerId)?.seat
+    if (seat !== undefined) this.#registry.remove({ routerId, nodeId: seat.nodeId, worker: seat.worker })
     this.#missing.delete(routerId)
     this.#options.log.warn({ routerId }, 'gave a lost router up; its slots are free')
     for (const service of this.#services.values()) {
@@ -561,30 +580,5 @@ export class Leader implements SessionSource {
       this.#wakeAtMs = Number.POSITIVE_INFINITY
       this.#reviewTouched()
     })
-  }
-}
-
-/** Where a router runs: one process at a time. */
-type Seat = Pick<RouterIntroduction, 'nodeId' | 'worker'>
-
-function isSameSeat(one: Seat, other: Seat): boolean {
-  return one.nodeId === other.nodeId && one.worker === other.worker
-}
-
-/** Somebody wants the service: one that is merely collected stays. @returns false when it is too late for that */
-function revokeDeletion(service: ManagedService): boolean {
-  if (service.deletion?.isRevocable && !service.deletion.isStarted) service.deletion = undefined
-  return service.deletion === undefined
-}
-
-function viewOf(service: ManagedService): ServiceView {
-  const { lastDecision, expireRequests } = service
-  return {
-    definition: service.definition,
-    summary: service.summary(),
-    instances: [...service.instances.values()].map(record =>
-      expireRequests.has(record.instanceId) ? { ...record, flags: [...record.flags, 'expired' as const] } : record,
-    ),
-    scaling: lastDecision === undefined ? {} : { ...lastDecision, removals: Object.fromEntries(service.removals) },
   }
 }

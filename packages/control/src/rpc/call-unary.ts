@@ -24,6 +24,16 @@ export function callUnary<Response>(start: Start<Response>, timeoutMs: number = 
   })
 }
 
+/** Somebody else leads, or nobody does: nothing has happened. */
+export function notLeader(leaderId: string): WaiterError {
+  const who = leaderId === '' ? 'no leader is known at present' : `${leaderId} leads`
+  return new WaiterError(`this control node does not lead; ${who}`, {
+    code: 'WTR_NOT_LEADER',
+    status: 503,
+    retryable: true,
+  })
+}
+
 /** A failed call as gRPC tells it: the `WTR_` code leads the text; nothing of the cause travels. */
 export function toServiceError(error: unknown): ServiceError {
   const isKnown = error instanceof WaiterError

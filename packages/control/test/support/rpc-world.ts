@@ -60,7 +60,7 @@ export async function startLeader(options: {
   const server = await startRpcServer(
     { host: '127.0.0.1', port: options.port ?? 0 },
     [
-      { definition: CoordinatorServiceService, handlers: { ...createCoordinatorHandlers(leader, log) } },
+      { definition: CoordinatorServiceService, handlers: { ...createCoordinatorHandlers(() => leader, log) } },
       { definition: KeyValueServiceService, handlers: { ...createKeyValueHandlers(store, log) } },
     ],
     auth,

@@ -20,7 +20,7 @@ export interface InstanceContext {
   readonly bootId: string
   password(id: string): string
   startingCount(): number
-  /** True when the scheduler has been closed: no more signals, no more writing. */
+  /** True when the scheduler has been closed or another has the directory: no more signals, no more writing. */
   isClosed(): boolean
   /** The record changed. */
   onChange(instance: Instance): void
@@ -113,7 +113,7 @@ export class Instance {
 
   /** Stops it because it broke a rule. */
   violate(flag: InstanceFlag, message: string, graceMs: number): void {
-    if (this.#ending !== null) return
+    if (this.#ending !== null || this.#context.isClosed()) return
     this.#stop({ state: 'failed', message, flag }, graceMs)
     this.#context.onFailure(this)
   }
@@ -239,6 +239,8 @@ export class Instance {
   }
 
   #write(hasEnded: boolean): void {
+    // Another one's by now: what it knows is newer.
+    if (this.#context.isClosed()) return
     const { setup, record } = this
     try {
       this.#context.files.writeInstance({

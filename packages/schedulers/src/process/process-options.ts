@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto'
 import type { InstanceId, Logger, Prng, ServiceId } from '@waiter/base'
 import { createPrng, silentLogger } from '@waiter/base'
 import { computeInstanceEnvironment, type ServiceDefinition } from '@waiter/services'
+import type { Fence } from '../scheduler.ts'
 import type { PortRange } from './port-pool.ts'
 import { systemTimers, type Timers } from './timers.ts'
 
@@ -23,6 +24,8 @@ export interface ProcessSchedulerOptions {
   readonly dataDir: string
   /** Name of this scheduler in records and messages. Default `process`. */
   readonly name?: string
+  /** The leadership that it is opened for: a directory of a higher one is refused (`WTR_FENCED`). Default: none. */
+  readonly fence?: Fence
   readonly timers?: Timers
   /** Chance for ports, addresses and ids. Default: seeded from the operating system. */
   readonly prng?: Prng
@@ -54,7 +57,8 @@ export interface ProcessSchedulerOptions {
 }
 
 /** Options with all defaults filled in. */
-export type ResolvedProcessOptions = Required<ProcessSchedulerOptions>
+export type ResolvedProcessOptions = Required<Omit<ProcessSchedulerOptions, 'fence'>> &
+  Pick<ProcessSchedulerOptions, 'fence'>
 
 /** Fills in the defaults. */
 export function resolveProcessOptions(options: ProcessSchedulerOptions): ResolvedProcessOptions {

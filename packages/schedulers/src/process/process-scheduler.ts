@@ -73,7 +73,7 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
     this.#log = options.log
     this.#hub = new EventHub(() => this.#list())
     this.#files = new StateFiles(resolve(options.dataDir), options.log)
-    this.#tenancy = new Tenancy(this.#files.dataDir)
+    this.#tenancy = new Tenancy(this.#files.dataDir, options.fence)
     this.#context = this.#createContext()
   }
 
@@ -228,7 +228,7 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
       bootId: readBootId(),
       password: passwordFor,
       startingCount: () => this.#countStarting(),
-      isClosed: () => this.#isClosed,
+      isClosed: () => !this.#checkOwner(),
       onChange: instance => this.#onChange(instance),
       onFailure: instance => this.#onFailure(instance),
       onFinish: instance => this.#services.get(instance.record.serviceId)?.running.delete(instance.record.instanceId),

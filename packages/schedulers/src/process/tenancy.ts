@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Term } from '@waiter/base'
 import { schedulerError } from '../errors.ts'
 import type { Fence } from '../scheduler.ts'
 import { parseJson, replaceFile } from './state-files.ts'
@@ -8,26 +9,43 @@ import { parseJson, replaceFile } from './state-files.ts'
 /**
  * Who may act on a data directory.
  *
- * Two guards, both on disk so that they hold between Waiters on one machine: the *owner* is the scheduler object that
- * opened the directory last, and an older one finds out before its next act and goes quiet; the *fence* is the highest
- * leadership term that has acted, and a lower one is refused.
+ * Two guards, both on disk so that they hold between Waiters on one machine: the *owner* is the scheduler object of the
+ * highest term, and among equals the one that opened the directory last; another one finds out before its next act and
+ * goes quiet. The *fence* is the highest leadership term that has acted, and a lower one is refused.
  */
 export class Tenancy {
   readonly #ownerPath: string
   readonly #fencePath: string
   readonly #nonce = randomUUID()
+  readonly #term: Term
 
-  /** Takes the directory over. */
-  constructor(dataDir: string) {
+  /**
+   * Takes the directory over.
+   *
+   * @param fence for whom; without it no term counts
+   * @throws WaiterError `WTR_FENCED` when a higher term has acted before
+   */
+  constructor(dataDir: string, fence?: Fence) {
     this.#ownerPath = join(dataDir, 'owner.json')
     this.#fencePath = join(dataDir, 'fence.json')
-    replaceFile(this.#ownerPath, JSON.stringify({ nonce: this.#nonce, pid: process.pid }), false)
+    this.#term = fence?.term ?? 0
+    if (fence !== undefined) this.checkFence(fence)
+    this.#take()
   }
 
   /** False once another scheduler object has opened the directory. */
   isOwner(): boolean {
     const owner = readFields(this.#ownerPath)
-    return owner === undefined || owner.nonce === this.#nonce
+    if (owner === undefined || owner.nonce === this.#nonce) return true
+    // Somebody of an older term was held up between looking at the fence and taking the directory.
+    const isOlder = typeof owner.term === 'number' && owner.term < this.#term
+    if (isOlder) this.#take()
+    return isOlder
+  }
+
+  #take(): void {
+    const owner = { nonce: this.#nonce, pid: process.pid, term: this.#term }
+    replaceFile(this.#ownerPath, JSON.stringify(owner), false)
   }
 
   /**

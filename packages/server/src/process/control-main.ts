@@ -1,11 +1,19 @@
-/** The control process of a node: store, scheduler, leader, and the calls that routers make to it. */
+/** A control process: a member of the group that keeps the store, and the leader, when the group has chosen this one. */
+import { type Logger, type Term, WaiterError } from '@waiter/base'
 import {
+  ClusterServiceService,
   CoordinatorServiceService,
+  createClusterCalls,
+  createClusterHandlers,
   createCoordinatorHandlers,
   createKeyValueHandlers,
   KeyValueServiceService,
   Leader,
   type LeaderSettings,
+  type NodeAuth,
+  notLeader,
+  type RpcServer,
+  type RpcService,
   type SuccessionSettings,
   startRpcServer,
   systemClock,
@@ -17,18 +25,19 @@ import {
   type ScalingPolicy,
   waiterPolicy,
 } from '@waiter/scaling'
-import { createProcessScheduler } from '@waiter/schedulers'
+import { createProcessScheduler, type ProcessScheduler } from '@waiter/schedulers'
 import { computeInstanceEnvironment, DEFAULT_JUDGE } from '@waiter/services'
-import { openJournalStore } from '@waiter/store'
 import type { Settings } from '../config/schema.ts'
 import { toServicesConfig } from '../config/services-config.ts'
-import { takeNextTerm } from '../data-directory.ts'
+import { keepMembers } from '../control/keep-members.ts'
+import { Leadership, type Reign } from '../control/leadership.ts'
+import { RaftMember } from '../control/raft-member.ts'
 import { openNodeAuth } from '../node-security.ts'
 import { createPasswordFor } from '../service-password.ts'
-import type { ControlStart } from './messages.ts'
-import { runChild } from './run-child.ts'
+import type { Bind, ControlStart } from './messages.ts'
+import { type ParentLink, runChild } from './run-child.ts'
 
-/** Routers of this machine attach within milliseconds; until then nothing that runs is judged superfluous. */
+/** Routers attach to a new leader within a second; until then nothing that runs is judged superfluous. */
 const SETTLE_MS = 5_000
 /** A new version is compared with the one before it for ten minutes; that one keeps its size for the first of them. */
 const SUCCESSION: SuccessionSettings = {
@@ -40,17 +49,158 @@ const SUCCESSION: SuccessionSettings = {
 /** An instance may at least this long react to SIGTERM, also when its service asks for no grace period. */
 const KILL_GRACE_MS_MIN = 3_000
 
-runChild<ControlStart>('start-control', async (message, log) => {
-  const { settings, nodeId } = message
+/** What runs while this node leads. */
+interface LeaderReign extends Reign {
+  readonly leader: Leader
+  readonly scheduler: ProcessScheduler
+}
+
+runChild<ControlStart>('start-control', async (message, log, parent) => {
+  const { nodeId } = message
   const auth = openNodeAuth(message)
-  const passwordFor = createPasswordFor(message.clusterSecrets[0])
-  const store = await openJournalStore({ directory: message.storeDirectory, log })
+  const calls = createClusterCalls(auth)
+  const [secret] = message.clusterSecrets
+  const member = await RaftMember.open({ nodeId, raft: message.raft, bind: message.raftBind, secret, calls, log })
+  const leadership = new Leadership<LeaderReign>({
+    begin: (term, signal) => beginReign({ message, member, log, parent }, term, signal),
+    onChange: reign => parent.tell({ kind: 'leadership', leads: reign !== undefined }),
+    log,
+  })
+  const currentLeader = (): Leader => {
+    const leader = leadership.current?.leader
+    if (leader === undefined || member.store.node.role !== 'leader') throw notLeader(member.leaderNews().leaderId)
+    return leader
+  }
+  const server = await serve(
+    message.bind,
+    [
+      { definition: CoordinatorServiceService, handlers: { ...createCoordinatorHandlers(currentLeader, log) } },
+      { definition: KeyValueServiceService, handlers: { ...createKeyValueHandlers(member.store, log) } },
+      { definition: ClusterServiceService, handlers: { ...createClusterHandlers(member, log) } },
+    ],
+    auth,
+    log,
+  )
+  followRaft(member, leadership, log)
+  parent.onMembers(members => member.setPeers(members))
+  log.info({ address: server.address, raft: member.address, member: message.raft.id }, 'the control process serves')
+  return {
+    address: server.address,
+    raftAddress: member.address,
+    stop: async (graceMs, { stopsInstances }) => {
+      const reign = await leadership.freeze()
+      server.close()
+      reign?.leader.stop()
+      if (stopsInstances) await stopInstances(reign, message, log, graceMs)
+      else await reign?.scheduler.stop()
+      reign?.halt()
+      await reign?.ended()
+      await member.close()
+      calls.close()
+    },
+  }
+})
+
+/** A member that cannot go on (its disk has failed, its log is damaged) ends this process; it is started again. */
+function followRaft(member: RaftMember, leadership: Leadership<LeaderReign>, log: Logger): void {
+  const { node } = member.store
+  const follow = (): void => leadership.set(node.role === 'leader' ? node.status().hardState.term : undefined)
+  node.subscribe(event => {
+    if (event.kind === 'leaderChanged') {
+      const { term, role } = event
+      log.info({ term, role, leader: member.leaderNews().leaderId }, 'the leadership of the control nodes changed')
+      follow()
+    } else if (event.kind === 'storageStalled') log.warn({ sinceMs: event.sinceMs }, 'the disk does not answer')
+    else if (event.kind === 'snapshotFailed') log.warn({ err: event.error, peer: event.peer }, 'a snapshot failed')
+  })
+  follow()
+  void node.ended.then(error => {
+    if (error === undefined) return
+    log.error({ err: error }, 'this control node cannot go on')
+    const LOG_MS = 100
+    setTimeout(() => process.exit(1), LOG_MS)
+  })
+}
+
+interface ReignParts {
+  readonly message: ControlStart
+  readonly member: RaftMember
+  readonly log: Logger
+  readonly parent: ParentLink
+}
+
+/** Takes the scheduler over and begins to decide. The term fences everything that it orders. */
+async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): Promise<LeaderReign> {
+  const { message, member, log, parent } = parts
+  const { settings, nodeId } = message
+  // Somebody may lead a later term already: this one has then nothing to open.
+  await member.store.node.read({ signal })
+  const scheduler = await openScheduler(message, log, { term })
+  const leader = new Leader({
+    leaderId: nodeId,
+    term,
+    startId: message.startId,
+    scheduler,
+    store: member.store,
+    services: toServicesConfig(settings),
+    policy: waiterPolicy as ScalingPolicy,
+    settings: toLeaderSettings(settings),
+    clock: systemClock,
+    log,
+  })
+  const end = new AbortController()
+  const members = keepMembers(member.store.node, message.raft.wanted, { signal: end.signal, log }).then(() => {
+    if (!end.signal.aborted) parent.tell({ kind: 'settled', ids: member.store.node.conf.voters })
+  })
+  let isHalted = false
+  let stopped: Promise<void> | undefined
+  const halt = (): void => {
+    if (isHalted) return
+    isHalted = true
+    end.abort()
+    leader.stop()
+    stopped = scheduler.stop()
+  }
+  const running = leader.run()
+  const aborted = new Promise<void>(resolve => {
+    const onAbort = (): void => {
+      halt()
+      resolve()
+    }
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+  })
+  await Promise.race([leader.listed, aborted])
+  log.info({ term }, 'leads')
+  return {
+    leader,
+    scheduler,
+    halt,
+    ended: async () => {
+      await Promise.all([running, stopped, members])
+    },
+  }
+}
+
+async function stopInstances(
+  reign: LeaderReign | undefined,
+  message: ControlStart,
+  log: Logger,
+  graceMs: number,
+): Promise<void> {
+  const scheduler = reign?.scheduler ?? (await openScheduler(message, log))
+  await scheduler.stopAll(graceMs)
+}
+
+function openScheduler(message: ControlStart, log: Logger, fence?: { readonly term: Term }): Promise<ProcessScheduler> {
+  const { settings } = message
   const processSettings = settings['scheduler-config'].process
   const [first, last] = processSettings['port-range']
-  const scheduler = await createProcessScheduler({
+  return createProcessScheduler({
     dataDir: message.schedulerDirectory,
+    ...(fence === undefined ? {} : { fence }),
     log,
-    passwordFor,
+    passwordFor: createPasswordFor(message.clusterSecrets[0]),
     environmentFor: (definition, seat) =>
       computeInstanceEnvironment({
         definition,
@@ -64,39 +214,19 @@ runChild<ControlStart>('start-control', async (message, log) => {
     memoryCheckIntervalMs: processSettings['memory-check-interval-ms'],
     outputBytesMax: processSettings['log-bytes-max'],
   })
-  const leader = new Leader({
-    leaderId: nodeId,
-    term: takeNextTerm(message.termFile),
-    scheduler,
-    store,
-    services: toServicesConfig(settings),
-    policy: waiterPolicy as ScalingPolicy,
-    settings: toLeaderSettings(settings),
-    clock: systemClock,
-    log,
-  })
-  const running = leader.run()
-  await leader.listed
-  const server = await startRpcServer(
-    message.bind,
-    [
-      { definition: CoordinatorServiceService, handlers: { ...createCoordinatorHandlers(leader, log) } },
-      { definition: KeyValueServiceService, handlers: { ...createKeyValueHandlers(store, log) } },
-    ],
-    auth,
-  )
-  log.info({ address: server.address }, 'the control process serves')
-  return {
-    address: server.address,
-    stop: async graceMs => {
-      server.close()
-      leader.stop()
-      await scheduler.stopAll(graceMs)
-      await running
-      await store.close()
-    },
+}
+
+/** On the port it had before, if nobody has taken that meanwhile. */
+async function serve(bind: Bind, services: readonly RpcService[], auth: NodeAuth, log: Logger): Promise<RpcServer> {
+  if (bind.port === 0) return await startRpcServer(bind, services, auth)
+  try {
+    return await startRpcServer(bind, services, auth)
+  } catch (error) {
+    if (!(error instanceof WaiterError)) throw error
+    log.warn({ err: error, port: bind.port }, 'the former port is taken; another one is used')
+    return await startRpcServer({ ...bind, port: 0 }, services, auth)
   }
-})
+}
 
 function toLeaderSettings(settings: Settings): LeaderSettings {
   const { scaling } = settings

@@ -1,5 +1,4 @@
 import type { Settings } from '../config/schema.ts'
-import type { DataPaths } from '../data-directory.ts'
 import type { LogTarget } from '../logging.ts'
 
 /** Secrets that all nodes of the cluster share. */
@@ -20,12 +19,31 @@ export interface Bind {
   readonly port: number
 }
 
+/** Which member of which group a control process is. */
+export interface RaftStart {
+  /** Never used again for another member. */
+  readonly id: number
+  readonly group: string
+  /** Its log; belongs to it alone. */
+  readonly directory: string
+  readonly firstMembers: readonly number[]
+  readonly firstTerm: number
+  /** What the founders begin with; absent: nothing. */
+  readonly firstStateFile?: string | undefined
+  /** Who is to belong to the group in the end. */
+  readonly wanted: readonly number[]
+}
+
 export interface ControlStart extends ChildContext {
   readonly kind: 'start-control'
-  readonly storeDirectory: string
+  readonly raft: RaftStart
   readonly schedulerDirectory: string
-  readonly termFile: string
+  /** Names this start of the machine: routers of earlier ones are gone. */
+  readonly startId: string
+  /** Where routers and other nodes call it. */
   readonly bind: Bind
+  /** Where other members reach its log. */
+  readonly raftBind: Bind
 }
 
 export interface RouterStart extends ChildContext {
@@ -45,42 +63,55 @@ export interface RouterStart extends ChildContext {
     | undefined
   /** Where its request log goes; no other router writes there. */
   readonly requestLogFile: string
-  /** gRPC address of the control process. */
-  readonly control: string
+  /** The control nodes, as of now. */
+  readonly controls: readonly ControlMember[]
 }
 
-export interface NodeStart extends ChildContext {
-  readonly kind: 'start-node'
-  readonly data: DataPaths
-  /** Where its routers listen. */
-  readonly bind: Bind
-  /** Router processes that share the port. */
-  readonly workers: number
-  /** For HTTPS; absent: none. */
-  readonly securePort?: number | undefined
-  /** gRPC address of the control process to follow; absent: this node has one of its own. */
-  readonly control?: string
-}
-
-export type StartMessage = ControlStart | RouterStart | NodeStart
+export type StartMessage = ControlStart | RouterStart
 
 export interface StopMessage {
   readonly kind: 'stop'
   /** How long what runs may take to finish. */
   readonly graceMs: number
+  /** To a control process: no other one runs, and what it started goes with it. */
+  readonly stopsInstances: boolean
+}
+
+/** A control process that runs, and where. All addresses are `host:port`. */
+export interface ControlMember {
+  readonly id: number
+  readonly nodeId: string
+  readonly grpc: string
+  readonly raft: string
+}
+
+/** Who the control processes are: again whenever one has another address, or they are others. */
+export interface MembersMessage {
+  readonly kind: 'members'
+  readonly members: readonly ControlMember[]
 }
 
 /** Parent to child. */
-export type ToChild = StartMessage | StopMessage
+export type ToChild = StartMessage | StopMessage | MembersMessage
 
 /** Where a child serves: a URL or `host:port`. */
 export interface ChildAddresses {
   readonly address: string
   /** URL of HTTPS, if it serves that. */
   readonly secureAddress?: string | undefined
+  /** Of a control process: where other members reach its log. */
+  readonly raftAddress?: string | undefined
 }
+
+/** What a control process tells while it runs. */
+export type ControlNews =
+  /** It serves as the leader, or does not any more. */
+  | { readonly kind: 'leadership'; readonly leads: boolean }
+  /** It leads, and these are the members; no change is under way. */
+  | { readonly kind: 'settled'; readonly ids: readonly number[] }
 
 /** Child to parent. */
 export type FromChild =
   | ({ readonly kind: 'ready' } & ChildAddresses)
   | { readonly kind: 'failed'; readonly code: string; readonly message: string }
+  | ControlNews

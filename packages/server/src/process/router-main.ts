@@ -1,7 +1,7 @@
 /** A router process of a node. */
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '@waiter/base'
-import { createRemoteStore, RouterAgent } from '@waiter/control'
+import { type ControlAddress, ControlDirectory, createRemoteStore, RouterAgent } from '@waiter/control'
 import { type Certificates, createProxyServer, renderHeader } from '@waiter/proxy'
 import { AccessLog, LogFile, type Router, startRouter } from '@waiter/router'
 import { createSimpleEntitlements } from '@waiter/services'
@@ -15,16 +15,18 @@ import { createPasswordFor } from '../service-password.ts'
 import { loadBackendTls } from '../tls/backend-tls.ts'
 import { CertificateFiles } from '../tls/certificate-files.ts'
 import { VERSION } from '../version.ts'
-import type { RouterStart } from './messages.ts'
+import type { ControlMember, RouterStart } from './messages.ts'
 import { runChild } from './run-child.ts'
 
 const nowMs = (): number => performance.now()
 
 const SECS_PER_DAY = 86_400
 
-runChild<RouterStart>('start-router', async (message, log) => {
+runChild<RouterStart>('start-router', async (message, log, parent) => {
   const { settings, nodeId, worker, clusterSecrets, bind } = message
   const auth = openNodeAuth(message)
+  const directory = new ControlDirectory({ controls: message.controls.map(toControlAddress), auth, log })
+  parent.onMembers(members => directory.setControls(members.map(toControlAddress)))
   const services = toServicesConfig(settings)
   const prefix = settings['router-id-prefix'].replaceAll(/[@.]/g, '-')
   const seat = worker === 1 ? nodeId : `${nodeId}-worker-${worker}`
@@ -43,7 +45,7 @@ runChild<RouterStart>('start-router', async (message, log) => {
     consentMaxAgeSecs: settings['consent-expiry-days'] * SECS_PER_DAY,
     trustedProxies: settings['trusted-proxies'],
     httpsPort: () => securePort,
-    store: createRemoteStore(message.control, auth),
+    store: createRemoteStore(directory, auth),
     createProxyServer,
     renderHeader,
     ejection: {
@@ -76,7 +78,7 @@ runChild<RouterStart>('start-router', async (message, log) => {
   const httpUrl = `http://${host}:${port}`
   const httpsUrl = securePort === undefined ? undefined : `https://${host}:${securePort}`
   const agent = new RouterAgent({
-    address: message.control,
+    locator: directory,
     auth,
     routerId,
     nodeId,
@@ -91,12 +93,17 @@ runChild<RouterStart>('start-router', async (message, log) => {
   return {
     address: httpUrl,
     secureAddress: httpsUrl,
-    stop: graceMs => {
+    stop: async graceMs => {
       tls?.files.stop()
-      return router.stop(graceMs)
+      await router.stop(graceMs)
+      directory.close()
     },
   }
 })
+
+function toControlAddress({ nodeId, grpc }: ControlMember): ControlAddress {
+  return { nodeId, address: grpc }
+}
 
 interface OpenTls {
   readonly files: CertificateFiles

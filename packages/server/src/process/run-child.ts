@@ -1,11 +1,26 @@
 import { type Logger, WaiterError } from '@waiter/base'
 import { createLogger } from '../logging.ts'
-import type { ChildAddresses, FromChild, StartMessage, ToChild } from './messages.ts'
+import type {
+  ChildAddresses,
+  ControlNews,
+  FromChild,
+  MembersMessage,
+  StartMessage,
+  StopMessage,
+  ToChild,
+} from './messages.ts'
 
 /** What a child runs: started once, stopped once. */
 export interface ChildRole extends ChildAddresses {
   /** Finishes what runs within `graceMs`, then releases everything. */
-  stop(graceMs: number): Promise<void>
+  stop(graceMs: number, message: StopMessage): Promise<void>
+}
+
+/** A child's line to its parent while it runs. */
+export interface ParentLink {
+  /** Hears who the control processes are: at once, if that was told before, and whenever it changes. One listener. */
+  onMembers(listener: (members: MembersMessage['members']) => void): void
+  tell(news: ControlNews): void
 }
 
 const EXIT_FAILED = 1
@@ -18,7 +33,7 @@ const EXIT_BUG = 70
  */
 export function runChild<Start extends StartMessage>(
   kind: Start['kind'],
-  start: (message: Start, log: Logger) => Promise<ChildRole>,
+  start: (message: Start, log: Logger, parent: ParentLink) => Promise<ChildRole>,
 ): void {
   // Ctrl-C reaches the whole terminal group, and so does SIGHUP when its window is closed; the parent decides what
   // follows.
@@ -35,17 +50,32 @@ export function runChild<Start extends StartMessage>(
   process.on('unhandledRejection', crash)
 
   let role: ChildRole | undefined
+  let members: MembersMessage['members'] | undefined
+  let onMembers: ((members: MembersMessage['members']) => void) | undefined
+  const parent: ParentLink = {
+    onMembers: listener => {
+      onMembers = listener
+      if (members !== undefined) listener(members)
+    },
+    tell: send,
+  }
   process.on('message', (message: ToChild) => {
     if (message.kind === 'stop') {
-      void stopAndExit(role, message.graceMs, log)
+      void stopAndExit(role, message, log)
+      return
+    }
+    if (message.kind === 'members') {
+      members = message.members
+      onMembers?.(members)
       return
     }
     if (message.kind !== kind) return
     log = createLogger(`${message.nodeId}-${kind.replace('start-', '')}`, message.settings.log.level, message.log)
-    start(message as Start, log).then(
+    start(message as Start, log, parent).then(
       started => {
         role = started
-        send({ kind: 'ready', address: started.address, secureAddress: started.secureAddress })
+        const { address, secureAddress, raftAddress } = started
+        send({ kind: 'ready', address, secureAddress, raftAddress })
       },
       error => {
         log?.error({ err: error }, 'could not start')
@@ -62,9 +92,9 @@ export function runChild<Start extends StartMessage>(
   })
 }
 
-async function stopAndExit(role: ChildRole | undefined, graceMs: number, log: Logger | undefined): Promise<void> {
+async function stopAndExit(role: ChildRole | undefined, message: StopMessage, log: Logger | undefined): Promise<void> {
   try {
-    await role?.stop(graceMs)
+    await role?.stop(message.graceMs, message)
   } catch (error) {
     log?.error({ err: error }, 'stopping did not go well')
   }

@@ -1,0 +1,88 @@
+import type { Logger, RouterId } from '@waiter/base'
+import type { KeyValueStore } from '@waiter/store'
+import type { ServiceBeliefRow } from '../agent/leader-link.ts'
+
+/** Where the store keeps which routers are attached. */
+export const ROUTER_PREFIX = 'routers/'
+
+/** Where a router runs, and which one runs there now. */
+export interface RegisteredRouter {
+  readonly routerId: RouterId
+  readonly nodeId: string
+  readonly worker: number
+}
+
+/** How a router introduces itself. A node starts a worker only after its former has ended. */
+export interface RouterIntroduction extends RegisteredRouter {
+  readonly httpUrl: string
+  readonly beliefs: readonly ServiceBeliefRow[]
+}
+
+/** Where a router runs: one process at a time. */
+export type Seat = Pick<RegisteredRouter, 'nodeId' | 'worker'>
+
+export function isSameSeat(one: Seat, other: Seat): boolean {
+  return one.nodeId === other.nodeId && one.worker === other.worker
+}
+
+/** A record as it is stored: one for each seat, so that their number is bounded by the machines there are. */
+interface SeatRecord {
+  readonly 'router-id': RouterId
+  readonly node: string
+  readonly worker: number
+  /** Which start of the machine it belongs to. */
+  readonly start: string
+}
+
+/**
+ * Remembers which routers are attached, so that a new leader knows whom it has to hear before it gives their slots away.
+ * Written in the background: an attachment never waits for it.
+ */
+export class RouterRegistry {
+  readonly #store: KeyValueStore
+  readonly #startId: string
+  readonly #log: Logger
+  #writes: Promise<void> = Promise.resolve()
+
+  /** @param startId routers of other starts are gone */
+  constructor(store: KeyValueStore, startId: string, log: Logger) {
+    this.#store = store
+    this.#startId = startId
+    this.#log = log
+  }
+
+  /** Those that an earlier leader of this start had. */
+  async read(): Promise<RegisteredRouter[]> {
+    const found: RegisteredRouter[] = []
+    for await (const { value } of this.#store.list(ROUTER_PREFIX)) {
+      const record = JSON.parse(value) as SeatRecord
+      if (record.start !== this.#startId) continue
+      found.push({ routerId: record['router-id'], nodeId: record.node, worker: record.worker })
+    }
+    return found
+  }
+
+  save({ routerId, nodeId, worker }: RegisteredRouter): void {
+    const record: SeatRecord = { 'router-id': routerId, node: nodeId, worker, start: this.#startId }
+    this.#enqueue({ routerId, nodeId, worker }, JSON.stringify(record))
+  }
+
+  /** It is gone for good, unless another one has its seat by now. */
+  remove(router: RegisteredRouter): void {
+    this.#enqueue(router, undefined)
+  }
+
+  #enqueue(router: RegisteredRouter, value: string | undefined): void {
+    this.#writes = this.#writes
+      .then(() => this.#write(router, value))
+      .catch(error => this.#log.warn({ err: error, routerId: router.routerId }, 'could not record a router'))
+  }
+
+  async #write({ routerId, nodeId, worker }: RegisteredRouter, value: string | undefined): Promise<void> {
+    const key = `${ROUTER_PREFIX}${nodeId}/${worker}`
+    const current = await this.#store.get(key)
+    if (current?.value === value) return
+    if (value === undefined && (JSON.parse(current?.value ?? '{}') as SeatRecord)['router-id'] !== routerId) return
+    await this.#store.compareAndSet(key, current?.version ?? 0, value)
+  }
+}

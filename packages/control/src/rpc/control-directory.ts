@@ -1,0 +1,150 @@
+import type { ClientReadableStream } from '@grpc/grpc-js'
+import type { Logger, Term } from '@waiter/base'
+import { ClusterServiceClient, type WatchLeaderResponse } from '../generated/waiter/v1/cluster.ts'
+import { channelOptions } from './channel-options.ts'
+import type { ControlLocator } from './control-locator.ts'
+import type { NodeAuth } from './node-auth.ts'
+
+/** A lost watch is opened anew after this, doubling up to the maximum. */
+const RETRY_MS_FIRST = 20
+const RETRY_MS_MAX = 500
+
+/** A control node that can be called. */
+export interface ControlAddress {
+  readonly nodeId: string
+  /** `host:port` */
+  readonly address: string
+}
+
+/** Who leads. */
+export interface KnownLeader {
+  readonly term: Term
+  readonly leaderId: string
+  readonly address: string
+}
+
+export interface ControlDirectoryOptions {
+  readonly controls: readonly ControlAddress[]
+  readonly auth: NodeAuth
+  readonly log: Logger
+}
+
+/**
+ * Knows who leads by listening to all control nodes: the others tell of a new leader while a router may still wait for
+ * an old one that hangs. Terms only grow.
+ */
+export class ControlDirectory implements ControlLocator {
+  readonly #options: Omit<ControlDirectoryOptions, 'controls'>
+  readonly #watches = new Map<string, ControlWatch>()
+  readonly #listeners = new Set<() => void>()
+  #known: KnownLeader | undefined
+  #isClosed = false
+
+  constructor({ controls, ...options }: ControlDirectoryOptions) {
+    this.#options = options
+    this.setControls(controls)
+  }
+
+  get known(): KnownLeader | undefined {
+    return this.#known
+  }
+
+  get hasOthers(): boolean {
+    return this.#watches.size > 1
+  }
+
+  leader(): string | undefined {
+    return this.#known?.address
+  }
+
+  any(): string {
+    const leader = this.#known?.address
+    if (leader !== undefined && this.#watches.get(leader)?.isUp) return leader
+    for (const [address, watch] of this.#watches) if (watch.isUp) return address
+    // Nobody answers: whoever is asked says so.
+    const [first] = this.#watches.keys()
+    return leader ?? first ?? ''
+  }
+
+  onLeader(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** A control node came back at another address, or others belong to the group now. */
+  setControls(controls: readonly ControlAddress[]): void {
+    if (this.#isClosed) return
+    const wanted = new Set(controls.map(({ address }) => address))
+    for (const [address, watch] of this.#watches) {
+      if (wanted.has(address)) continue
+      watch.close()
+      this.#watches.delete(address)
+    }
+    for (const address of wanted) {
+      if (!this.#watches.has(address))
+        this.#watches.set(address, new ControlWatch(address, this.#options.auth, news => this.#onNews(news)))
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true
+    for (const watch of this.#watches.values()) watch.close()
+    this.#watches.clear()
+    this.#listeners.clear()
+  }
+
+  #onNews({ term, leaderId, address }: WatchLeaderResponse): void {
+    if (leaderId === '' || address === '' || term < (this.#known?.term ?? 0)) return
+    const isSame = this.#known?.term === term && this.#known.address === address
+    if (isSame) return
+    this.#known = { term, leaderId, address }
+    this.#options.log.debug({ term, leaderId, address }, 'a control node says who leads')
+    for (const listener of [...this.#listeners]) listener()
+  }
+}
+
+/** Listens to one control node, again and again. */
+class ControlWatch {
+  readonly #client: ClusterServiceClient
+  readonly #onNews: (news: WatchLeaderResponse) => void
+  #stream: ClientReadableStream<WatchLeaderResponse> | undefined
+  #retryMs = RETRY_MS_FIRST
+  #timer: NodeJS.Timeout | undefined
+  #isClosed = false
+  /** It has said something, and the connection has not broken since. */
+  isUp = false
+
+  constructor(address: string, auth: NodeAuth, onNews: (news: WatchLeaderResponse) => void) {
+    this.#client = new ClusterServiceClient(address, auth.channelCredentials, channelOptions(auth))
+    this.#onNews = onNews
+    this.#open()
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.isUp = false
+    clearTimeout(this.#timer)
+    this.#stream?.cancel()
+    this.#client.close()
+  }
+
+  #open(): void {
+    const stream = this.#client.watchLeader({})
+    this.#stream = stream
+    stream.on('data', (news: WatchLeaderResponse) => {
+      this.isUp = true
+      this.#retryMs = RETRY_MS_FIRST
+      if (!this.#isClosed) this.#onNews(news)
+    })
+    stream.on('error', () => this.#onLost(stream))
+    stream.on('end', () => this.#onLost(stream))
+  }
+
+  #onLost(stream: ClientReadableStream<WatchLeaderResponse>): void {
+    if (stream !== this.#stream || this.#isClosed) return
+    this.#stream = undefined
+    this.isUp = false
+    this.#timer = setTimeout(() => this.#open(), this.#retryMs)
+    this.#retryMs = Math.min(RETRY_MS_MAX, this.#retryMs * 2)
+  }
+}

@@ -1,0 +1,218 @@
+import { hkdfSync } from 'node:crypto'
+import { type Logger, WaiterError } from '@waiter/base'
+import {
+  type ClusterCalls,
+  type ClusterMember,
+  type ClusterNode,
+  type LeaderNews,
+  type MembersView,
+  notLeader,
+} from '@waiter/control'
+import { openRaftStore, type RaftStore } from '@waiter/store'
+import { NONE, type NodeId } from 'raft-ts'
+import { createIntervalTicker, openWal, RaftNodeError, TcpTransport } from 'raft-ts/node'
+import { readFirstState } from '../members/import-journal.ts'
+import type { Bind, ControlMember, RaftStart } from '../process/messages.ts'
+
+/**
+ * Heartbeats every 100 ms, and a new leader after 500 to 1,000 ms without: an idle node spends well below 1 % of a core
+ * on it, and a process may pause for some 400 ms without losing the leadership.
+ */
+const TICK_MS = 50
+const RAFT = { electionTicks: 10, heartbeatTicks: 2 }
+/** The first leader of a group that has just started need not wait for anybody to be missed. */
+const FIRST_CAMPAIGN_EVERY_MS = 100
+const FIRST_CAMPAIGNS_MAX = 20
+const KEY_BYTES = 32
+
+export interface RaftMemberOptions {
+  readonly nodeId: string
+  readonly raft: RaftStart
+  readonly bind: Bind
+  readonly secret: string
+  readonly calls: ClusterCalls
+  readonly log: Logger
+}
+
+/** This process as a member of the group of control nodes: its store, whom it knows, and who leads. */
+export class RaftMember implements ClusterNode {
+  readonly store: RaftStore
+  /** `host:port` where the others reach it. */
+  readonly address: string
+  readonly #options: RaftMemberOptions
+  readonly #transport: TcpTransport
+  readonly #listeners = new Set<() => void>()
+  #peers: ReadonlyMap<NodeId, ControlMember>
+  #campaign: NodeJS.Timeout | undefined
+
+  private constructor(
+    options: RaftMemberOptions,
+    parts: { store: RaftStore; transport: TcpTransport; peers: ReadonlyMap<NodeId, ControlMember> },
+  ) {
+    this.#options = options
+    this.store = parts.store
+    this.#transport = parts.transport
+    this.#peers = parts.peers
+    this.address = addressOf(options.bind.host, parts.transport.port)
+    this.store.node.subscribe(event => {
+      if (event.kind === 'leaderChanged') this.#tell()
+    })
+  }
+
+  /** Opens the log and takes part, as far as it knows the others. */
+  static async open(options: RaftMemberOptions): Promise<RaftMember> {
+    const { raft, bind, secret, calls, log } = options
+    const storage = await openWal({ directory: raft.directory, log })
+    const transport = await bindTransport(raft, bind, secret, log)
+    const isEmpty = storage.snapshot === undefined && storage.reader.lastIndex() === 0
+    const isFounding = isEmpty && raft.firstMembers.includes(raft.id)
+    const peers = new Map<NodeId, ControlMember>()
+    const lookUp = { peers: peers as ReadonlyMap<NodeId, ControlMember> }
+    const store = await openRaftStore({
+      id: raft.id,
+      storage,
+      transport,
+      ...(isFounding ? { bootstrap: raft.firstMembers, bootstrapTerm: raft.firstTerm } : {}),
+      first: isFounding && raft.firstStateFile !== undefined ? readFirstState(raft.firstStateFile) : undefined,
+      raft: RAFT,
+      ticker: createIntervalTicker(TICK_MS),
+      forward: async (leader, command, timeoutMs) => {
+        const address = member.#peers.get(leader)?.grpc
+        if (address !== undefined) return await calls.propose(address, command, timeoutMs)
+        return { kind: 'failed', mayHaveHappened: false, leader: 0, why: `where member ${leader} is, is not known yet` }
+      },
+      log,
+    })
+    const member: RaftMember = new RaftMember(options, { store, transport, peers: lookUp.peers })
+    return member
+  }
+
+  /** Tells where all members are, this one included. */
+  setPeers(members: readonly ControlMember[]): void {
+    const before = this.#peers
+    const isFirst = before.size === 0
+    this.#peers = new Map(members.map(member => [member.id, member]))
+    for (const { id, raft } of members)
+      if (id !== this.#options.raft.id && before.get(id)?.raft !== raft) this.#transport.setPeer(id, hostAndPort(raft))
+    this.#tell()
+    if (isFirst) this.#hastenFirstElection()
+  }
+
+  leaderNews(): LeaderNews {
+    const { node } = this.store
+    const term = node.status().hardState.term
+    const leader = this.#peers.get(node.leader)
+    return leader === undefined
+      ? { term, leaderId: '', address: '' }
+      : { term, leaderId: leader.nodeId, address: leader.grpc }
+  }
+
+  onLeaderNews(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async propose(command: Uint8Array, timeoutMs: number): ReturnType<ClusterNode['propose']> {
+    return await this.store.propose(command, timeoutMs)
+  }
+
+  members(): MembersView {
+    const { node } = this.store
+    const { hardState, progress, applied } = node.status()
+    const { term, leaderId } = this.leaderNews()
+    const { voters, votersOutgoing, learners, learnersNext } = node.conf
+    const ids = [...new Set([...voters, ...votersOutgoing, ...learners, ...learnersNext])].sort((a, b) => a - b)
+    const members = ids.map((id): ClusterMember => {
+      const known = progress.find(row => row.id === id)
+      const isSelf = id === node.id
+      return {
+        id,
+        nodeId: this.#peers.get(id)?.nodeId ?? '',
+        address: this.#peers.get(id)?.grpc ?? '',
+        role: voters.includes(id) ? 'voter' : votersOutgoing.includes(id) ? 'leaving' : 'learner',
+        leads: id === node.leader,
+        matchIndex: known?.match ?? 0,
+        active: known !== undefined && (isSelf || known.isRecentlyActive),
+      }
+    })
+    const { nodeId } = this.#options
+    return { nodeId, term, leaderId, members, commitIndex: hardState.commit, appliedIndex: applied }
+  }
+
+  async transferLeader(nodeId: string): Promise<void> {
+    const { node } = this.store
+    if (node.role !== 'leader') throw notLeader(this.leaderNews().leaderId)
+    const target = [...this.#peers.values()].find(peer => peer.nodeId === nodeId)
+    if (target === undefined || !node.conf.voters.includes(target.id))
+      throw new WaiterError(`${nodeId} is no voting control node; see /cluster/members`, {
+        code: 'WTR_NO_SUCH_MEMBER',
+        status: 404,
+      })
+    const TRANSFER_MS = 3_000
+    try {
+      await node.transferLeader(target.id, { timeoutMs: TRANSFER_MS })
+    } catch (error) {
+      if (!(error instanceof RaftNodeError)) throw error
+      throw new WaiterError(`${nodeId} did not take the leadership over: ${error.message}`, {
+        code: 'WTR_NOT_TRANSFERRED',
+        status: 503,
+        retryable: true,
+        cause: error,
+      })
+    }
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#campaign)
+    await this.store.close()
+  }
+
+  #tell(): void {
+    for (const listener of [...this.#listeners]) listener()
+  }
+
+  /** One of them asks the others at once. Where somebody leads already, the others refuse, and nothing is disturbed. */
+  #hastenFirstElection(): void {
+    const { node } = this.store
+    if (Math.min(...node.conf.voters) !== node.id) return
+    let campaigns = 0
+    const campaign = (): void => {
+      if (node.leader !== NONE || ++campaigns > FIRST_CAMPAIGNS_MAX) clearInterval(this.#campaign)
+      else node.campaign()
+    }
+    this.#campaign = setInterval(campaign, FIRST_CAMPAIGN_EVERY_MS)
+    campaign()
+  }
+}
+
+/** On the port it had before, if nobody has taken that meanwhile. */
+async function bindTransport(raft: RaftStart, bind: Bind, secret: string, log: Logger): Promise<TcpTransport> {
+  const key = Buffer.from(hkdfSync('sha256', secret, 'waiter', 'raft-transport v1', KEY_BYTES))
+  const open = async (port: number): Promise<TcpTransport> => {
+    const transport = new TcpTransport({
+      id: raft.id,
+      group: raft.group,
+      security: { kind: 'sharedKey', key },
+      listen: { host: bind.host, port },
+      log,
+    })
+    await transport.listen()
+    return transport
+  }
+  if (bind.port === 0) return await open(0)
+  try {
+    return await open(bind.port)
+  } catch (error) {
+    log.warn({ err: error, port: bind.port }, 'the former port is taken; another one is used')
+    return await open(0)
+  }
+}
+
+function addressOf(host: string, port: number): string {
+  return `${host}:${port}`
+}
+
+function hostAndPort(address: string): { host: string; port: number } {
+  const at = address.lastIndexOf(':')
+  return { host: address.slice(0, at), port: Number(address.slice(at + 1)) }
+}

@@ -1,0 +1,55 @@
+import { eventually, type StartedWaiter } from '@waiter/testkit'
+
+/** Who leads, as the router at this port believes. */
+export interface SeenLeader {
+  readonly leaderId: string
+  readonly term: number
+  readonly isConnected: boolean
+}
+
+/** Asks one router. */
+export async function seeLeader(waiter: StartedWaiter, port: number): Promise<SeenLeader> {
+  const { state } = await waiter.api('/state/leader', port)
+  return { leaderId: state['leader-id'], term: state.term, isConnected: state['connected?'] }
+}
+
+/** Waits until all routers are attached to one leader, of a term above this one. */
+export async function untilLed(waiter: StartedWaiter, termAbove = 0): Promise<SeenLeader> {
+  return await eventually(async () => {
+    const seen = await Promise.all(waiter.ports.map(port => seeLeader(waiter, port)))
+    const [first] = seen
+    const isAgreed = seen.every(({ isConnected, term }) => isConnected && term === first?.term && term > termAbove)
+    return isAgreed ? first : undefined
+  }, `all routers to follow a leader of a term above ${termAbove}`)
+}
+
+/** The control process that a node was announced with. */
+export function controlPidOf(waiter: StartedWaiter, nodeId: string): number {
+  const node = waiter.nodes.find(({ id }) => id === nodeId)
+  if (node === undefined) throw new Error(`no node ${nodeId}`)
+  return node.pid
+}
+
+/** Requests to all routers in turn, several at a time, until told to stop. */
+export function keepAsking(
+  waiter: StartedWaiter,
+  token: string,
+): { readonly answered: () => number; stop(): Promise<number[]> } {
+  const ASKERS = 3
+  let isAsking = true
+  const statuses: number[] = []
+  const askers = Array.from({ length: ASKERS }, async (_, asker) => {
+    for (let round = 0; isAsking; round++) {
+      const port = waiter.ports[(asker + round) % waiter.ports.length] ?? 0
+      statuses.push((await waiter.request({ port, headers: { 'x-waiter-token': token } })).status)
+    }
+  })
+  return {
+    answered: () => statuses.length,
+    stop: async () => {
+      isAsking = false
+      await Promise.all(askers)
+      return statuses
+    },
+  }
+}
