@@ -81,7 +81,7 @@ export class Http2UpstreamSide implements RelayUpstream, StreamTaker, Http2Strea
     const { head } = this.#request
     this.#asConnect = this.needsSettings && connection.peerAllowsConnectProtocol
     const fields = renderHttp2Request(this.#request, this.#tls !== undefined, this.#asConnect)
-    this.#stream = connection.request(fields, head.bodyKind === 'none' && !this.#asConnect, this)
+    this.#stream = connection.request(fields, isOver(head) && !this.#asConnect, this)
   }
 
   sendBody(bytes: Buffer, start: number, end: number): void {
@@ -244,4 +244,10 @@ function kindOf({ cause, code, isUnprocessed }: StreamReset): RelayFailure['kind
   if (isUnprocessed) return code === ErrorCode.REFUSED_STREAM ? 'unprocessed' : 'gone-away'
   if (cause === 'malformed') return 'malformed'
   return cause === 'connection' ? 'closed' : 'reset'
+}
+
+/** Nothing follows the head. An HTTP/1.1 body of no octets is over with it, while HTTP/2 ends it by a frame of its own. */
+function isOver(head: OutgoingRequest['head']): boolean {
+  if (head.bodyKind === 'none') return true
+  return head.bodyKind === 'length' && head.contentLength === 0 && head.httpVersion !== '2.0'
 }

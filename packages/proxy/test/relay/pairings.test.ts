@@ -69,6 +69,15 @@ each('a body with a length goes both ways', async (t, pairing) => {
   t.match(await pairing.outcome(), { kind: 'completed', status: 200 })
 })
 
+each('a body of no octets, with its length', async (t, pairing) => {
+  pairing.handler = echo
+  for (const method of ['POST', 'PUT']) {
+    const answer = await pairing.ask({ method, headers: { 'content-length': '0' } })
+    t.equal(answer.headers['x-length'], '0')
+    t.equal(answer.body.length, 0)
+  }
+})
+
 each('a streamed body goes both ways, unchanged and in order', async (t, pairing) => {
   pairing.handler = echo
   const body = pattern(3 * MIB)
