@@ -112,13 +112,19 @@ t.test('a killed instance: its files stay readable, through any router', async t
 })
 
 t.test('a watch through any router sees the end of the service, and all routers agree on it', async t => {
-  const watching = waiter.request({
-    port: second,
-    path: `/apps/instances?watch=true&service-id=${id}&streaming-timeout=2000`,
-  })
-  const isWatched = async () =>
-    (await waiter.api('/state/instance-tracker', second)).state['watch-count'] === 1 || undefined
-  await eventually(isWatched, 'the watch')
+  const watch = await fetch(
+    `http://127.0.0.1:${second}/apps/instances?watch=true&service-id=${id}&streaming-timeout=2000`,
+  )
+  const stream = watch.body?.pipeThrough(new TextDecoderStream()).getReader()
+  let text = ''
+  const read = async (isEnough: () => boolean): Promise<void> => {
+    while (!isEnough()) {
+      const piece = await stream?.read()
+      if (piece === undefined || piece.done) return
+      text += piece.value
+    }
+  }
+  await read(() => text.includes('\n'))
   const gone = JSON.parse(
     (await waiter.request({ port: first, method: 'DELETE', path: `/apps/${id}?timeout=10000` })).text,
   )
@@ -127,7 +133,8 @@ t.test('a watch through any router sees the end of the service, and all routers 
     t.equal((await waiter.request({ port, path: `/apps/${id}` })).status, 404, 'gone everywhere')
   const goal = await waiter.api(`/apps/${id}/await/deleted?timeout=1000`, third)
   t.match(goal, { 'goal-success?': true, 'service-exists?': false })
-  const messages = (await watching).text
+  await read(() => false)
+  const messages = text
     .trim()
     .split('\n')
     .map(line => JSON.parse(line))

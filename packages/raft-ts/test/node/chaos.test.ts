@@ -6,11 +6,19 @@ const main = fileURLToPath(new URL('../../src/node/chaos/main.ts', import.meta.u
 const run = (...words: string[]) => spawnSync(process.execPath, [main, ...words], { encoding: 'utf8' })
 
 t.test('three real processes lose nothing under kill -9, SIGSTOP and partitions', async t => {
-  const { stdout, stderr, status } = run('--minutes', '0.16', '--seed', '7', '--json')
-  t.equal(status, 0, stdout + stderr)
-  const report = JSON.parse(stdout.trimEnd().split('\n').at(-1)!)
-  t.match(report, { violations: 0, lost: 0, seed: 7, faults: { killLeader: 1, pauseLeader: 1, isolateLeader: 1 } })
-  t.ok(report.acknowledged > 20 && report.reads > 20, `${report.acknowledged} writes, ${report.reads} reads`)
+  // What a busy machine leaves time for differs; every run must be clean, and together they must have had every fault.
+  const RUNS_MAX = 4
+  const faults: Record<string, number> = {}
+  const hasHadAll = () => ['killLeader', 'pauseLeader', 'isolateLeader'].every(name => (faults[name] ?? 0) > 0)
+  for (let seed = 7; seed < 7 + RUNS_MAX && !hasHadAll(); seed++) {
+    const { stdout, stderr, status } = run('--minutes', '0.16', '--seed', String(seed), '--json')
+    t.equal(status, 0, stdout + stderr)
+    const report = JSON.parse(stdout.trimEnd().split('\n').at(-1)!)
+    t.match(report, { violations: 0, lost: 0, seed })
+    t.ok(report.acknowledged > 20 && report.reads > 20, `${report.acknowledged} writes, ${report.reads} reads`)
+    for (const [name, times] of Object.entries(report.faults)) faults[name] = (faults[name] ?? 0) + Number(times)
+  }
+  t.ok(hasHadAll(), JSON.stringify(faults))
 })
 
 t.test('a planted bug is found by it', async t => {
