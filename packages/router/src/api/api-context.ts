@@ -75,14 +75,29 @@ export function mayManage(call: ApiCall, { options }: ApiParts, user: string): b
   return options.entitlements.mayManageToken(call.env.requester, user)
 }
 
+/**
+ * Whose eyes a service is seen with: administrators may name somebody else in `x-view-as-user` (spec §1.3).
+ *
+ * @throws WaiterError WTR_FORBIDDEN (401) for others
+ */
+export function viewerOf(call: ApiCall, { options }: ApiParts): string {
+  const { requester } = call.env
+  const viewer = call.req.header('x-view-as-user') ?? ''
+  if (viewer === '' || viewer === requester) return requester
+  if (options.entitlements.mayAdminister(requester)) return viewer
+  const details = { 'view-as-user': viewer }
+  throw new WaiterError('Only administrators may view as another user', { code: 'WTR_FORBIDDEN', status: 401, details })
+}
+
 /** @throws WaiterError WTR_FORBIDDEN when the requester may not manage what runs as this user */
-export function requireManager(call: ApiCall, parts: ApiParts, user: string, status = 403): void {
-  if (mayManage(call, parts, user)) return
-  throw new WaiterError('User not allowed to manage this service', {
-    code: 'WTR_FORBIDDEN',
-    status,
-    details: { 'run-as-user': user },
-  })
+export function requireManager(call: ApiCall, parts: ApiParts, user: string): void {
+  if (!mayManage(call, parts, user)) throw notManager(user, 403)
+}
+
+/** The refusal of those who do not manage what runs as this user. */
+export function notManager(user: string, status: number): WaiterError {
+  const details = { 'run-as-user': user }
+  return new WaiterError('User not allowed to manage this service', { code: 'WTR_FORBIDDEN', status, details })
 }
 
 /** @throws WaiterError WTR_FORBIDDEN (403) */

@@ -2,7 +2,7 @@ import type { LeaderLink } from '@waiter/control'
 import type { StreamWriter } from '@waiter/proxy'
 import type { LogEntry } from '@waiter/schedulers'
 import { z } from 'zod'
-import { type ApiCall, type ApiParts, baseUrlOf, leaderOf, requireManager, takenOver } from './api-context.ts'
+import { type ApiCall, type ApiParts, baseUrlOf, leaderOf, notManager, takenOver, viewerOf } from './api-context.ts'
 import { findService } from './apps.ts'
 import { parseByteRange } from './byte-range.ts'
 import type { Endpoints } from './contract/endpoint.ts'
@@ -59,7 +59,7 @@ export function addLogRoutes(endpoints: Endpoints, parts: ApiParts): void {
       if (!instanceId || !host)
         throw badRequest(`${instanceId ? 'Host' : 'Instance id'} is missing: give both instance-id and host`)
       const service = await findService(parts, serviceId)
-      requireManager(call, parts, service.definition.effective['run-as-user'], 401)
+      requireViewer(call, parts, service.definition.effective['run-as-user'])
       if (file !== undefined) return await sendFile(call, parts, { serviceId, instanceId, path: file })
       const entries = await leaderOf(parts).listLogs(serviceId, instanceId, directory)
       const address = new URLSearchParams({ 'instance-id': instanceId, host })
@@ -67,6 +67,12 @@ export function addLogRoutes(endpoints: Endpoints, parts: ApiParts): void {
       return call.json(entries.map(entry => renderEntry(entry, base)))
     },
   )
+}
+
+/** @throws WaiterError WTR_FORBIDDEN (401) */
+function requireViewer(call: ApiCall, parts: ApiParts, user: string): void {
+  const viewer = viewerOf(call, parts)
+  if (!parts.options.entitlements.mayManageToken(viewer, user)) throw notManager(user, 401)
 }
 
 function renderEntry({ name, type, size, path }: LogEntry, base: string): Record<string, unknown> {

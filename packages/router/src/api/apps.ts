@@ -12,6 +12,7 @@ import {
   queryOf,
   requireManager,
   serviceNotFound,
+  viewerOf,
   withIsoTime,
 } from './api-context.ts'
 import { parseAppFilters } from './app-filters.ts'
@@ -81,7 +82,11 @@ export function addAppRoutes(endpoints: Endpoints, parts: ApiParts): void {
       const view = await leaderOf(parts).viewServices(id)
       const service = view.services[0]
       if (service === undefined) throw serviceNotFound(id)
-      const context = contextOf(call, parts, query.include, query['effective-parameters'])
+      const viewer = viewerOf(call, parts)
+      const context = {
+        ...contextOf(call, parts, query.include, query['effective-parameters']),
+        mayManage: (user: string) => parts.options.entitlements.mayManageToken(viewer, user),
+      }
       const overrides = await parts.overrides.read(id)
       const suspension = parts.suspensions.find(id)
       return call.json({

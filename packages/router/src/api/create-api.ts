@@ -47,14 +47,14 @@ export function createApi(parts: ApiParts): Api {
   addAuthRoutes(app, parts)
   addConsentRoutes(app, parts)
   addTokenRoutes(app, parts)
-  addTokenListRoutes(app, parts)
+  const tokenWatchers = addTokenListRoutes(app, parts)
   // Before `/apps/:id`, which would take it for a service.
   addInstanceWatchRoutes(endpoints, parts, watch)
   addAppRoutes(endpoints, parts)
   addInstanceRoutes(endpoints, parts)
   addLogRoutes(endpoints, parts)
   addSwitchRoutes(endpoints, parts)
-  addStateRoutes(endpoints, parts, watch)
+  addStateRoutes(endpoints, parts, { instances: watch, tokens: tokenWatchers })
   addPingRoutes(endpoints, parts)
   addMetricsRoutes(endpoints, parts)
   addExternalMetricsRoutes(endpoints, parts)
@@ -73,13 +73,14 @@ export function createApi(parts: ApiParts): Api {
     const pipeline = parts.pipeline()
     const { request, waiterHeaders, refusal } = readRequest(exchange.head)
     if (refusal !== undefined) {
-      pipeline.answerError(exchange, plain, refusal)
+      pipeline.answerError(exchange, plain, refusal, namedToken(exchange.head))
       return undefined
     }
     const entry = await enterApi(pipeline, exchange, waiterHeaders)
     const { answerHeaders } = entry
     if (entry.isRefused) {
-      if (!exchange.isFinished) pipeline.answerError(exchange, { ...plain, answerHeaders }, entry.error)
+      if (!exchange.isFinished)
+        pipeline.answerError(exchange, { ...plain, answerHeaders }, entry.error, namedToken(exchange.head))
       return undefined
     }
     const { identity } = entry
@@ -89,7 +90,9 @@ export function createApi(parts: ApiParts): Api {
     try {
       const response = await app.fetch(request, bindings)
       if (response.status === 404 && response.headers.get('x-waiter-answered') === null) {
-        pipeline.answerError(exchange, context, endpoints.isKnownPath(exchange.head.path) ? WRONG_METHOD : NOT_FOUND)
+        const { head } = exchange
+        const refusal = endpoints.isKnownPath(head.path) ? WRONG_METHOD : NOT_FOUND
+        pipeline.answerError(exchange, context, refusal, namedToken(head))
         return undefined
       }
       if (response.headers.has('x-waiter-streamed')) return undefined
@@ -106,7 +109,7 @@ export function createApi(parts: ApiParts): Api {
       parts.metrics.errors.mark(performance.now())
       parts.options.log.warn({ err: error, cid: context.cid }, 'an API call failed')
     }
-    parts.pipeline().answerError(exchange, context, requestError)
+    parts.pipeline().answerError(exchange, context, requestError, namedToken(exchange.head))
   }
 
   return {
@@ -123,6 +126,12 @@ export function createApi(parts: ApiParts): Api {
       }
     },
   }
+}
+
+/** The token that a call is about, by its query or header, for the error that says so. */
+function namedToken(head: RequestHead): { readonly token?: string } {
+  const token = new URLSearchParams(head.query ?? '').get('token') ?? head.get('x-waiter-token')
+  return token ? { token } : {}
 }
 
 interface ReadRequest {

@@ -53,7 +53,9 @@ export function addPingRoutes(endpoints: Endpoints, parts: ApiParts): void {
           parts.descriptions.remember(resolution.value.serviceId, resolution.value.core)
           return call.text(resolution.value.serviceId)
         }
-        parts.pipeline().answerError(call.env.exchange, call.env.context, requestErrorOf(resolution.error))
+        const { exchange, context, waiterHeaders } = call.env
+        const about = { token: waiterHeaders.get('token') }
+        parts.pipeline().answerError(exchange, context, requestErrorOf(resolution.error), about)
         return takenOver()
       },
     )

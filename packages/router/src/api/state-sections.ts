@@ -1,6 +1,7 @@
 import type { ClusterView, ServiceView } from '@waiter/control'
 import type { InstanceWatch } from '../cluster/instance-watch.ts'
 import { askRouters, type UsageRow, usageOf } from '../cluster/questions.ts'
+import type { TokenWatchers } from '../tokens/token-watchers.ts'
 import type { ApiParts } from './api-context.ts'
 import { renderInstance } from './render-app.ts'
 
@@ -22,8 +23,14 @@ export interface Section {
   readonly read: (request: SectionRequest) => Json | Promise<Json>
 }
 
+/** Streams that are open at this router. */
+export interface Watches {
+  readonly instances: Pick<InstanceWatch, 'count'>
+  readonly tokens: Pick<TokenWatchers, 'size'>
+}
+
 /** The sections of `/state` (spec §4.7) that have a counterpart here. */
-export function createSections(parts: ApiParts, watch: InstanceWatch): ReadonlyMap<string, Section> {
+export function createSections(parts: ApiParts, watches: Watches): ReadonlyMap<string, Section> {
   const { options, table, tokens } = parts
   const plain = (read: Section['read']): Section => ({ include: [], read })
   const routerId = options.routerId
@@ -41,7 +48,7 @@ export function createSections(parts: ApiParts, watch: InstanceWatch): ReadonlyM
     ],
     ['entitlement-manager', plain(() => ({ name: 'SimpleEntitlementManager' }))],
     ['fallback', plain(() => ({ state: availabilityOf(parts) }))],
-    ['instance-tracker', plain(() => ({ 'watch-count': watch.count }))],
+    ['instance-tracker', plain(() => ({ 'watch-count': watches.instances.count }))],
     ['tls', plain(() => ({ ...(options.tlsState?.() ?? { disabled: true }) }))],
     ['request-log', plain(() => ({ ...(options.accessLog?.stats() ?? { disabled: true }) }))],
     [
@@ -71,7 +78,10 @@ export function createSections(parts: ApiParts, watch: InstanceWatch): ReadonlyM
     ['scheduler', plain(async () => readScheduler(await viewOf(parts)))],
     ['service-description-builder', plain(() => ({}))],
     ['service-maintainer', plain(() => ({ 'service-ids': [...table.values()].map(runtime => runtime.id) }))],
-    ['token-watch-maintainer', plain(() => ({ 'token-count': tokens.size, 'synced?': tokens.isSynced }))],
+    [
+      'token-watch-maintainer',
+      plain(() => ({ 'token-count': tokens.size, 'synced?': tokens.isSynced, 'watch-count': watches.tokens.size })),
+    ],
     ['versions', plain(() => ({ withdrawals: Object.fromEntries(parts.withdrawals.entries()) }))],
     ['work-stealing', plain(() => ({ 'global-offers': { allowed: 0, available: 0 }, 'router-id': routerId }))],
   ])

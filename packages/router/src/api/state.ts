@@ -1,16 +1,15 @@
 import { WaiterError } from '@waiter/base'
-import type { InstanceWatch } from '../cluster/instance-watch.ts'
 import { type ApiCall, type ApiParts, baseUrlOf, mayManage } from './api-context.ts'
 import type { Endpoints } from './contract/endpoint.ts'
 import { include } from './contract/query.ts'
 import { stateIndexSchema, stateSchema } from './schemas/state.ts'
 import { renderServiceState } from './service-state.ts'
-import { createSections, type SectionRequest } from './state-sections.ts'
+import { createSections, type SectionRequest, type Watches } from './state-sections.ts'
 
 /** `/state` (spec §4.7): what this router and the leader know and believe, for people who ask why. */
-export function addStateRoutes(endpoints: Endpoints, parts: ApiParts, watch: InstanceWatch): void {
+export function addStateRoutes(endpoints: Endpoints, parts: ApiParts, watches: Watches): void {
   const { routerId } = parts.options
-  const sections = createSections(parts, watch)
+  const sections = createSections(parts, watches)
   const requestOf = (call: ApiCall, included: ReadonlySet<string>): SectionRequest => ({
     include: included,
     baseUrl: baseUrlOf(call),

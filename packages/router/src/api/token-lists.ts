@@ -23,7 +23,7 @@ const NOTICE_LIMITS = { charsMax: 4_096, depthMax: 2, itemsMax: 16 }
 const HISTORY_LENGTH_MAX = 100
 
 /** `/tokens` with its watch, `/tokens/…`, `/token-history`, `/reference/notify` (spec §3.5–3.7). */
-export function addTokenListRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void {
+export function addTokenListRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): TokenWatchers {
   const { options, tokens } = parts
   const context = { entitlements: options.entitlements, config: options.services }
   const watchers = new TokenWatchers({ tokens, context, nextId: nextRequestId })
@@ -95,6 +95,7 @@ export function addTokenListRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): 
     watchers.tellReference({ 'reference-name': name, 'reference-type': type, 'update-time': time })
     return call.json({ success: true })
   })
+  return watchers
 }
 
 /** The answer goes on by itself; what is returned only says so. */

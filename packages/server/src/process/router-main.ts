@@ -6,7 +6,7 @@ import { type Certificates, createProxyServer, renderHeader } from '@waiter/prox
 import { AccessLog, LogFile, type Router, startRouter } from '@waiter/router'
 import { createSimpleEntitlements } from '@waiter/services'
 import { DEFAULT_EJECTION } from '@waiter/slots'
-import { redactSettings } from '../config/redact-settings.ts'
+import { showSettings } from '../config/show-settings.ts'
 import { administratorsOf, toAuthentication, toCors, toServicesConfig } from '../config/services-config.ts'
 import { listenOrExplain } from '../listening.ts'
 import { openNodeAuth } from '../node-security.ts'
@@ -66,7 +66,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     handshakesMax: settings['server-options']['handshakes-max'],
     tlsState: tls && (() => tls.files.state()),
     warnings: () => tls?.files.warnings() ?? [],
-    settings: redactSettings(settings) as Record<string, unknown>,
+    settings: showSettings(settings),
     version: VERSION,
     // The node notices the end and starts a fresh router.
     endProcess: () => void router.stop(settings['shutdown-grace-ms']).finally(() => process.exit(0)),
