@@ -135,6 +135,12 @@ const PEER_REFUSES: readonly Rule[] = [
     covers: (difference, subject) => isRefusedByPeer(difference) && /%00|%(?![0-9a-f]{2})|\/\.\./i.test(text(subject)),
   },
   {
+    name: 'nginx refuses a second Authorization',
+    why: 'Waiter reads both as one value, which proves nobody (401 where a proof is needed), and passes none on to a backend',
+    covers: (difference, subject) =>
+      isRefusedByPeer(difference) && /\r\nauthorization:(?:[^\r]|\r(?!\n\r\n))*\r\nauthorization:/i.test(text(subject)),
+  },
+  {
     name: 'nginx takes a tab behind `chunked` for a part of it',
     why: 'RFC 9112 §5: blanks around a value, tabs too, do not belong to it',
     covers: (difference, subject) => isRefusedByPeer(difference) && /chunked\t/i.test(text(subject)),

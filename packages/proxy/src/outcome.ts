@@ -13,6 +13,7 @@ export type NotSentReason = 'refused' | 'connect-timeout' | 'connect-error' | 's
 export type FailureReason =
   | 'closed' // the backend closed before a whole response head
   | 'reset' // the connection broke with an error
+  | 'gone-away' // HTTP/2: given up before it was looked at (GOAWAY), and more of its body was sent than is kept
   | 'malformed-response' // the head breaks a rule of the README's list
   | 'unexpected-upgrade' // 101 that nobody asked for
   | 'request-stalled' // the backend stopped reading the request body (streamIdleTimeoutMs)

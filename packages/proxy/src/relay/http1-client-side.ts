@@ -112,10 +112,19 @@ export class Http1ClientSide implements RelayClient, BodySink {
     client.writeText(`${statusLine(status)}${renderFields(fields)}\r\n`)
   }
 
-  writeHead({ status, contentLength, isEnd, fields }: RelayResponse): void {
+  writeHead(response: RelayResponse): void {
+    const { status, isEnd } = response
+    let { contentLength, fields } = response
     const client = this.#client
     const { method, minorVersion } = this.#head
     this.#isBodyless = method === 'HEAD' || status === 204 || status === 304
+    if (contentLength >= 0 && response.mayEndInTrailers && !this.#isBodyless && minorVersion === 1) {
+      // RFC 9112 §7.1.2: only a chunked body ends in trailers; the length goes for a client that asked for them.
+      if (asksForTrailers(this.#head)) {
+        contentLength = -1
+        fields = fields.filter(({ name }) => name !== 'content-length')
+      }
+    }
     const hasLength = this.#isBodyless || contentLength >= 0 || isEnd
     this.#isCloseDelimited = !hasLength && minorVersion === 0
     this.#isChunked = !hasLength && minorVersion === 1
@@ -202,6 +211,12 @@ export class Http1ClientSide implements RelayClient, BodySink {
     this.#isFlushScheduled = true
     this.#context.turns.add(this)
   }
+}
+
+/** It said `TE: trailers`: it takes them, and will not be served by dropping them (RFC 9110 §10.1.4). */
+function asksForTrailers(head: H1RequestHead): boolean {
+  const te = head.get('te')
+  return te !== undefined && /(?:^|,)[ \t]*trailers[ \t]*(?:$|,)/i.test(te)
 }
 
 function statusLine(status: number): string {

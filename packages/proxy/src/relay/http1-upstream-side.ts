@@ -191,6 +191,11 @@ export class Http1UpstreamSide implements RelayUpstream, UpstreamHandler, RelayH
     return this.#head!.framing === Framing.UNTIL_CLOSE
   }
 
+  /** Behind chunks only, which have no length. */
+  get mayEndInTrailers(): boolean {
+    return false
+  }
+
   get isEnd(): boolean {
     const { framing, contentLength } = this.#head!
     return framing === Framing.NONE || (framing === Framing.LENGTH && contentLength === 0)

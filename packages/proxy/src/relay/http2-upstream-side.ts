@@ -14,6 +14,7 @@ import { WheelTimer } from '../timer-wheel.ts'
 import type { UpstreamTls } from '../upstream-socket.ts'
 import { collectResponse, collectTrailers, getterOver } from './fields.ts'
 import { isWebSocket, type OutgoingRequest, renderHttp2Request } from './request-fields.ts'
+import { SentStart } from './sent-start.ts'
 import type { RelayFailure, RelayHead, RelayUpstream, RelayUpstreamHandler } from './sides.ts'
 
 const NO_HEAD: Http2ResponseHead = { status: 0, contentLength: -1, fields: [], isEnd: false }
@@ -35,7 +36,8 @@ export class Http2UpstreamSide implements RelayUpstream, StreamTaker, Http2Strea
   #isTunnel = false
   #asConnect = false
   #wasReused = false
-  #hasSentBody = false
+  /** Made with the first octets of a body. */
+  #sent: SentStart | null = null
   responseBytes = 0
 
   constructor(
@@ -82,15 +84,25 @@ export class Http2UpstreamSide implements RelayUpstream, StreamTaker, Http2Strea
     this.#asConnect = this.needsSettings && connection.peerAllowsConnectProtocol
     const fields = renderHttp2Request(this.#request, this.#tls !== undefined, this.#asConnect)
     this.#stream = connection.request(fields, isOver(head) && !this.#asConnect, this)
+    this.#sent?.sendTo({
+      sendBody: piece => this.#stream?.sendData(piece, 0, piece.length),
+      sendEnd: trailers => this.#endStream(trailers),
+    })
   }
 
   sendBody(bytes: Buffer, start: number, end: number): void {
-    this.#hasSentBody = true
+    this.#sent ??= new SentStart()
+    if (this.#head === NO_HEAD) this.#sent.keep(bytes, start, end)
     this.#stream?.sendData(bytes, start, end)
   }
 
   sendEnd(trailers: readonly HeaderField[] | null): void {
-    this.#hasSentBody = true
+    this.#sent ??= new SentStart()
+    this.#sent.keepEnd(trailers)
+    this.#endStream(trailers)
+  }
+
+  #endStream(trailers: readonly HeaderField[] | null): void {
     const kept = collectTrailers(trailers, this.#request.policy.requestTable)
     if (kept === null) this.#stream?.end()
     else this.#stream?.sendTrailers(kept)
@@ -105,7 +117,7 @@ export class Http2UpstreamSide implements RelayUpstream, StreamTaker, Http2Strea
   }
 
   replay(): boolean {
-    if (this.#hasSentBody) return false
+    if (this.#sent?.isWhole === false) return false
     this.#stream = null
     this.#upstream = null
     this.start()
@@ -180,6 +192,10 @@ export class Http2UpstreamSide implements RelayUpstream, StreamTaker, Http2Strea
     return this.#head.isEnd
   }
 
+  get mayEndInTrailers(): boolean {
+    return !this.#head.isEnd
+  }
+
   get fieldCount(): number {
     return this.#head.fields.length
   }
@@ -201,6 +217,7 @@ export class Http2UpstreamSide implements RelayUpstream, StreamTaker, Http2Strea
 
   onHead(head: Http2ResponseHead): void {
     this.#head = head
+    this.#sent?.forget()
     for (const field of head.fields) this.responseBytes += field.name.length + field.value.length
     if (this.#asConnect && head.status < 300) {
       this.#isTunnel = true

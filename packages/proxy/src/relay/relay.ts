@@ -268,7 +268,8 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
     pushLines(fields, extraResponseHead)
     if (lateResponseHead !== undefined) pushLines(fields, lateResponseHead())
     if (replacedLocation !== undefined) pushLines(fields, replacedLocation)
-    return { status, contentLength: head.contentLength, isEnd: head.isEnd, fields }
+    const { contentLength, isEnd, mayEndInTrailers } = head
+    return { status, contentLength, isEnd, mayEndInTrailers, fields }
   }
 
   // Failures of the backend.
@@ -284,11 +285,13 @@ export class Relay implements ExchangeForwarding, RelayBodySink, RelayUpstreamHa
     if (isStale && !this.#hasRetried && (isIdempotent || (isUnsent && this.#client.hasBodyBeenTaken))) {
       if (this.#retry()) return
     }
+    // The backend says that it has not looked at it, so that any method may be repeated while its start is kept.
+    if (kind === 'gone-away' && !this.#hasRetried && this.#client.hasBodyBeenTaken && this.#retry()) return
     const isUntouched = !this.#client.hasBodyBeenTaken
     if (kind === 'unprocessed' && isUntouched) this.#notSent('unprocessed', detail)
     else if ((isUnsent || kind === 'gone-away') && isUntouched) this.#notSent('stale', detail)
     else if (kind === 'malformed') this.#failBeforeResponse('malformed-response', detail)
-    else this.#failBeforeResponse(kind === 'closed' ? 'closed' : 'reset', detail)
+    else this.#failBeforeResponse(kind === 'closed' || kind === 'gone-away' ? kind : 'reset', detail)
   }
 
   #retry(): boolean {

@@ -10,6 +10,8 @@ export interface RelayHead {
   readonly isCloseDelimited: boolean
   /** Nothing follows. */
   readonly isEnd: boolean
+  /** Trailers may follow although the length was announced: in HTTP/2. */
+  readonly mayEndInTrailers: boolean
   /** Fields of the head, repeated ones counted one by one. */
   readonly fieldCount: number
   readonly get: HeaderGetter
@@ -22,6 +24,7 @@ export interface RelayResponse {
   readonly status: number
   readonly contentLength: number
   readonly isEnd: boolean
+  readonly mayEndInTrailers: boolean
   readonly fields: readonly HeaderField[]
 }
 

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { ErrorCode } from '../../src/h2/index.ts'
-import { createPairing, type Pairing } from './support.ts'
+import { createPairing, gather, type Pairing } from './support.ts'
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1')
 const Type = { DATA: 0, HEADERS: 1, RST_STREAM: 3, SETTINGS: 4, PING: 6, GOAWAY: 7, WINDOW_UPDATE: 8, CONTINUATION: 9 }
@@ -201,6 +201,80 @@ t.test('a backend that refuses a stream has not seen it; one that goes away keep
     await pairing.ask({ method: 'POST', body: Buffer.alloc(0) })
     t.match(pairing.outcomes.at(-1), expected)
   }
+})
+
+/** An HTTP/2 backend of frames: gives up its first connections unseen once `goneAfterBytes` came on a stream. */
+async function startLeaving(t: Test, goneAfterBytes: number, leavingCount: number) {
+  const connections: { body: Buffer; hasEnded: boolean }[] = []
+  const { promise: isLeft, resolve: onOthers } = Promise.withResolvers<void>()
+  const server = createServer(socket => {
+    const seen = { body: Buffer.alloc(0), hasEnded: false }
+    const isLeaving = connections.push(seen) <= leavingCount
+    if (!isLeaving) onOthers()
+    let hasLeft = false
+    socket.on('error', () => {})
+    const settings = Buffer.concat([Buffer.from([0, 4]), uint32(1 << 20)]) // a window of 1 MiB for every stream
+    socket.write(frame(Type.SETTINGS, 0, 0, settings))
+    socket.write(frame(Type.WINDOW_UPDATE, 0, 0, uint32(1 << 20)))
+    let input = Buffer.alloc(0)
+    let at = PREFACE.length
+    socket.on('data', chunk => {
+      input = Buffer.concat([input, chunk])
+      while (input.length >= at + 9 && input.length >= at + 9 + input.readUIntBE(at, 3)) {
+        const [type, streamId] = [input[at + 3], input.readUInt32BE(at + 5)]
+        const end = at + 9 + input.readUIntBE(at, 3)
+        if (type === Type.DATA) seen.body = Buffer.concat([seen.body, input.subarray(at + 9, end)])
+        if (type === Type.DATA && (input[at + 4]! & END_STREAM) !== 0) seen.hasEnded = true
+        at = end
+        if (isLeaving && !hasLeft && seen.body.length >= goneAfterBytes) {
+          hasLeft = true
+          socket.write(frame(Type.GOAWAY, 0, 0, Buffer.concat([uint32(0), uint32(0)])))
+        } else if (!isLeaving && seen.hasEnded) {
+          socket.write(frame(Type.HEADERS, END_HEADERS | END_STREAM, streamId, Buffer.from([0x88])))
+        }
+      }
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => void server.close())
+  return { port: (server.address() as AddressInfo).port, connections, isLeft }
+}
+
+t.test('GOAWAY below a stream whose body was partly sent: it is sent again, whole, whatever the method', async t => {
+  for (const client of ['h1', 'h2'] as const) {
+    const backend = await startLeaving(t, 30_000, 1)
+    const pairing = await createPairing(t, client, 'h2c')
+    pairing.backendPort = backend.port
+    const [start, rest] = [Buffer.alloc(40_000, 'start'), Buffer.alloc(200_000, 'rest')]
+    const request = pairing.open({ method: 'POST', headers: { 'content-length': '240000' } })
+    const answer = gather(request)
+    request.write(start)
+    await backend.isLeft
+    request.end(rest)
+    t.match(await answer, { status: 200, error: null }, client)
+    t.match(pairing.outcomes, [{ kind: 'completed', status: 200 }], client)
+    t.ok(backend.connections[1]?.body.equals(Buffer.concat([start, rest])), `${client}: every octet, once`)
+  }
+})
+
+t.test('GOAWAY behind more of a body than is kept: the request fails, and says why', async t => {
+  const backend = await startLeaving(t, 70_000, 1)
+  const pairing = await createPairing(t, 'h1', 'h2c')
+  pairing.backendPort = backend.port
+  const answer = await pairing.ask({ method: 'PUT', body: Buffer.alloc(100_000, 'x') })
+  t.match(answer, { status: 502, headers: { 'x-outcome': 'failed-before-response' } })
+  t.match(pairing.outcomes, [{ kind: 'failed-before-response', reason: 'gone-away', retryable: false }])
+  t.equal(backend.connections.length, 1)
+})
+
+t.test('GOAWAY twice: a request is not sent a third time', async t => {
+  const backend = await startLeaving(t, 10, 2)
+  const pairing = await createPairing(t, 'h1', 'h2c')
+  pairing.backendPort = backend.port
+  await pairing.ask({ method: 'POST', body: Buffer.alloc(100, 'x') })
+  t.match(pairing.outcomes, [{ kind: 'failed-before-response', reason: 'gone-away' }])
+  t.equal(backend.connections.length, 2)
 })
 
 t.test('draining: GOAWAY, what is under way ends, then the connection; new connections are not taken', async t => {

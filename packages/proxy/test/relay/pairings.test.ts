@@ -90,6 +90,33 @@ each('a streamed body goes both ways, unchanged and in order', async (t, pairing
   t.equal(String(again.body), 'small', 'the connections serve again')
 })
 
+t.test('h1 to h2c: trailers behind a body with a length, for a client that asks for them', async t => {
+  const pairing = await createPairing(t, 'h1', 'h2c')
+  pairing.handler = (_request, response) => {
+    response.writeHead(200, { 'content-length': '5' })
+    response.addTrailers({ 'x-checked': 'right' })
+    response.end('hello')
+  }
+  const asking = await pairing.ask({ headers: { te: 'deflate;q=0.5, Trailers', connection: 'te' } })
+  t.match(asking, { headers: { 'transfer-encoding': 'chunked' }, trailers: { 'x-checked': 'right' }, error: null })
+  t.equal(asking.headers['content-length'], undefined, 'never both')
+  t.equal(String(asking.body), 'hello')
+  const others = [{}, { te: 'trailersome' }, { te: 'gzip' }]
+  for (const headers of others) {
+    const answer = await pairing.ask({ headers: headers as Record<string, string> })
+    t.match(answer, { headers: { 'content-length': '5' }, trailers: {}, error: null })
+    t.equal(answer.headers['transfer-encoding'], undefined)
+    t.equal(String(answer.body), 'hello')
+  }
+  const head = await pairing.ask({ method: 'HEAD', headers: { te: 'trailers' } })
+  t.match(head, { headers: { 'content-length': '5' }, error: null }, 'a head alone keeps its length')
+  pairing.handler = (_request, response) => {
+    response.writeHead(200, { 'content-length': '5' })
+    response.end('hell')
+  }
+  t.ok((await pairing.ask({ headers: { te: 'trailers' } })).error, 'what is too short is still broken off')
+})
+
 each('trailers pass where the protocols carry them', async (t, pairing) => {
   const seen: (string | undefined)[] = []
   pairing.handler = (request, response) => {
