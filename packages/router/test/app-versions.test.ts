@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { exampleView, startTestRouter } from './support/started-router.ts'
 
@@ -75,4 +78,34 @@ t.test('ejecting by hand: an instance rests, unless it is unknown or in use', as
   })
   t.same(await get({ path: '/ejected/unknown' }), { 'ejected-instances': [] })
   if (slot !== undefined) router.table.get(ID)?.release(slot, 'success')
+})
+
+t.test('requests that an older version serves are counted at both', async t => {
+  const backend = createServer((_, response) => response.end('from the older one')).listen(0, '127.0.0.1')
+  await once(backend, 'listening')
+  t.teardown(() => backend.close())
+  const { call, json: get, router } = await startTestRouter(t)
+  const write = (version: string) =>
+    call({ method: 'POST', path: '/token?token=app', body: JSON.stringify({ ...TOKEN, version }) })
+  const ask = (headers: Record<string, string> = {}) =>
+    call({ path: '/', headers: { 'x-waiter-token': 'app', 'x-waiter-queue-timeout': '1', ...headers } })
+  await write('1')
+  t.equal((await ask()).status, 503, 'now the router knows the first version')
+  const [runtime] = router.table.values()
+  if (runtime === undefined) throw new Error('no service is known')
+  const { definition } = runtime
+  const lease = {
+    ...{ instanceId: `${definition.id}.1`, host: '127.0.0.1', port: (backend.address() as AddressInfo).port },
+    ...{ extraPorts: [], slots: 1, startedAtMs: 1, expired: false, logDirectory: '/data' },
+  }
+  const { summary } = exampleView(definition.id)
+  router.table.applyAssignment({ isFull: true, upserts: [{ definition, leases: [lease], summary }], removals: [] })
+  await write('2')
+  t.equal((await ask({ 'x-waiter-fallback-period-secs': '0' })).status, 503, 'who does not fall back waits')
+  t.equal((await ask()).text, 'from the older one')
+  const latest = (await call({ path: '/service-id?latest=true', headers: { 'x-waiter-token': 'app' } })).text
+  t.not(latest, definition.id)
+  const counts = async (id: string) => (await get({ path: `/state/${id}` })).state['request-counts']
+  t.match(await counts(definition.id), { fallback: { source: 0, target: 1 }, successful: 1 })
+  t.match(await counts(latest), { fallback: { source: 1, target: 0 }, successful: 0 })
 })
