@@ -4,7 +4,8 @@ import { controlPidOf, keepAsking, seeLeader, untilLed } from './support/control
 import { expectNoOrphans, hello, pidsOf } from './support/lives.ts'
 import { helloService, postToken } from './support/services.ts'
 
-const SERVICE = { 'concurrency-level': 5 }
+/** Enough slots that each router has some, whoever was asked last: without a leader none moves from one to another. */
+const SERVICE = { 'concurrency-level': 60 }
 
 async function startThree(t: Test) {
   const waiter = await startWaiter({ args: ['--nodes', '3'] })

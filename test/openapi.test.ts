@@ -90,6 +90,7 @@ t.test('pages, operations, who is asking', async t => {
   await check(t, { path: '/waiter-consent-cookie' })
   await check(t, { path: '/waiter-interstitial/x' })
   await check(t, { path: '/drain' })
+  await check(t, { path: '/cluster/members' })
   await check(t, { path: '/waiter-interstitial/x' })
   await check(t, { path: '/waiter-consent-cookie' })
   await check(t, { path: '/waiter-consent/x', status: 400 })
@@ -174,6 +175,7 @@ t.test('a service from its start to its end', async t => {
 })
 
 t.test('at the end of a node', async t => {
+  await check(t, { method: 'POST', path: '/cluster/transfer-leader?node=node-1' })
   await check(t, { method: 'POST', path: '/drain' })
   await check(t, { path: '/status', status: 503 })
   t.equal((await waiter.request({ path: '/status', port: waiter.ports[1] as number })).status, 200, 'the other is not')

@@ -3,6 +3,7 @@ import type { ProxyServer, ProxyServerOptions, UpstreamTls } from '@waiter/proxy
 import type { Entitlements, ServicesConfig } from '@waiter/services'
 import type { EjectionConfig } from '@waiter/slots'
 import type { KeyValueStore } from '@waiter/store'
+import type { ClusterLink } from './api/cluster-routes.ts'
 import type { AccessLog } from './access-log/access-log.ts'
 import type { AuthenticationSettings } from './auth/create-authentication.ts'
 import type { SupportInfo } from './errors/error-response.ts'
@@ -24,6 +25,8 @@ export interface RouterOptions {
   /** Where this router itself serves https, if it does. */
   readonly httpsPort?: () => number | undefined
   readonly store: KeyValueStore
+  /** The control nodes, for `/cluster/members`. */
+  readonly cluster?: ClusterLink
   readonly createProxyServer: (options: ProxyServerOptions) => ProxyServer
   readonly renderHeader: (name: string, value: string) => string
   readonly ejection: EjectionConfig

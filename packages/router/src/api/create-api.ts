@@ -16,6 +16,7 @@ import { addAuthRoutes } from './auth.ts'
 import { addBasicRoutes } from './basic.ts'
 import { addConsentRoutes } from './consent.ts'
 import { Endpoints } from './contract/endpoint.ts'
+import { addClusterRoutes } from './cluster-routes.ts'
 import { addDrainRoutes } from './drain-routes.ts'
 import { addEjectRoutes } from './eject.ts'
 import { addExternalMetricsRoutes } from './external-metrics.ts'
@@ -60,6 +61,7 @@ export function createApi(parts: ApiParts): Api {
   addExternalMetricsRoutes(endpoints, parts)
   addEjectRoutes(endpoints, parts)
   addDrainRoutes(endpoints, parts)
+  addClusterRoutes(endpoints, parts)
   addStaticRoutes(endpoints)
   addOpenApiRoutes(endpoints, parts.options.version)
   endpoints.assertAllDescribed()

@@ -3,6 +3,7 @@ import type { InstanceWatch } from '../cluster/instance-watch.ts'
 import { askRouters, type UsageRow, usageOf } from '../cluster/questions.ts'
 import type { TokenWatchers } from '../tokens/token-watchers.ts'
 import type { ApiParts } from './api-context.ts'
+import { renderMembers } from './cluster-routes.ts'
 import { renderInstance } from './render-app.ts'
 
 type Json = Record<string, unknown>
@@ -36,6 +37,7 @@ export function createSections(parts: ApiParts, watches: Watches): ReadonlyMap<s
   const routerId = options.routerId
   return new Map<string, Section>([
     ['autoscaler', plain(() => readAutoscaler(parts))],
+    ['cluster', plain(() => readCluster(parts))],
     [
       'ejection-expiry',
       {
@@ -94,6 +96,12 @@ async function viewOf(parts: ApiParts): Promise<ClusterView> {
     ?.viewServices('')
     .catch(() => undefined)
   return view ?? { term: 0, leaderId: '', services: [], routers: [] }
+}
+
+/** The control nodes; without one that answers, none. */
+async function readCluster({ options }: ApiParts): Promise<Json> {
+  const view = await options.cluster?.members().catch(() => undefined)
+  return view === undefined ? { members: [] } : renderMembers(view)
 }
 
 function readLeader(parts: ApiParts): Json {

@@ -15,11 +15,11 @@ import { readFirstState } from '../members/import-journal.ts'
 import type { Bind, ControlMember, RaftStart } from '../process/messages.ts'
 
 /**
- * Heartbeats every 100 ms, and a new leader after 500 to 1,000 ms without: an idle node spends well below 1 % of a core
- * on it, and a process may pause for some 400 ms without losing the leadership.
+ * Heartbeats every 200 ms, and a new leader after 500 to 1,000 ms without: an idle node spends less than 1 % of a core on
+ * it, and a process may pause for some 300 ms without losing the leadership.
  */
-const TICK_MS = 50
-const RAFT = { electionTicks: 10, heartbeatTicks: 2 }
+const TICK_MS = 100
+const RAFT = { electionTicks: 5, heartbeatTicks: 2 }
 /** The first leader of a group that has just started need not wait for anybody to be missed. */
 const FIRST_CAMPAIGN_EVERY_MS = 100
 const FIRST_CAMPAIGNS_MAX = 20

@@ -1,7 +1,14 @@
 /** A router process of a node. */
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '@waiter/base'
-import { type ControlAddress, ControlDirectory, createRemoteStore, RouterAgent } from '@waiter/control'
+import {
+  type ControlAddress,
+  ControlDirectory,
+  createClusterCalls,
+  createRemoteStore,
+  type NodeAuth,
+  RouterAgent,
+} from '@waiter/control'
 import { type Certificates, createProxyServer, renderHeader } from '@waiter/proxy'
 import { AccessLog, LogFile, type Router, startRouter } from '@waiter/router'
 import { createSimpleEntitlements } from '@waiter/services'
@@ -16,7 +23,7 @@ import { loadBackendTls } from '../tls/backend-tls.ts'
 import { CertificateFiles } from '../tls/certificate-files.ts'
 import { VERSION } from '../version.ts'
 import type { ControlMember, RouterStart } from './messages.ts'
-import { runChild } from './run-child.ts'
+import { type ParentLink, runChild } from './run-child.ts'
 
 const nowMs = (): number => performance.now()
 
@@ -25,8 +32,7 @@ const SECS_PER_DAY = 86_400
 runChild<RouterStart>('start-router', async (message, log, parent) => {
   const { settings, nodeId, worker, clusterSecrets, bind } = message
   const auth = openNodeAuth(message)
-  const directory = new ControlDirectory({ controls: message.controls.map(toControlAddress), auth, log })
-  parent.onMembers(members => directory.setControls(members.map(toControlAddress)))
+  const { directory, cluster, closeCluster } = openCluster(message, auth, parent, log)
   const services = toServicesConfig(settings)
   const prefix = settings['router-id-prefix'].replaceAll(/[@.]/g, '-')
   const seat = worker === 1 ? nodeId : `${nodeId}-worker-${worker}`
@@ -46,6 +52,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     trustedProxies: settings['trusted-proxies'],
     httpsPort: () => securePort,
     store: createRemoteStore(directory, auth),
+    cluster,
     createProxyServer,
     renderHeader,
     ejection: {
@@ -96,13 +103,31 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     stop: async graceMs => {
       tls?.files.stop()
       await router.stop(graceMs)
-      directory.close()
+      closeCluster()
     },
   }
 })
 
 function toControlAddress({ nodeId, grpc }: ControlMember): ControlAddress {
   return { nodeId, address: grpc }
+}
+
+/** Where the control nodes are, and what is asked of them as a group. */
+function openCluster({ controls }: RouterStart, auth: NodeAuth, parent: ParentLink, log: Logger) {
+  const directory = new ControlDirectory({ controls: controls.map(toControlAddress), auth, log })
+  const calls = createClusterCalls(auth)
+  parent.onMembers(members => directory.setControls(members.map(toControlAddress)))
+  return {
+    directory,
+    cluster: {
+      members: () => calls.members(directory),
+      transferLeader: (node: string) => calls.transferLeader(directory, node),
+    },
+    closeCluster: () => {
+      directory.close()
+      calls.close()
+    },
+  }
 }
 
 interface OpenTls {
