@@ -59,6 +59,17 @@ t.test('over HTTP/2 the log says what the client saw: 200', async t => {
   ])
 })
 
+t.test('an instance that is stopped under a WebSocket says goodbye first, when its time is over', async t => {
+  const sockets = [await open(), await open()]
+  const [{ 'service-id': id }] = await waiter.api('/apps')
+  const closes = sockets.map(closeOf)
+  for (const { id: instanceId } of (await waiter.api(`/apps/${id}`)).instances['active-instances']) {
+    const path = `/apps/${id}/instance/${instanceId}/kill?timeout=3500`
+    t.equal((await waiter.request({ method: 'POST', path })).status, 200)
+  }
+  t.same(await Promise.all(closes), ['1001 Going away', '1001 Going away'])
+})
+
 t.test('an instance that dies is an abnormal closure', async t => {
   const socket = await open()
   const closed = closeOf(socket)

@@ -191,7 +191,12 @@ t.test('deletion on request', async t => {
   })
   await t.test('but not for ever', async t => {
     const { w, isGone } = await start(t)
-    await w.clock.advance(4_999)
+    await w.clock.advance(1_999)
+    t.same(w.routers[0]?.closing.get(hello.id), [])
+    await w.clock.advance(1)
+    await w.quiesce()
+    t.same(w.routers[0]?.closing.get(hello.id), [`${hello.id}.1`], 'WebSockets are closed in time')
+    await w.clock.advance(2_999)
     t.equal(w.scheduler.count('delete'), 0)
     await w.clock.advance(1)
     await w.quiesce()

@@ -56,6 +56,26 @@ t.test('a soft kill with a time-out does not wait longer than that', async t => 
   t.equal(w.scheduler.count('kill'), 1)
 })
 
+t.test(
+  'shortly before an instance is stopped under a request, routers hear of it: WebSockets are to be closed',
+  async t => {
+    const { w, router, instanceId } = await serving(t)
+    w.leader.signal({ serviceId: hello.id, instanceId, kind: 'soft-kill', drainTimeoutMs: 10_000 })
+    await w.pass(6_900)
+    t.same(router.closing.get(hello.id), [], 'not before its time')
+    await w.pass(200)
+    t.same(router.closing.get(hello.id), [instanceId])
+    t.equal(w.scheduler.count('kill'), 0, 'there is time for it')
+    router.finish(hello.id, instanceId)
+    await w.pass(1_000)
+    t.equal(w.scheduler.count('kill'), 1, 'no longer than it takes')
+    await w.pass(5_000)
+    router.request(hello)
+    await w.pass(1_000)
+    t.same(router.closing.get(hello.id), [], 'nothing to close any more')
+  },
+)
+
 t.test('a forced kill happens at once', async t => {
   const { w, instanceId } = await serving(t)
   w.leader.signal({ serviceId: hello.id, instanceId, kind: 'force-kill', drainTimeoutMs: 0 })

@@ -134,4 +134,6 @@ export interface Exchange {
   onClientGone: (() => void) | null
   /** Cuts the client's connection (over HTTP/2: its stream) without an answer. */
   abort(): void
+  /** Says goodbye to both ends of a WebSocket (1001); nothing for other tunnels, and without one. */
+  closeTunnel(): void
 }

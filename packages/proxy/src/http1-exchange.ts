@@ -170,6 +170,10 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
     this.#forwarding?.onClientTunnelEnd()
   }
 
+  closeTunnel(): void {
+    this.#forwarding?.drainTunnel()
+  }
+
   onTunnelDrain(): void {
     this.#forwarding?.drainTunnel()
   }

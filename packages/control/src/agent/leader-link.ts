@@ -90,6 +90,8 @@ export interface ServiceLeases {
   readonly summary: ServiceSummary
   /** Requests that wait for a slot at other routers; told while it matters for `max-queue-length`. */
   readonly waitingElsewhere?: number
+  /** Stopped in a moment, whatever still runs there: WebSockets are told so. */
+  readonly closingInstanceIds?: readonly InstanceId[]
 }
 
 /** What a router must apply at once. */

@@ -30,6 +30,7 @@ function toServiceLeases(message: proto.ServiceAssignment): ServiceLeases {
     leases: message.instances.map(toLease),
     summary: toSummary(message.summary),
     waitingElsewhere: message.waitingElsewhere,
+    closingInstanceIds: message.closingInstanceIds,
   }
 }
 
@@ -46,6 +47,7 @@ export function fromServiceLeases(service: ServiceLeases): proto.ServiceAssignme
     })),
     summary: fromSummary(service.summary),
     waitingElsewhere: service.waitingElsewhere ?? 0,
+    closingInstanceIds: [...(service.closingInstanceIds ?? [])],
   }
 }
 

@@ -44,6 +44,8 @@ export interface Removal {
   readonly isFinal?: boolean
   /** Until then what runs there may go on; absent: as long as the settings say. */
   readonly drainUntilMs?: Millis
+  /** Routers have been told that its time is nearly over. */
+  isClosing?: boolean
   /** Stopped without a grace period. */
   readonly isHard?: boolean
 }
@@ -55,6 +57,8 @@ export interface Deletion {
   readonly drainUntilMs: Millis
   /** A request that comes in time keeps the service. */
   readonly isRevocable: boolean
+  /** Routers have been told that its time is nearly over. */
+  isClosing?: boolean
   isStarted: boolean
 }
 
@@ -431,7 +435,14 @@ export class ManagedService {
       ]
     })
     const waitingElsewhere = this.#isQueueNearlyFull ? this.#waiting() - (this.loads.get(routerId)?.waiting ?? 0) : 0
-    return { definition: this.definition, leases, summary: this.summary(), waitingElsewhere }
+    const closingInstanceIds = this.#closingInstanceIds()
+    return { definition: this.definition, leases, summary: this.summary(), waitingElsewhere, closingInstanceIds }
+  }
+
+  #closingInstanceIds(): InstanceId[] {
+    if (this.deletion?.isClosing)
+      return [...this.instances.values()].filter(it => !isEnded(it)).map(it => it.instanceId)
+    return [...this.removals].filter(([, removal]) => removal.isClosing).map(([instanceId]) => instanceId)
   }
 
   #forgetEnded(state: InstanceRecord['state'], keep: number): void {

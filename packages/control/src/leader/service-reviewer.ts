@@ -25,6 +25,8 @@ const RETRY_MS = 1_000
 const REFUSED_RETRY_MS = 5_000
 /** An idle service that is collected has nothing in flight; a router that does not acknowledge is waited for this long. */
 const COLLECT_DRAIN_MS = 60_000
+/** So long before an instance is stopped with requests under way, its WebSockets get a close frame: time for an answer. */
+const GOODBYE_MS = 3_000
 
 export interface ReviewerOptions {
   readonly scheduler: Scheduler
@@ -132,7 +134,9 @@ export class ServiceReviewer {
     this.#deleteWhenReleased(service, nowMs)
     // While the scheduler is busy with this service, the end of that call is what to wait for.
     const isWaiting = service.deletion.isStarted || service.isScaling
-    return isWaiting ? Number.POSITIVE_INFINITY : service.deletion.drainUntilMs
+    if (isWaiting) return Number.POSITIVE_INFINITY
+    const { drainUntilMs, isClosing } = service.deletion
+    return isClosing ? drainUntilMs : Math.max(nowMs, drainUntilMs - GOODBYE_MS)
   }
 
   #tellAll(service: ManagedService): void {
@@ -237,7 +241,9 @@ export class ServiceReviewer {
     )
     for (const [instanceId, removal] of service.removals) {
       if (removal.isStopping) continue
-      const isOverdue = nowMs >= (removal.drainUntilMs ?? removal.sinceMs + settings.drainTimeoutMs)
+      const overdueAtMs = removal.drainUntilMs ?? removal.sinceMs + settings.drainTimeoutMs
+      if (nowMs >= overdueAtMs - GOODBYE_MS) this.#sayGoodbye(service, removal)
+      const isOverdue = nowMs >= overdueAtMs
       if (!service.ledger.isReleased(instanceId) && !isOverdue) continue
       removal.isStopping = true
       service.requested = Math.max(0, service.requested - 1)
@@ -266,6 +272,13 @@ export class ServiceReviewer {
         },
       )
     }
+  }
+
+  /** Routers hear once that time is nearly over: requests may still end, WebSockets would not by themselves. */
+  #sayGoodbye(service: ManagedService, leaving: { isClosing?: boolean }): void {
+    if (leaving.isClosing) return
+    leaving.isClosing = true
+    this.#tellAll(service)
   }
 
   /** @returns when the service will have been unused, or broken, for long enough */
@@ -320,6 +333,7 @@ export class ServiceReviewer {
     if (deletion === undefined || deletion.isStarted || service.isScaling) return
     const running = [...service.instances.values()].filter(record => !isEnded(record))
     const isReleased = running.every(record => service.ledger.isReleased(record.instanceId))
+    if (!isReleased && nowMs >= deletion.drainUntilMs - GOODBYE_MS) this.#sayGoodbye(service, deletion)
     if (!isReleased && nowMs < deletion.drainUntilMs) return
     deletion.isStarted = true
     log.info({ serviceId: service.id, reason: deletion.reason }, 'deleting a service')

@@ -43,6 +43,8 @@ export class ModelRouter {
   served = 0
   /** What the leader said last of requests that wait at other routers. */
   readonly waitingElsewhere = new Map<ServiceId, number>()
+  /** Instances that the leader said are stopped in a moment. */
+  readonly closing = new Map<ServiceId, readonly InstanceId[]>()
   /** Through which all its requests come. */
   sourceTokens = [{ token: TOKEN, version: TOKEN_VERSION }]
   isAlive = true
@@ -137,6 +139,7 @@ export class ModelRouter {
       const { upserts, removals, full, version } = message.value
       this.#version = version
       const listed = new Set(upserts.map(service => service.serviceId))
+      for (const upsert of upserts) this.closing.set(upsert.serviceId, upsert.closingInstanceIds)
       for (const upsert of upserts) this.waitingElsewhere.set(upsert.serviceId, upsert.waitingElsewhere)
       for (const upsert of upserts) this.#apply(this.#open(JSON.parse(upsert.definitionJson)), upsert.instances)
       const gone = full ? [...this.services.keys()].filter(id => !listed.has(id)) : removals

@@ -153,6 +153,10 @@ export class Http2Exchange implements Exchange, RelayOwner, ClientStreamOwner {
     this.#writer?.drained()
   }
 
+  closeTunnel(): void {
+    this.#relay?.drainTunnel()
+  }
+
   onTunnelDrain(): void {
     this.#relay?.drainTunnel()
   }

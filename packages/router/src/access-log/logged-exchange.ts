@@ -79,6 +79,10 @@ export class LoggedExchange implements Exchange {
     this.#inner.abort()
   }
 
+  closeTunnel(): void {
+    this.#inner.closeTunnel()
+  }
+
   #record(status: number | undefined, grpcStatus?: string): void {
     if (this.#isLogged) return
     this.#isLogged = true

@@ -1,3 +1,4 @@
+import type { InstanceId } from '@waiter/base'
 import type { InstanceLease } from '@waiter/control'
 import type { BackendProtocol, Exchange, ForwardTarget, HeaderGetter, Outcome } from '@waiter/proxy'
 import type { Descriptor, RequestTimeouts } from '@waiter/services'
@@ -105,6 +106,8 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   #response: ResponseLogPart | undefined
   #isBusy = false
   #grpcStatus: string | undefined
+  /** The instance that it has a tunnel to. */
+  #tunnelOn: InstanceId | undefined
   #unsentAttempts = 0
   #unansweredAttempts = 0
   /** Of both kinds, as they were made. */
@@ -240,8 +243,8 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   onResponseHead(status: number, get: HeaderGetter, fieldCount: number): void {
     this.#status = status
     this.#answeredAtMs = this.#environment.nowMs()
-    if (status === SWITCHING_PROTOCOLS) this.#cancelTotalTimer?.()
     this.#noteGrpcStatus(get)
+    if (status === SWITCHING_PROTOCOLS) this.#openTunnel()
     this.parts.runtime.metrics.onAnswered(this.#answeredAtMs - this.#grantedAtMs)
     const { accessLog } = this.#environment
     if (accessLog === undefined) return
@@ -252,6 +255,17 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.#type = 'websocket-upgrade'
     this.#record(undefined)
     this.#type = 'waiter-proxy'
+  }
+
+  #openTunnel(): void {
+    this.#cancelTotalTimer?.()
+    const { runtime, exchange } = this.parts
+    const instanceId = this.#slot!.instanceId
+    this.#tunnelOn = instanceId
+    // Once the engine has made it a tunnel: it may have to be closed at once.
+    queueMicrotask(() => {
+      if (!this.#isOver) runtime.tunnels.add(instanceId, exchange)
+    })
   }
 
   /** How the present forward ended. */
@@ -454,6 +468,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.#isOver = true
     this.#cancelTotalTimer?.()
     const { runtime, exchange } = this.parts
+    if (this.#tunnelOn !== undefined) runtime.tunnels.delete(this.#tunnelOn, exchange)
     runtime.counts[count] += 1
     runtime.metrics.onEnd(this.#environment.nowMs() - exchange.arrivedAtMs)
     runtime.finish()

@@ -3,6 +3,7 @@ import type { InstanceLease, ServiceLoadRow, ServiceSummary, SourceToken } from 
 import { LATENCY_BUCKETS, latencyBucket, type ServiceDefinition, type SuspensionRecord } from '@waiter/services'
 import { type EjectionConfig, type ReleaseStatus, ReservationMachine, type Slot } from '@waiter/slots'
 import { ServiceMetrics } from '../metrics/service-metrics.ts'
+import { OpenTunnels } from './open-tunnels.ts'
 import { RetryBudget } from './retry-budget.ts'
 
 /** What the table that owns a runtime wants to hear. */
@@ -54,6 +55,7 @@ export class ServiceRuntime {
   readonly leases: Map<InstanceId, InstanceLease> = new Map()
   readonly metrics: ServiceMetrics
   readonly retries: RetryBudget
+  readonly tunnels: OpenTunnels = new OpenTunnels()
   /** Set while somebody has suspended the service: its requests are refused. */
   suspension: SuspensionRecord | undefined
   definition: ServiceDefinition

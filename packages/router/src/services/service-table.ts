@@ -127,6 +127,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
       runtime.machine.noteWaitingElsewhere(service.waitingElsewhere ?? 0)
       runtime.isRemoved = false
       this.#apply(runtime, () => runtime.apply(service.definition, service.leases, service.summary))
+      runtime.tunnels.closeOn(service.closingInstanceIds ?? [])
     }
     for (const id of change.removals) this.#remove(this.#runtimes.get(id))
     const removed = new Set(change.removals)

@@ -189,6 +189,8 @@ export interface ServiceAssignment {
     | undefined;
   /** Requests that wait for a slot at other routers, as they reported last; told while it matters for `max-queue-length`. */
   waitingElsewhere: number;
+  /** Instances that are stopped in a moment, whatever still runs there: WebSockets are told so. */
+  closingInstanceIds: string[];
 }
 
 export interface AssignedInstance {
@@ -1785,7 +1787,14 @@ export const Assignment: MessageFns<Assignment> = {
 };
 
 function createBaseServiceAssignment(): ServiceAssignment {
-  return { serviceId: "", definitionJson: "", instances: [], summary: undefined, waitingElsewhere: 0 };
+  return {
+    serviceId: "",
+    definitionJson: "",
+    instances: [],
+    summary: undefined,
+    waitingElsewhere: 0,
+    closingInstanceIds: [],
+  };
 }
 
 export const ServiceAssignment: MessageFns<ServiceAssignment> = {
@@ -1804,6 +1813,9 @@ export const ServiceAssignment: MessageFns<ServiceAssignment> = {
     }
     if (message.waitingElsewhere !== 0) {
       writer.uint32(40).uint32(message.waitingElsewhere);
+    }
+    for (const v of message.closingInstanceIds) {
+      writer.uint32(50).string(v!);
     }
     return writer;
   },
@@ -1859,6 +1871,14 @@ export const ServiceAssignment: MessageFns<ServiceAssignment> = {
             }
 
             message.waitingElsewhere = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.closingInstanceIds.push(reader.string());
             continue;
           }
         }
