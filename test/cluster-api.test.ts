@@ -129,8 +129,11 @@ t.test('a watch through any router sees the end of the service, and all routers 
     (await waiter.request({ port: first, method: 'DELETE', path: `/apps/${id}?timeout=10000` })).text,
   )
   t.match(gone, { result: 'deleted', success: true, 'routers-agree': true })
-  for (const port of waiter.ports)
-    t.equal((await waiter.request({ port, path: `/apps/${id}` })).status, 404, 'gone everywhere')
+  for (const port of waiter.ports) {
+    const left = JSON.parse((await waiter.request({ port, path: `/apps/${id}` })).text)
+    t.match(left, { status: 'Inactive', 'num-active-instances': 0 }, 'gone everywhere, and still known')
+  }
+  t.same(await waiter.api('/apps?run-as-user=*'), [])
   const goal = await waiter.api(`/apps/${id}/await/deleted?timeout=1000`, third)
   t.match(goal, { 'goal-success?': true, 'service-exists?': false })
   await read(() => false)

@@ -109,3 +109,28 @@ t.test('requests that an older version serves are counted at both', async t => {
   t.match(await counts(definition.id), { fallback: { source: 0, target: 1 }, successful: 1 })
   t.match(await counts(latest), { fallback: { source: 1, target: 0 }, successful: 0 })
 })
+
+t.test('a service that does not run can be looked at and overridden once somebody has asked for its id', async t => {
+  const { call, json: get } = await startTestRouter(t)
+  await call({ method: 'POST', path: '/token?token=app', body: JSON.stringify({ ...TOKEN, version: '1' }) })
+  const id = (await call({ path: '/service-id', headers: { 'x-waiter-token': 'app' } })).text
+  t.same(await get({ path: '/apps' }), [])
+  t.match(await get({ path: `/apps/${id}` }), {
+    status: 'Inactive',
+    'service-description': { cmd: 'serve', version: '1' },
+    instances: { 'active-instances': [], 'failed-instances': [], 'killed-instances': [] },
+    'num-active-instances': 0,
+    'resource-usage': { cpus: 0, mem: 0 },
+    'last-request-time': '',
+  })
+  const override = `/apps/${id}/override`
+  t.equal((await call({ method: 'POST', path: override, body: '{"min-instances":3}' })).status, 200)
+  const overridden = await get({ path: `/apps/${id}?include=effective-parameters` })
+  t.equal(overridden['effective-parameters']['min-instances'], 3)
+  t.match(await get({ path: `/apps/${id}/suspend` }), { action: 'suspend', success: true })
+  t.match((await get({ path: `/apps/${id}` }))['service-suspended-state'], { suspended: true })
+  t.match(await get({ path: `/apps/${id}/resume` }), { action: 'resume', success: true })
+  t.match((await get({ path: `/apps/${id}` }))['service-suspended-state'], { suspended: false })
+  t.equal((await call({ method: 'DELETE', path: `/apps/${id}` })).status, 404, 'there is nothing to delete')
+  t.equal((await call({ path: `/apps/${id}x` })).status, 404, 'nobody knows this one')
+})

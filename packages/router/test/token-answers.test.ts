@@ -101,6 +101,15 @@ t.test('what is refused of a token, with which words', async t => {
   t.equal((await ask({ method: 'GET' })).headers.etag, etag, 'none of it changed anything')
   const bad = errorOf(await ask({ path: '/token?token=a%20b', body: TOKEN }))
   t.match(bad.details, { 'char-index': 1, 'char-codepoint': 32 })
+  const invalid = errorOf(await ask({ body: { ...TOKEN, cpus: 0, env: { SECRET: 'x'.repeat(600) } } }))
+  t.match(invalid.details, {
+    'friendly-error-message': /^cpus must be a positive number\.\n/,
+    issue: { cpus: 'cpus must be a positive number.' },
+    message: 'Validation failed for token',
+    'service-description': { cmd: 'serve', cpus: 0, env: ['SECRET'] },
+    type: 'service-description-error',
+  })
+  t.notMatch(JSON.stringify(invalid), 'xxx', 'values of variables are not repeated')
   for (const token of ['second', 'third'])
     t.equal((await ask({ path: `/token?token=${token}`, body: TOKEN })).status, 200)
   const many = await ask({ path: '/token?token=fourth', body: TOKEN })

@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os'
 import { createServicesConfig } from '@waiter/services'
 import t from 'tap'
 import { loadSettings } from '../src/config/load-settings.ts'
@@ -8,6 +9,8 @@ t.test('what is in force is shown, also where the configuration says nothing', a
   const { defaults, token } = createServicesConfig()
   t.same(showSettings(settings)['service-description-defaults'], defaults)
   t.match(showSettings(settings)['token-config'], { 'history-length': 5, 'token-defaults': token.defaults })
+  const authenticator = { kind: 'one-user', 'one-user': { 'run-as-user': userInfo().username } }
+  t.match(showSettings(settings)['authenticator-config'], authenticator)
   t.same(Object.keys(showSettings(settings)), Object.keys(settings), 'and nothing is left out')
 })
 

@@ -258,7 +258,7 @@ function invalidDescription(
 }
 
 /** Users keep secrets in variables; an error answer only names them. */
-function redactEnv(description: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+export function redactEnv(description: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   const env = description.env
   if (typeof env !== 'object' || env === null) return description
   return { ...description, env: Object.keys(env) }

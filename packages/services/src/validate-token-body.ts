@@ -2,8 +2,9 @@ import { err, ok, type Result } from '@waiter/base'
 import type { ServicesConfig } from './config.ts'
 import type { ServiceDescription } from './description.ts'
 import { mergeDefaults } from './effective-description.ts'
+import { pickParameters } from './discover-service.ts'
 import { isJsonObject, type JsonObject, ownValue } from './json.ts'
-import { CONFIG_TOKEN_VARIABLE } from './resolve-descriptor.ts'
+import { CONFIG_TOKEN_VARIABLE, redactEnv } from './resolve-descriptor.ts'
 import type { TokenError } from './token.ts'
 import { findMetadataProblems } from './token-metadata.ts'
 import { tokenError } from './token-name.ts'
@@ -30,6 +31,8 @@ export function validateTokenBody(body: JsonObject, config: ServicesConfig): Res
       tokenError(400, `Validation failed for token:\n${friendly}`, {
         'friendly-error-message': friendly,
         issue,
+        message: 'Validation failed for token',
+        'service-description': redactEnv({ ...pickParameters(body as ServiceDescription) }),
         type: 'service-description-error',
       }),
     )

@@ -16,6 +16,7 @@ import {
   withIsoTime,
 } from './api-context.ts'
 import { parseAppFilters } from './app-filters.ts'
+import { viewInactive } from './inactive-service.ts'
 import type { Endpoints } from './contract/endpoint.ts'
 import { flag, include, integer } from './contract/query.ts'
 import { type RenderAppContext, renderApp, renderAppDetails } from './render-app.ts'
@@ -80,7 +81,7 @@ export function addAppRoutes(endpoints: Endpoints, parts: ApiParts): void {
     async ({ call, query, param }) => {
       const id = param('id')
       const view = await leaderOf(parts).viewServices(id)
-      const service = view.services[0]
+      const service = view.services[0] ?? (await viewInactive(parts, id))
       if (service === undefined) throw serviceNotFound(id)
       const viewer = viewerOf(call, parts)
       const context = {
@@ -122,6 +123,8 @@ function addDeletion(endpoints: Endpoints, parts: ApiParts): void {
       if (service === undefined) return noSuchService(call, id)
       requireManager(call, parts, service.definition.effective['run-as-user'])
       if (!(await leaderOf(parts).deleteService(id)).isDeleted) return noSuchService(call, id)
+      // It can still be looked at, and the next request that means it starts it again.
+      parts.descriptions.remember(id, service.definition.core)
       return call.json({
         message: `Deleted ${id}`,
         result: 'deleted',
@@ -138,9 +141,9 @@ function noSuchService(call: ApiCall, id: string): Response {
   return answer(call, 404, { message, result: 'no-such-service-exists', 'service-id': id, success: false })
 }
 
-/** A service by its id. @throws WaiterError 404 */
+/** A service by its id, also one that does not run. @throws WaiterError 404 */
 export async function findService(parts: ApiParts, id: string): Promise<ServiceView> {
-  const service = (await leaderOf(parts).viewServices(id)).services[0]
+  const service = (await leaderOf(parts).viewServices(id)).services[0] ?? (await viewInactive(parts, id))
   if (service === undefined) throw serviceNotFound(id)
   return service
 }
