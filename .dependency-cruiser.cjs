@@ -9,7 +9,7 @@ module.exports = {
       name: 'pure-knows-no-platform',
       comment: 'Pure packages take time, chance and input as parameters: no Node API, no npm package.',
       severity: 'error',
-      from: { path: src(PURE), pathNot: '^packages/raft-ts/src/node/' },
+      from: { path: src(PURE), pathNot: '^packages/(raft-ts|gossip)/src/node/' },
       to: { dependencyTypes: ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer'] },
     },
     {
