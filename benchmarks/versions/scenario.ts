@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import type { StartedWaiter } from '../../packages/testkit/src/index.ts'
-import { SteadyLoad } from './load.ts'
+import { SteadyLoad } from '../load/steady-load.ts'
 
 export type Mode = 'good' | 'crash' | 'errors' | 'slow' | 'dies'
 
