@@ -137,6 +137,37 @@ t.test('a port that somebody else has is not shared with them', async t => {
   t.match(run.stderr, `port ${port} on 127.0.0.1 is in use`)
 })
 
+t.test(
+  'drain with crash: every worker of the node finishes what runs, ends, and is replaced by a fresh one',
+  async t => {
+    const reportFile = join(waiter.dataDirectory, 'drained')
+    await postToken(
+      waiter,
+      'drained',
+      witnessService('drained', reportFile, { 'concurrency-level': 10, 'max-instances': 1 }),
+    )
+    const connections = await connectToEach(waiter)
+    t.teardown(() => close(connections))
+    const pids = waiter.processes('router').map(({ pid }) => pid)
+    const slow = connections.map(connection => ask(connection, '/', 'x-waiter-token: drained', 'x-delay-ms: 1500'))
+    await eventually(() => readWitnessReport(reportFile).servedMost === 2 || undefined, 'both requests at the backend')
+    const path = '/drain?crash=true&drain-timeout-secs=0'
+    const drained = await waiter.request({ method: 'POST', path })
+    t.match(JSON.parse(drained.text), { 'drain-mode?': true })
+    for (const { status } of await Promise.all(slow)) t.equal(status, 200, 'what ran was finished')
+    await eventually(() => {
+      const now = waiter.processes('router').map(({ pid }) => pid)
+      return (now.length === 2 && now.every(pid => !pids.includes(pid))) || undefined
+    }, 'two other processes')
+    const status = await eventually(
+      () => waiter.request({ path: '/status' }).catch(() => undefined),
+      'a fresh router to answer',
+    )
+    t.equal(status.status, 200, 'which is not draining')
+    t.equal((await waiter.request({ headers: { 'x-waiter-token': 'drained' } })).status, 200)
+  },
+)
+
 /** Connections to both workers, `each` to one. */
 async function connectToEach({ port }: StartedWaiter, each = 1): Promise<RawConnection[]> {
   const byWorker = new Map<string, RawConnection[]>()

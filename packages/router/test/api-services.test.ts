@@ -212,6 +212,20 @@ t.test('drain: load balancers are told, users are served', async t => {
   t.equal((await call({ path: '/apps' })).status, 200)
 })
 
+t.test('drain with crash: the process ends when its time is over, unless a later call thinks otherwise', async t => {
+  const { promise: ended, resolve: endProcess } = Promise.withResolvers<string>()
+  const { json: get, link } = await startTestRouter(t, { endProcess: () => endProcess('ended') })
+  const post = (query: string) => get({ method: 'POST', path: `/drain?${query}` })
+  await post('crash=true&drain-timeout-secs=3600')
+  t.match(link.questions.at(-1), { topic: 'drain', argument: { timeoutMs: 3_600_000, isCrash: true } })
+  await post('crash=true&drain-timeout-secs=0')
+  t.equal(await ended, 'ended', 'the last call counts')
+  const other = await startTestRouter(t, { endProcess: () => t.fail('only a crash ends it') })
+  await other.json({ method: 'POST', path: '/drain?crash=true&drain-timeout-secs=3600' })
+  t.match(await other.json({ method: 'POST', path: '/drain?drain-timeout-secs=0' }), { 'drain-mode?': true })
+  t.match(other.link.questions.at(-1), { argument: { timeoutMs: 0, isCrash: false } })
+})
+
 t.test('a path that reads differently as a URL gets no gate of another path', async t => {
   const { call } = await startTestRouter(t)
   for (const path of [
