@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
-import { type Answer, createPairing, gather, PAIRINGS, type Pairing, pattern } from './support.ts'
+import { type Answer, createPairing, gather, PAIRINGS, type Pairing, pattern, standsStill } from './support.ts'
 
 const MIB = 1024 * 1024
 
@@ -296,7 +296,6 @@ each('a client that does not read holds the backend up, then gets everything', a
   const body = pattern(24 * MIB)
   let written = 0
   let stalls = 0
-  const { promise: hasStalled, resolve } = Promise.withResolvers<void>()
   pairing.handler = (_request, response) => {
     response.writeHead(200)
     const pump = (): void => {
@@ -306,9 +305,6 @@ each('a client that does not read holds the backend up, then gets everything', a
         written = end
         if (!isTaken) {
           stalls += 1
-          // What the kernel and all windows hold is full when nothing moves for a while.
-          const before = written
-          setTimeout(() => written === before && resolve(), 300)
           response.once('drain', pump)
           return
         }
@@ -323,7 +319,7 @@ each('a client that does not read holds the backend up, then gets everything', a
     request.once('response', message => resolve('close' in request ? (request as never) : message)),
   )
   response.pause()
-  await hasStalled
+  await standsStill(() => written)
   t.ok(stalls > 0)
   t.ok(written < body.length, 'the backend had to wait')
   t.ok(pairing.proxy.stats().bufferedBytes < MIB, 'what is held here is bounded')
@@ -345,14 +341,11 @@ each('a backend that does not read holds the client up, then gets everything', a
   const request = pairing.open({ method: 'POST', headers: { 'content-length': String(body.length) } })
   const answer = gather(request)
   let sent = 0
-  const stall = Promise.withResolvers<void>()
   const pump = (): void => {
     while (sent < body.length) {
       const start = sent
       sent += 64 * 1024
       if (request.write(body.subarray(start, sent))) continue
-      const before = sent
-      setTimeout(() => sent === before && stall.resolve(), 300)
       request.once('drain', pump)
       return
     }
@@ -360,7 +353,7 @@ each('a backend that does not read holds the client up, then gets everything', a
   }
   pump()
   const received = await backendRequest
-  await stall.promise
+  await standsStill(() => sent)
   t.ok(sent < body.length, 'the client had to wait')
   t.ok(pairing.proxy.stats().bufferedBytes < 2 * MIB, 'what is held here is bounded')
   const pieces: Buffer[] = []

@@ -219,6 +219,21 @@ function createBackend(
   return http2.createSecureServer({ ...certificate }, serve as never) as unknown as Server
 }
 
+/**
+ * Resolves when a position has stood still for many turns of the event loop. Client, engine and backend all live in this
+ * loop, and loopback makes nobody wait: what does not move then waits for somebody who does not read.
+ */
+export async function standsStill(position: () => number): Promise<void> {
+  const TURNS = 300
+  let before = 0
+  for (let turns = 0; turns < TURNS; ) {
+    await new Promise(resolve => setImmediate(resolve))
+    const now = position()
+    turns = now > 0 && now === before ? turns + 1 : 0
+    before = now
+  }
+}
+
 /** Collects what comes back on a request. */
 export function gather(request: http.ClientRequest | http2.ClientHttp2Stream): Promise<Answer> {
   return new Promise(resolve => {
