@@ -160,3 +160,14 @@ t.test('administrators see a service with the eyes of another user', async t => 
     t.equal((await view(logs, 'bob')).status, 401, 'nor may he read its files')
   }
 })
+
+t.test('what the client speaks is what a known proxy in front says', async t => {
+  const said = { 'x-forwarded-proto': 'https', 'x-forwarded-proto-version': 'http/2' }
+  for (const [trustedProxies, expected] of [
+    [['127.0.0.1'], { scheme: 'https', 'client-protocol': 'HTTP/2.0', 'internal-protocol': 'HTTP/1.1' }],
+    [[], { scheme: 'http', 'client-protocol': 'HTTP/1.1', 'internal-protocol': 'HTTP/1.1' }],
+  ] as const) {
+    const { json } = await startTestRouter(t, { trustedProxies })
+    t.match((await json({ path: '/status?include=request-info', headers: said }))['request-info'], expected)
+  }
+})

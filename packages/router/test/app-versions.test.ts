@@ -129,6 +129,8 @@ t.test('a service that does not run can be looked at and overridden once somebod
   t.equal(overridden['effective-parameters']['min-instances'], 3)
   t.match(await get({ path: `/apps/${id}/suspend` }), { action: 'suspend', success: true })
   t.match((await get({ path: `/apps/${id}` }))['service-suspended-state'], { suspended: true })
+  const ping = await get({ path: '/waiter-ping', headers: { 'x-waiter-token': 'app', 'x-waiter-timeout': '1' } })
+  t.match(ping['ping-response'], { result: 'waiter-response', status: 503, body: 'Service has been suspended' })
   t.match(await get({ path: `/apps/${id}/resume` }), { action: 'resume', success: true })
   t.match((await get({ path: `/apps/${id}` }))['service-suspended-state'], { suspended: false })
   t.equal((await call({ method: 'DELETE', path: `/apps/${id}` })).status, 404, 'there is nothing to delete')

@@ -216,12 +216,14 @@ t.test('probe: a path with blanks and line ends cannot make a second request', a
   const target = { hosts: ['127.0.0.1'], port, proto: 'http', path, authorization: undefined, timeoutMs: 9000 } as const
   await probeHealth(target, new AbortController().signal)
   t.match(seen, /^GET \/a%20b%0D%0Ax:%20y HTTP\/1\.1\r\nhost: /)
+  t.match(seen, '\r\nx-waiter-request-type: health-check\r\n', 'a backend can tell it from a request')
 })
 
 t.test('probe: HTTP/2 without TLS', async t => {
   const server = createHttp2()
   server.on('stream', (stream, headers) => {
-    stream.respond({ ':status': headers[':path'] === '/up' && headers.authorization === 'Basic x' ? 200 : 404 })
+    const isProbe = headers['x-waiter-request-type'] === 'health-check' && headers.authorization === 'Basic x'
+    stream.respond({ ':status': headers[':path'] === '/up' && isProbe ? 200 : 404 })
     stream.end('ok')
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))

@@ -120,7 +120,7 @@ function addWelcome(endpoints: Endpoints, { options }: ApiParts): void {
   )
 }
 
-function addStatus(endpoints: Endpoints, { options, drain }: ApiParts): void {
+function addStatus(endpoints: Endpoints, { options, drain, pipeline }: ApiParts): void {
   endpoints.add(
     {
       method: 'get',
@@ -138,23 +138,23 @@ function addStatus(endpoints: Endpoints, { options, drain }: ApiParts): void {
       if (drain.since !== undefined) return answer(call, 503, { message: 'Router is in drain mode.' })
       const { exchange, context } = call.env
       const { head } = exchange
-      const protocol = `HTTP/${head.httpVersion}`
+      const { clientFacts } = pipeline()
       const headers: Record<string, string> = {}
       head.forEach((name, value) => {
         // A credential must not come back in a page that anybody may embed.
         if (!/^(?:authorization|proxy-authorization|cookie)$/i.test(name)) headers[name.toLowerCase()] = value
       })
       const requestInfo = {
-        'client-protocol': protocol,
+        'client-protocol': clientFacts.protocolOf(exchange),
         headers,
-        'internal-protocol': protocol,
+        'internal-protocol': `HTTP/${head.httpVersion}`,
         'query-string': head.query,
         'remote-addr': exchange.remoteAddress,
         'request-id': `${context.cid}-${schemeOf(exchange)}`,
         'request-method': head.method.toLowerCase(),
         'request-time': new Date().toISOString(),
         'router-id': options.routerId,
-        scheme: schemeOf(exchange),
+        scheme: clientFacts.isHttps(exchange) ? 'https' : 'http',
         uri: head.path,
       }
       const warnings = options.warnings()

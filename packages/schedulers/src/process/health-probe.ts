@@ -125,7 +125,7 @@ function askH1(target: ProbeTarget, socket: Socket | TLSSocket, host: string, fi
   const authorization = target.authorization === undefined ? '' : `authorization: ${target.authorization}\r\n`
   socket.write(
     `GET ${escapePath(target.path)} HTTP/1.1\r\nhost: ${authority}\r\nuser-agent: waiter-health-check\r\naccept: */*\r\n` +
-      `${authorization}connection: close\r\n\r\n`,
+      `x-waiter-request-type: health-check\r\n${authorization}connection: close\r\n\r\n`,
   )
 }
 
@@ -167,6 +167,7 @@ function askH2(target: ProbeTarget, socket: Socket | TLSSocket, host: string, fi
     ':method': 'GET',
     ':path': escapePath(target.path),
     'user-agent': 'waiter-health-check',
+    'x-waiter-request-type': 'health-check',
     ...(target.authorization === undefined ? {} : { authorization: target.authorization }),
   })
   request.on('error', onHangup)
