@@ -3,6 +3,7 @@
  *
  * - `leader/`: hears routers and the scheduler, decides, assigns. One per cluster.
  * - `agent/`: a router's side: reports load, applies assignments, acknowledges.
+ * - `peers/`: routers lend each other slots.
  * - `rpc/`: gRPC with proofs of membership; the store offered to other nodes and used from them.
  *
  * Not here: what to decide (`@waiter/scaling`, `@waiter/slots`) and how instances run (`@waiter/schedulers`).
@@ -34,11 +35,14 @@ export { RouterAgent, type RouterAgentOptions } from './agent/router-agent.ts'
 export { type ClusterMember, ClusterServiceService } from './generated/waiter/v1/cluster.ts'
 export { CoordinatorServiceService } from './generated/waiter/v1/coordinator.ts'
 export { KeyValueServiceService } from './generated/waiter/v1/key_value.ts'
+export { RouterServiceService } from './generated/waiter/v1/router.ts'
 export { createCoordinatorHandlers } from './leader/coordinator-handlers.ts'
-export { Leader, type LeaderOptions } from './leader/leader.ts'
+export { Leader } from './leader/leader.ts'
+export type { LeaderOptions } from './leader/leader-options.ts'
 export { type LeaderClock, type LeaderSettings, systemClock } from './leader/leader-settings.ts'
 export type { RouterIntroduction } from './leader/router-registry.ts'
 export type { SuccessionSettings } from './leader/succession.ts'
+export { type ExchangeCounts, type PeerChange, SlotExchange, type SlotExchangeOptions } from './peers/slot-exchange.ts'
 export { notLeader } from './rpc/call-unary.ts'
 export { type ClusterCalls, createClusterCalls } from './rpc/cluster-client.ts'
 export { type ClusterNode, createClusterHandlers, type LeaderNews, type MembersView } from './rpc/cluster-service.ts'

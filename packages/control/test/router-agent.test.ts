@@ -51,7 +51,7 @@ t.test('a need starts a service; leases, summary and definition arrive whole', a
   const host = new FakeHost()
   const agent = attach(t, server.address, host)
   const first = await host.changes.waitFor(() => true)
-  t.same(first, { isFull: true, upserts: [], removals: [] })
+  t.same(first, { isFull: true, upserts: [], removals: [], peers: { isFull: true, peers: [], dead: [] } })
   t.same(agent.leader, { isConnected: true, leaderId: 'leader-3', term: 3 })
 
   host.rows = [row(2, 5)]
@@ -180,7 +180,13 @@ t.test('a router that talks nonsense loses its stream, and the leader goes on', 
   stream.on('data', () => undefined)
   const ended = new Promise(resolve => stream.once('end', resolve))
   stream.write({
-    message: { $case: 'hello', value: { routerId: 'x', nodeId: 'x', worker: 1, httpUrl: '', beliefs: [] } },
+    message: {
+      $case: 'hello',
+      value: {
+        ...{ routerId: 'x', nodeId: 'x', worker: 1, httpUrl: '', beliefs: [] },
+        ...{ peerAddress: '', relatedRouterIds: [] },
+      },
+    },
   })
   stream.write({ message: { $case: 'needed', value: { serviceId: 'x', definitionJson: '{', sourceTokensJson: '[]' } } })
   await ended

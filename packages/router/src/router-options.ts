@@ -1,10 +1,11 @@
 import type { Logger } from '@waiter/base'
+import type { SlotExchange } from '@waiter/control'
 import type { ProxyServer, ProxyServerOptions, UpstreamTls } from '@waiter/proxy'
 import type { Entitlements, ServicesConfig } from '@waiter/services'
-import type { EjectionConfig } from '@waiter/slots'
+import type { EjectionConfig, FindService } from '@waiter/slots'
 import type { KeyValueStore } from '@waiter/store'
-import type { ClusterLink } from './api/cluster-routes.ts'
 import type { AccessLog } from './access-log/access-log.ts'
+import type { ClusterLink } from './api/cluster-routes.ts'
 import type { AuthenticationSettings } from './auth/create-authentication.ts'
 import type { SupportInfo } from './errors/error-response.ts'
 import type { Messages } from './errors/messages.ts'
@@ -27,6 +28,8 @@ export interface RouterOptions {
   readonly store: KeyValueStore
   /** The control nodes, for `/cluster/members`. */
   readonly cluster?: ClusterLink
+  /** Absent: it neither lends slots to other routers nor borrows theirs. */
+  readonly createSlotExchange?: (find: FindService) => SlotExchange
   readonly createProxyServer: (options: ProxyServerOptions) => ProxyServer
   readonly renderHeader: (name: string, value: string) => string
   readonly ejection: EjectionConfig

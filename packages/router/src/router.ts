@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { createPrng } from '@waiter/base'
-import type { AnswerQuestion, LeaderLink } from '@waiter/control'
+import type { AnswerQuestion, LeaderLink, SlotExchange } from '@waiter/control'
 import type { Certificates, ListenOptions, ProxyServer, ProxyServerOptions } from '@waiter/proxy'
 import { type OverridesRecord, STORE_PREFIXES, type SuspensionRecord, type WithdrawalRecord } from '@waiter/services'
 import { type KeyValueStore, StoreMirror } from '@waiter/store/port'
@@ -25,6 +25,8 @@ export interface Router {
   readonly table: ServiceTable
   /** Answers what other routers ask of this one. */
   readonly answer: AnswerQuestion
+  /** Through which it lends and borrows slots. */
+  readonly exchange: SlotExchange | undefined
   /** @returns the port */
   listen(options: ListenOptions): Promise<number>
   /** New certificates for the listeners with TLS. */
@@ -60,6 +62,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     references,
     successions: () => versions.successions.all(),
   })
+  const exchange = options.createSlotExchange?.(serviceId => table.get(serviceId))
+  table.share(exchange)
   const versions: VersionChooser = new VersionChooser({
     table,
     findWithdrawals: token => withdrawals.find(token),
@@ -85,18 +89,16 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     pipeline: () => pipeline,
   })
   const pipeline = new Pipeline(options, { table, tokens, overrides, descriptions, versions, api })
-  proxy = options.createProxyServer(proxyOptionsOf(options, pipeline))
-  const server = proxy
+  const server = options.createProxyServer(proxyOptionsOf(options, pipeline))
+  proxy = server
   const following = mirrors.map(mirror => mirror.run())
   await Promise.all(mirrors.map(mirror => mirror.ready))
   return {
     table,
+    exchange,
     answer: createAnswers({
-      nodeId: options.nodeId,
-      table,
+      ...{ nodeId: options.nodeId, table, drain, findDescription: id => descriptions.find(id) },
       refresh: id => refresh(options.store, { overrides, suspensions }, id),
-      drain,
-      findDescription: id => descriptions.find(id),
     }),
     listen: async listenOptions => (await server.listen(listenOptions)).port,
     setCertificates: certificates => server.setCertificates(certificates),
@@ -108,7 +110,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       drain.stop()
       api.close()
       await server.close(graceMs)
-      link?.close()
+      for (const part of [exchange, link]) part?.close()
       for (const mirror of mirrors) mirror.stop()
       await Promise.all(following)
       versions.forgetAll()

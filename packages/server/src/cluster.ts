@@ -12,6 +12,9 @@ import { type StartOptions, WORKERS_MAX } from './options.ts'
 import type { ChildContext, ClusterSecrets } from './process/messages.ts'
 import { type RouterAddresses, RouterWorkers } from './router-workers.ts'
 
+/** What routers say to each other stays on this machine. */
+const PEER_HOST = '127.0.0.1'
+
 /** One started node, as it is announced. */
 export interface RunningNode {
   readonly id: string
@@ -134,6 +137,7 @@ function createRouters(
         ...contextOf(spec, nodeId, role),
         requestLogFile: requestLogFileOf(spec, nodeId, role),
         controls: controls(),
+        peerHost: PEER_HOST,
       }
     },
     log: spec.log,

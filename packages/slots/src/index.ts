@@ -10,8 +10,10 @@
  * machine (`wakeAtMs`); one `release` per grant. Both machines answer at once and never throw, except on a broken
  * contract, which is a bug.
  *
- * Not here: how many instances there are (`@waiter/scaling`), how messages travel, which of several routers lends a
- * slot (a lender simply calls `reserve`, a borrower `takeNextWaiter`).
+ * Between routers, a `SlotLender` lends slots that nobody here needs more, and a `SlotBorrower` borrows for whoever waits
+ * here: so that all routers together behave like one queue.
+ *
+ * Not here: how many instances there are (`@waiter/scaling`), how messages travel.
  *
  * Rules are numbered in SPEC.md.
  */
@@ -26,6 +28,19 @@ export {
   type LocationKind,
   type StatusCheck,
 } from './async-monitor.ts'
+export {
+  type BorrowedInstance,
+  type BorrowedUse,
+  type FindService,
+  LENDERS_MAX,
+  NEED_WAITERS_MAX,
+  type SharedService,
+  type SlotGrant,
+  type SlotNeed,
+  type SlotReturn,
+} from './borrow-types.ts'
+export { BorrowedSlot } from './borrowed-slot.ts'
+export { chooseLenders } from './choose-lenders.ts'
 export { type DistributeInput, type DistributeRouter, distribute, type Shares } from './distribute.ts'
 export type { EjectionKind } from './instance-entry.ts'
 export type { LedgerInstance, LedgerRouterState, RouterAssignment, RouterBelief } from './ledger-types.ts'
@@ -43,5 +58,7 @@ export {
   type ReleaseStatus,
   type Slot,
 } from './slot.ts'
+export { type BorrowerNews, SlotBorrower, type SlotBorrowerOptions } from './slot-borrower.ts'
 export { SlotLedger } from './slot-ledger.ts'
+export { SlotLender, type SlotLenderOptions } from './slot-lender.ts'
 export { type QueueFailure, type ServiceFailure, Waiter, type WaiterLink } from './waiter.ts'

@@ -1,4 +1,5 @@
 import type { InstanceId, Prng } from '@waiter/base'
+import type { BorrowedInstance } from './borrow-types.ts'
 import { type EjectionKind, InstanceEntry } from './instance-entry.ts'
 import { compareByPreference, createPicker, type Picker } from './picker.ts'
 import type { AssignedInstance, EjectionConfig, LoadBalancing } from './slot.ts'
@@ -115,6 +116,25 @@ export class InstancePool {
     } else if (entry.isRetired) {
       this.#forgetIfDone(entry)
     }
+  }
+
+  /** Counts a request that runs there on a slot of somebody else's, as if the slot were ours; ended by `giveBack`. */
+  adopt(instance: BorrowedInstance): InstanceEntry {
+    let entry = this.#entries.get(instance.instanceId)
+    if (entry === undefined) {
+      entry = new InstanceEntry(instance.instanceId)
+      entry.assign({ ...instance, slots: 0 })
+      entry.isRetired = true
+      this.#entries.set(instance.instanceId, entry)
+    }
+    const before = entry.freeSlots
+    entry.inUse++
+    this.slotsInUse++
+    if (before === 0) return entry
+    this.slotsAvailable--
+    if (entry.freeSlots > 0) this.#picker.touch(entry)
+    else this.#picker.remove(entry)
+    return entry
   }
 
   /** Something went well: the failure history is void. A definite ejection runs out by itself (rule E4). */

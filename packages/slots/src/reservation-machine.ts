@@ -1,4 +1,5 @@
 import { assert, type InstanceId, type Prng } from '@waiter/base'
+import type { BorrowedInstance } from './borrow-types.ts'
 import { type EjectionKind, InstanceEntry } from './instance-entry.ts'
 import { InstancePool } from './instance-pool.ts'
 import type { AssignedInstance, EjectionConfig, LoadBalancing, ReleaseStatus, Slot } from './slot.ts'
@@ -43,6 +44,9 @@ export interface InstanceSlotState {
   readonly ejectedUntilMs: number | null
 }
 
+/** A waiter of another router goes first only if it has waited longer by this: within it, borrowing costs more than it helps. */
+const AGE_SLACK_MS = 5
+
 const QUEUE_TIMEOUT: QueueFailure = { kind: 'queue-timeout' }
 
 /**
@@ -56,6 +60,8 @@ const QUEUE_TIMEOUT: QueueFailure = { kind: 'queue-timeout' }
 export class ReservationMachine {
   readonly #pool: InstancePool
   readonly #queue: WaiterQueue = new WaiterQueue()
+  /** Waiters of other routers, by the time since when they wait. */
+  readonly #foreign: WaiterQueue = new WaiterQueue()
   #maxQueueLength: number
   #waitingElsewhere = 0
   #failure: QueueFailure | undefined
@@ -70,7 +76,7 @@ export class ReservationMachine {
    * Grants a slot if one is free and nobody waits for it. `undefined` otherwise: then `enqueue` says why, or waits.
    */
   reserve(nowMs: number): Slot | undefined {
-    if (this.#queue.length > 0 || this.#failure !== undefined) return undefined
+    if (this.#queue.length > 0 || this.#foreign.length > 0 || this.#failure !== undefined) return undefined
     const slot = this.#pool.take()
     if (slot !== undefined || nowMs < this.#pool.nextReadmitMs) return slot
     this.#pool.readmitDue(nowMs)
@@ -88,7 +94,7 @@ export class ReservationMachine {
     if (status === 'success-async') return false
     this.#pool.giveBack(slot)
     const isLastOfRetired = slot.isRetired && slot.inUse === 0
-    if (this.#queue.length > 0) this.#serve()
+    if (this.#queue.length > 0 || this.#foreign.length > 0) this.#serve()
     return isLastOfRetired
   }
 
@@ -97,14 +103,15 @@ export class ReservationMachine {
    *
    * @param deadlineMs when it gives up with `queue-timeout`
    * @param priority bigger ones are served first; equal ones in order of arrival
+   * @param sinceMs when it began to wait, for the comparison with waiters of other routers
    * @returns why it may not wait, or undefined when it was accepted (it may have been granted already)
    */
-  enqueue(waiter: Waiter, deadlineMs: number, priority = 0): QueueFailure | undefined {
+  enqueue(waiter: Waiter, deadlineMs: number, priority = 0, sinceMs = 0): QueueFailure | undefined {
     if (this.#failure !== undefined) return this.#failure
     if (this.#queue.length + this.#waitingElsewhere >= this.#maxQueueLength) {
       return { kind: 'queue-full', maxQueueLength: this.#maxQueueLength }
     }
-    this.#queue.push(waiter, deadlineMs, priority)
+    this.#queue.push(waiter, deadlineMs, priority, sinceMs)
     this.#serve()
     return undefined
   }
@@ -122,6 +129,41 @@ export class ReservationMachine {
   /** Takes the head of the queue away unanswered, to serve it with a slot borrowed from another router. */
   takeNextWaiter(): Waiter | undefined {
     return this.#queue.shift()
+  }
+
+  /** The next ones to be served here, at most so many: what this router asks others for. */
+  nextWaiters(countMax: number): readonly Waiter[] {
+    return this.#queue.first(countMax)
+  }
+
+  /** Lets a request of another router wait for a slot of ours; it may have been granted when this returns. */
+  enqueueForeign(waiter: Waiter, priority: number, sinceMs: number): void {
+    this.#foreign.insertBySince(waiter, priority, sinceMs)
+    this.#serve()
+  }
+
+  cancelForeign(waiter: Waiter): boolean {
+    return this.#foreign.remove(waiter)
+  }
+
+  /** Since when the oldest waits that `isOther` says yes to, here or at another router; undefined: nobody. */
+  oldestSinceMs(isOther: (waiter: Waiter) => boolean): number | undefined {
+    let sinceMs = this.#queue.head?.link.sinceMs
+    if (this.#foreign.length === 0) return sinceMs
+    for (const waiter of this.#foreign.list()) {
+      if (!isOther(waiter)) continue
+      sinceMs = Math.min(waiter.link.sinceMs, sinceMs ?? Number.POSITIVE_INFINITY)
+      break
+    }
+    return sinceMs
+  }
+
+  /**
+   * Counts a request that runs on a borrowed slot here as well, because the lender may no longer be able to. Ended by
+   * `release` of the slot that this returns.
+   */
+  adopt(instance: BorrowedInstance): Slot {
+    return this.#pool.adopt(instance)
   }
 
   /**
@@ -203,6 +245,11 @@ export class ReservationMachine {
     return this.#waitingElsewhere
   }
 
+  /** Requests of other routers that wait for a slot of ours, as far as they told. */
+  get waitingForeign(): number {
+    return this.#foreign.length
+  }
+
   /** Requests waiting. */
   get waiting(): number {
     return this.#queue.length
@@ -277,17 +324,29 @@ export class ReservationMachine {
     if (this.#isServing) return
     this.#isServing = true
     try {
-      while (this.#queue.length > 0) {
+      while (this.#queue.length > 0 || this.#foreign.length > 0) {
         if (this.#failure !== undefined) {
+          // Others know the reason as well; their waiters stay registered in case that it ends.
+          if (this.#queue.length === 0) return
           this.#queue.shift()?.failed(this.#failure)
           continue
         }
         const slot = this.#pool.take()
         if (slot === undefined) return
-        this.#queue.shift()?.granted(slot)
+        this.#shiftNext()?.granted(slot)
       }
     } finally {
       this.#isServing = false
     }
+  }
+
+  /** Who has waited longest, wherever that was. */
+  #shiftNext(): Waiter | undefined {
+    const foreign = this.#foreign.head?.link
+    if (foreign === undefined) return this.#queue.shift()
+    const own = this.#queue.head?.link
+    if (own === undefined || foreign.priority > own.priority) return this.#foreign.shift()
+    const isOlder = foreign.priority === own.priority && foreign.sinceMs + AGE_SLACK_MS < own.sinceMs
+    return isOlder ? this.#foreign.shift() : this.#queue.shift()
   }
 }

@@ -13,6 +13,9 @@ export class RouterLease {
   /** False while the router is known to live, but has not said what it believes. */
   isHeard = false
   demand = 0
+  /** The most that it demanded lately: what its share is measured by, so that shares do not follow every request. */
+  lastingDemand = 0
+  #peakDemand = 0
   /** What it is to have in the end, and the sum of that. */
   target: Shares = NOTHING
   targetTotal = 0
@@ -25,6 +28,19 @@ export class RouterLease {
 
   constructor(routerId: RouterId) {
     this.routerId = routerId
+  }
+
+  /** Requests in flight and waiting there, now. */
+  noteDemand(demand: number): void {
+    this.demand = demand
+    this.#peakDemand = Math.max(this.#peakDemand, demand)
+    this.lastingDemand = Math.max(this.lastingDemand, demand)
+  }
+
+  /** A turn is over: what was demanded before it counts half. */
+  endTurn(): void {
+    this.lastingDemand = Math.max(this.#peakDemand, this.lastingDemand >> 1)
+    this.#peakDemand = this.demand
   }
 
   get unackedCount(): number {

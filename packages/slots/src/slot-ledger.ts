@@ -4,6 +4,9 @@ import type { LedgerInstance, LedgerRouterState, RouterAssignment, RouterBelief 
 import { RouterLease } from './router-lease.ts'
 import type { AssignedInstance } from './slot.ts'
 
+/** Slots that are fewer than the routers asking for them go round this slowly: routers borrow in between. */
+const TURNS_PER_ROUND = 10
+
 /** Versions a router may be behind; then it gets the next one only after an acknowledgement. */
 const UNACKED_VERSIONS_MAX = 8
 
@@ -23,7 +26,6 @@ export class SlotLedger {
   #version = 0
   #turn = 0
   #isTargetStale = true
-  #hasDemandChanged = false
   #isSendDue = true
 
   /** Replaces the instances to share out: healthy and not draining. Others are taken away from everybody. */
@@ -36,8 +38,7 @@ export class SlotLedger {
   setDemand(routerId: RouterId, demand: number): void {
     const lease = this.#leases.get(routerId)
     if (lease === undefined || lease.demand === demand) return
-    lease.demand = demand
-    this.#hasDemandChanged = true
+    lease.noteDemand(demand)
   }
 
   /**
@@ -77,14 +78,12 @@ export class SlotLedger {
   /**
    * Brings the shares in line with demand.
    *
-   * @param turn grows about once a second; moves slots on that are fewer than the routers asking for them
+   * @param turn grows about once a second; demand moves slots only then
    * @returns the assignments that changed, to be sent in this order
    */
   rebalance(turn: number): readonly RouterAssignment[] {
-    if (turn !== this.#turn) this.#isTargetStale = true
+    if (turn !== this.#turn) this.#endTurn()
     this.#turn = turn
-    if (this.#hasDemandChanged && this.#isAnyHungry()) this.#isTargetStale = true
-    this.#hasDemandChanged = false
     if (this.#isTargetStale) this.#computeTargets()
     if (!this.#isSendDue) return []
     this.#isSendDue = false
@@ -134,13 +133,12 @@ export class SlotLedger {
     return false
   }
 
-  /**
-   * True when a router has no slot left for its next request. Otherwise changed demand moves nothing (rule D5), which is
-   * the usual case and must cost nothing.
-   */
-  #isAnyHungry(): boolean {
-    for (const lease of this.#leases.values()) if (lease.isHeard && lease.demand >= lease.targetTotal) return true
-    return false
+  /** Demand moves slots once a turn, and only when somebody has none left (rule D5): in between, routers borrow. */
+  #endTurn(): void {
+    for (const lease of this.#leases.values()) {
+      lease.endTurn()
+      if (lease.isHeard && lease.lastingDemand >= lease.targetTotal) this.#isTargetStale = true
+    }
   }
 
   #computeTargets(): void {
@@ -149,8 +147,13 @@ export class SlotLedger {
     const heard = [...this.#leases.values()].filter(lease => lease.isHeard)
     const targets = distribute({
       instances: [...this.#instances.values()],
-      routers: heard.map(({ routerId, demand, target, inUse }) => ({ routerId, demand, current: target, inUse })),
-      turn: this.#turn,
+      routers: heard.map(({ routerId, lastingDemand, target, inUse }) => ({
+        routerId,
+        demand: lastingDemand,
+        current: target,
+        inUse,
+      })),
+      turn: Math.floor(this.#turn / TURNS_PER_ROUND),
     })
     for (const lease of heard) lease.aim(targets.get(lease.routerId)!)
   }
@@ -178,7 +181,9 @@ export class SlotLedger {
       const instance = this.#instances.get(instanceId)
       assert(instance !== undefined, 'only instances of the ledger are shared out')
       const held = lease.held.get(instanceId) ?? 0
-      const slots = Math.min(wanted, held + Math.max(0, spare.get(instanceId)!))
+      // Less than nothing is spare while a lender and its borrower both count a request: that makes nobody a lease.
+      const leased = lease.lastShares.get(instanceId) ?? 0
+      const slots = Math.min(wanted, Math.max(leased, held + spare.get(instanceId)!))
       if (slots > 0) instances.push({ ...instance, slots })
     }
     if (lease.lastSent !== undefined && isSame(lease.lastSent.instances, instances)) return undefined

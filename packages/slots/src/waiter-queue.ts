@@ -24,21 +24,29 @@ export class WaiterQueue {
     return this.#length === 0 ? Number.POSITIVE_INFINITY : this.#deadlines.earliestMs
   }
 
-  push(waiter: Waiter, deadlineMs: number, priority: number): void {
-    const { link } = waiter
-    assert(link.queue === undefined, 'a waiter stands in one queue only')
-    link.queue = this
-    link.ticket = ++this.#lastTicket
-    link.deadlineMs = deadlineMs
-    link.priority = priority
-    const lane = this.#laneOf(priority)
-    link.previous = lane.tail
-    link.next = undefined
-    if (lane.tail === undefined) lane.head = waiter
-    else lane.tail.link.next = waiter
-    lane.tail = waiter
-    this.#length++
-    this.#deadlines.push(waiter)
+  push(waiter: Waiter, deadlineMs: number, priority: number, sinceMs = 0): void {
+    this.#insertAfter(this.#laneOf(priority).tail, waiter, deadlineMs, priority, sinceMs)
+  }
+
+  /** Like `push`, but before those of the same priority that began to wait later. Has no deadline. */
+  insertBySince(waiter: Waiter, priority: number, sinceMs: number): void {
+    let previous = this.#laneOf(priority).tail
+    while (previous !== undefined && previous.link.sinceMs > sinceMs) previous = previous.link.previous
+    this.#insertAfter(previous, waiter, Number.POSITIVE_INFINITY, priority, sinceMs)
+  }
+
+  /** The next to be served. */
+  get head(): Waiter | undefined {
+    return this.#lanes[0]?.head
+  }
+
+  /** The next ones to be served, at most so many. */
+  first(countMax: number): readonly Waiter[] {
+    const waiters: Waiter[] = []
+    for (const { head } of this.#lanes)
+      for (let waiter = head; waiter !== undefined && waiters.length < countMax; waiter = waiter.link.next)
+        waiters.push(waiter)
+    return waiters
   }
 
   /** All, the next to be served first. They may leave while the caller walks. */
@@ -84,6 +92,31 @@ export class WaiterQueue {
   /** Brings `earliestDeadlineMs` up to date. */
   settleDeadlines(): void {
     this.#deadlines.dropStale()
+  }
+
+  #insertAfter(
+    previous: Waiter | undefined,
+    waiter: Waiter,
+    deadlineMs: number,
+    priority: number,
+    sinceMs: number,
+  ): void {
+    const { link } = waiter
+    assert(link.queue === undefined, 'a waiter stands in one queue only')
+    const lane = this.#laneOf(priority)
+    link.queue = this
+    link.ticket = ++this.#lastTicket
+    link.deadlineMs = deadlineMs
+    link.priority = priority
+    link.sinceMs = sinceMs
+    link.previous = previous
+    link.next = previous === undefined ? lane.head : previous.link.next
+    if (link.next === undefined) lane.tail = waiter
+    else link.next.link.previous = waiter
+    if (previous === undefined) lane.head = waiter
+    else previous.link.next = waiter
+    this.#length++
+    this.#deadlines.push(waiter)
   }
 
   #laneOf(priority: number): Lane {

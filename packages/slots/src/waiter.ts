@@ -33,6 +33,7 @@ export abstract class Waiter {
     ticket: 0,
     deadlineMs: 0,
     priority: 0,
+    sinceMs: 0,
     previous: undefined,
     next: undefined,
   }
@@ -49,6 +50,8 @@ export interface WaiterLink {
   ticket: number
   deadlineMs: number
   priority: number
+  /** When it began to wait: what decides between those who wait at different routers. */
+  sinceMs: number
   previous: Waiter | undefined
   next: Waiter | undefined
 }

@@ -1,6 +1,7 @@
 import type { InstanceId, Millis, RouterId, ServiceId, Term } from '@waiter/base'
 import type { InstanceRecord, LogEntry, LogPiece, LogRange } from '@waiter/schedulers'
 import type { ServiceDefinition } from '@waiter/services'
+import type { PeerChange } from '../peers/slot-exchange.ts'
 
 /** A token that led to a service, with the version that was read. */
 export interface SourceToken {
@@ -92,6 +93,8 @@ export interface ServiceLeases {
   readonly waitingElsewhere?: number
   /** Stopped in a moment, whatever still runs there: WebSockets are told so. */
   readonly closingInstanceIds?: readonly InstanceId[]
+  /** Other routers that lend slots of it. */
+  readonly lenderIds?: readonly RouterId[]
 }
 
 /** What a router must apply at once. */
@@ -100,6 +103,7 @@ export interface AssignmentChange {
   readonly isFull: boolean
   readonly upserts: readonly ServiceLeases[]
   readonly removals: readonly ServiceId[]
+  readonly peers?: PeerChange
 }
 
 /** One service's figures on one router. */
@@ -146,6 +150,8 @@ export interface AgentHost {
   collectBeliefs(): readonly ServiceBeliefRow[]
   /** Services for which requests wait while no instance is assigned: asked for again from every new leader. */
   collectNeeds(): readonly { definition: ServiceDefinition; sourceTokens: readonly SourceToken[] }[]
+  /** Routers with which slots are lent or borrowed: a new leader waits for them, or declares them dead. */
+  collectRelated(): readonly RouterId[]
   /** References that no leader has heard of yet; all that are remembered when `all` is set. */
   collectReferences(all: boolean): readonly ReferenceRow[]
   /** Versions that are still to take over, or did so a short while ago: told to every new leader. */

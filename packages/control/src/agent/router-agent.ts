@@ -72,6 +72,8 @@ export interface RouterAgentOptions {
   /** Which of the node's workers, from 1. */
   readonly worker: number
   readonly httpUrl: string
+  /** Where other routers borrow slots of this one; absent: nowhere. */
+  readonly peerAddress?: string
   readonly host: AgentHost
   /** Absent: this router answers no questions. */
   readonly answer?: AnswerQuestion
@@ -282,12 +284,14 @@ export class RouterAgent implements LeaderLink {
     this.#address = address
     const stream = this.#clients.get(address).attach()
     this.#stream = stream
-    const { routerId, nodeId, worker, httpUrl } = this.#options
+    const { routerId, nodeId, worker, httpUrl, peerAddress = '' } = this.#options
     stream.on('data', (response: AttachResponse) => this.#onResponse(stream, response))
     stream.on('error', error => this.#onLost(stream, error))
     stream.on('end', () => this.#onLost(stream, undefined))
     const beliefs = this.#options.host.collectBeliefs().map(toBelief)
-    stream.write({ message: { $case: 'hello', value: { routerId, nodeId, worker, httpUrl, beliefs } } })
+    const relatedRouterIds = [...this.#options.host.collectRelated()]
+    const value = { routerId, nodeId, worker, httpUrl, peerAddress, relatedRouterIds, beliefs }
+    stream.write({ message: { $case: 'hello', value } })
   }
 
   #onResponse(stream: ClientDuplexStream<AttachRequest, AttachResponse>, response: AttachResponse): void {

@@ -21,7 +21,12 @@ import type {
 /** Converters between wire messages and what the code works with; the JSON inside comes from our own nodes. */
 
 export function toAssignmentChange(message: proto.Assignment): AssignmentChange {
-  return { isFull: message.full, upserts: message.upserts.map(toServiceLeases), removals: message.removals }
+  return {
+    isFull: message.full,
+    upserts: message.upserts.map(toServiceLeases),
+    removals: message.removals,
+    peers: { isFull: message.full, peers: message.peers, dead: message.deadRouterIds },
+  }
 }
 
 function toServiceLeases(message: proto.ServiceAssignment): ServiceLeases {
@@ -31,6 +36,7 @@ function toServiceLeases(message: proto.ServiceAssignment): ServiceLeases {
     summary: toSummary(message.summary),
     waitingElsewhere: message.waitingElsewhere,
     closingInstanceIds: message.closingInstanceIds,
+    lenderIds: message.lenderIds,
   }
 }
 
@@ -48,6 +54,7 @@ export function fromServiceLeases(service: ServiceLeases): proto.ServiceAssignme
     summary: fromSummary(service.summary),
     waitingElsewhere: service.waitingElsewhere ?? 0,
     closingInstanceIds: [...(service.closingInstanceIds ?? [])],
+    lenderIds: [...(service.lenderIds ?? [])],
   }
 }
 

@@ -1,12 +1,10 @@
-import { type InstanceId, type Logger, type RouterId, type ServiceId, type Term, WaiterError } from '@waiter/base'
-import type { ScalingPolicy } from '@waiter/scaling'
+import { type InstanceId, type RouterId, type ServiceId, WaiterError } from '@waiter/base'
 import type {
   Fence,
   InstanceRecord,
   LogEntry,
   LogPiece,
   LogRange,
-  Scheduler,
   SchedulerEvent,
   ServiceRecord,
 } from '@waiter/schedulers'
@@ -14,10 +12,9 @@ import {
   computeEffectiveDescription,
   type OverridesRecord,
   type ServiceDefinition,
-  type ServicesConfig,
   STORE_PREFIXES,
 } from '@waiter/services'
-import { type KeyValueStore, StoreMirror } from '@waiter/store/port'
+import { StoreMirror } from '@waiter/store/port'
 import type {
   ClusterView,
   ExternalMetricsRow,
@@ -31,10 +28,12 @@ import type {
 import { notLeader } from '../rpc/call-unary.ts'
 import { DueQueue } from './due-queue.ts'
 import { type InstanceWatcher, InstanceWatchers } from './instance-watchers.ts'
-import type { LeaderClock, LeaderSettings } from './leader-settings.ts'
+import type { LeaderOptions } from './leader-options.ts'
+import { LostRouters } from './lost-routers.ts'
 import { isEnded, ManagedService } from './managed-service.ts'
+import { RouterBurials } from './router-burials.ts'
 import { type GatheredAnswers, RouterQuestions } from './router-questions.ts'
-import { isSameSeat, type RouterIntroduction, RouterRegistry, type Seat } from './router-registry.ts'
+import { isSameSeat, type RouterIntroduction, RouterRegistry } from './router-registry.ts'
 import { RouterSession, type SessionSource, type SessionStream } from './router-session.ts'
 import { ServiceReviewer } from './service-reviewer.ts'
 import { revokeDeletion, viewOf } from './service-view.ts'
@@ -44,20 +43,6 @@ import { VersionDesk } from './version-desk.ts'
 const DELETE_DRAIN_MS = 5_000
 /** A lost scheduler watch is opened anew after this. */
 const WATCH_RETRY_MS = 1_000
-
-export interface LeaderOptions {
-  readonly leaderId: string
-  readonly term: Term
-  /** Changes when all routers of the cluster have ended together, and none needs to be waited for. Default: never. */
-  readonly startId?: string
-  readonly scheduler: Scheduler
-  readonly store: KeyValueStore
-  readonly services: ServicesConfig
-  readonly policy: ScalingPolicy
-  readonly settings: LeaderSettings
-  readonly clock: LeaderClock
-  readonly log: Logger
-}
 
 /**
  * Decides for the whole cluster: hears all routers and the scheduler, keeps the number of instances of every service
@@ -72,8 +57,8 @@ export class Leader implements SessionSource {
   readonly #fence: Fence
   readonly #services = new Map<ServiceId, ManagedService>()
   readonly #sessions = new Map<RouterId, RouterSession>()
-  /** Routers that may be serving although their stream is gone, and what cancels their burial. */
-  readonly #missing = new Map<RouterId, { readonly seat: Seat; readonly cancel: () => void }>()
+  readonly #lost: LostRouters
+  readonly #burials = new RouterBurials()
   readonly #touched = new Set<ManagedService>()
   readonly #due = new DueQueue<ManagedService>()
   readonly #overrides: StoreMirror<OverridesRecord>
@@ -104,6 +89,11 @@ export class Leader implements SessionSource {
       parse: text => JSON.parse(text) as OverridesRecord,
       onChange: serviceId => this.#redefine(serviceId),
       log: options.log,
+    })
+    this.#lost = new LostRouters({
+      clock: options.clock,
+      deadAfterMs: options.settings.routerDeadAfterMs,
+      onDead: routerId => this.#bury(routerId),
     })
     this.#questions = new RouterQuestions(options.clock)
     this.#watchers = new InstanceWatchers(this.#services, task => options.clock.soon(task))
@@ -150,17 +140,10 @@ export class Leader implements SessionSource {
 
   /** Routers that attached to an earlier leader may serve from what it assigned: they are heard first, or given up. */
   async #expectRouters(): Promise<void> {
-    const { settings, clock, log } = this.#options
-    try {
-      for (const router of await this.#registry.read()) {
-        const { routerId } = router
-        const isHere = [...this.#sessions.values()].some(session => isSameSeat(session, router))
-        if (isHere || this.#missing.has(routerId) || this.#stopped.signal.aborted) continue
-        const cancel = clock.schedule(settings.routerDeadAfterMs, () => this.#bury(routerId))
-        this.#missing.set(routerId, { seat: router, cancel })
-      }
-    } catch (error) {
-      log.warn({ err: error }, 'could not read which routers there are; those that attach soon are heard')
+    for (const router of await this.#registry.readIfPossible()) {
+      const isHere = [...this.#sessions.values()].some(session => isSameSeat(session, router))
+      if (isHere || this.#lost.has(router.routerId) || this.#stopped.signal.aborted) continue
+      this.#lost.add(router.routerId, router)
     }
   }
 
@@ -171,18 +154,17 @@ export class Leader implements SessionSource {
     this.#cancelWake()
     this.#questions.stop()
     this.#watchers.close()
-    for (const { cancel } of this.#missing.values()) cancel()
+    this.#lost.stop()
     for (const session of this.#sessions.values()) session.close()
   }
 
   // -- routers ------------------------------------------------------------------------------------------------------
 
   attach(router: RouterIntroduction, stream: SessionStream): RouterSession {
-    const { routerId, nodeId, worker, httpUrl, beliefs } = router
+    const { routerId, nodeId, worker, httpUrl, peerAddress = '', relatedRouterIds = [], beliefs } = router
     const former = this.#sessions.get(routerId)
     if (former !== undefined) this.#close(former)
-    this.#missing.get(routerId)?.cancel()
-    this.#missing.delete(routerId)
+    this.#lost.remove(routerId)
     this.#buryPredecessors(router)
     const { term, clock } = this.#options
     const session = new RouterSession({
@@ -190,12 +172,16 @@ export class Leader implements SessionSource {
       nodeId,
       worker,
       httpUrl,
+      peerAddress,
       stream,
       source: this,
       term,
       soon: task => clock.soon(task),
     })
+    for (const other of this.#sessions.values()) other.markPeer(routerId)
     this.#sessions.set(routerId, session)
+    for (const deadId of this.#burials.unheardBy(routerId)) session.markDead(deadId)
+    for (const relatedId of relatedRouterIds) if (!this.#isKnown(relatedId)) this.#lost.add(relatedId)
     const beliefByService = new Map(beliefs.map(row => [row.serviceId, row]))
     for (const service of this.#services.values()) {
       const belief = beliefByService.get(service.id)?.instances ?? []
@@ -223,13 +209,21 @@ export class Leader implements SessionSource {
     const { routerId } = session
     if (this.#sessions.get(routerId) !== session || this.#stopped.signal.aborted) return
     this.#sessions.delete(routerId)
-    const { settings, clock, log } = this.#options
+    const { settings, log } = this.#options
     log.warn(
       { routerId, deadAfterMs: settings.routerDeadAfterMs },
       'lost a router; its slots stay reserved for a while',
     )
-    const cancel = clock.schedule(settings.routerDeadAfterMs, () => this.#bury(routerId))
-    this.#missing.set(routerId, { seat: session, cancel })
+    this.#lost.add(routerId, session)
+  }
+
+  #isKnown(routerId: RouterId): boolean {
+    return this.#sessions.has(routerId) || this.#lost.has(routerId)
+  }
+
+  peersOf(routerId: RouterId): ReturnType<SessionSource['peersOf']> {
+    const others = [...this.#sessions.values()].filter(other => other.routerId !== routerId && other.peerAddress !== '')
+    return others.map(other => ({ routerId: other.routerId, address: other.peerAddress }))
   }
 
   report(session: RouterSession, rows: readonly ServiceLoadRow[]): void {
@@ -256,6 +250,9 @@ export class Leader implements SessionSource {
       const inUse = new Map(row.instances.map(({ instanceId, inUse: count }) => [instanceId, count]))
       if (service.ledger.ack(session.routerId, version, inUse)) this.#touch(service)
     }
+    // After its rows: they tell what the router still runs on slots that the dead one lent.
+    for (const deadId of session.heardDeaths(streamVersion))
+      if (this.#burials.heard(deadId, session.routerId)) this.#freeSlots(deadId)
   }
 
   /** A request waits for this service somewhere: make sure that it runs. */
@@ -481,7 +478,7 @@ export class Leader implements SessionSource {
   /** Routers that are missing may use it from before; of a service that is only about to start nobody can. */
   #adoptRunning(definition: ServiceDefinition): ManagedService {
     const service = this.#adopt(definition)
-    for (const routerId of this.#missing.keys()) service.ledger.routerExpected(routerId)
+    for (const routerId of this.#lost.ids) service.ledger.routerExpected(routerId)
     return service
   }
 
@@ -522,25 +519,31 @@ export class Leader implements SessionSource {
       this.#close(session)
       this.#bury(session.routerId)
     }
-    for (const [missingId, missing] of [...this.#missing]) {
-      if (!isSameSeat(missing.seat, router)) continue
-      missing.cancel()
-      this.#bury(missingId)
-    }
+    for (const lostId of this.#lost.at(router)) this.#bury(lostId)
   }
 
   #bury(routerId: RouterId): void {
-    const seat = this.#missing.get(routerId)?.seat
+    const seat = this.#lost.seatOf(routerId)
     if (seat !== undefined) this.#registry.remove({ routerId, nodeId: seat.nodeId, worker: seat.worker })
-    this.#missing.delete(routerId)
-    this.#options.log.warn({ routerId }, 'gave a lost router up; its slots are free')
+    this.#lost.remove(routerId)
+    this.#options.log.warn({ routerId }, 'gave a lost router up; its slots go to others')
+    for (const session of this.#sessions.values()) session.markDead(routerId)
     for (const service of this.#services.values()) {
-      service.ledger.routerDead(routerId)
       // Its clients come again through another router: the time without requests begins now, not with the last one.
       if ((service.loads.get(routerId)?.outstanding ?? 0) > 0) service.lastModifiedMs = this.#options.clock.nowMs()
       service.loads.delete(routerId)
-      service.assignments.delete(routerId)
       this.#tellWaiting(service)
+      this.#touch(service)
+    }
+    const survivors = [...this.#sessions.keys(), ...this.#lost.ids].filter(id => id !== routerId)
+    for (const deadId of this.#burials.begin(routerId, survivors)) this.#freeSlots(deadId)
+  }
+
+  /** Everybody knows that the router is dead, and has told what runs on slots that it lent. */
+  #freeSlots(routerId: RouterId): void {
+    for (const service of this.#services.values()) {
+      service.ledger.routerDead(routerId)
+      service.assignments.delete(routerId)
       this.#touch(service)
     }
   }

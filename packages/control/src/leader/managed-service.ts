@@ -17,7 +17,7 @@ import {
   type ServiceReference,
   type Staleness,
 } from '@waiter/services'
-import { type LedgerInstance, type RouterAssignment, SlotLedger } from '@waiter/slots'
+import { chooseLenders, type LedgerInstance, type RouterAssignment, SlotLedger } from '@waiter/slots'
 import type {
   ExternalMetricsRow,
   InstanceLease,
@@ -118,6 +118,8 @@ export class ManagedService {
   /** For how long nothing but failures has been seen, and on how many hosts at most (spec §5.9). */
   #broken: { readonly failedHosts: number; readonly sinceMs: Millis } | undefined
   #told = ''
+  /** Routers that have slots of it. */
+  #holders: readonly RouterId[] = []
   #isQueueNearlyFull = false
   #resolveGone: () => void = () => undefined
   /** Resolves when the service is deleted. */
@@ -254,6 +256,16 @@ export class ManagedService {
     const wasNearlyFull = this.#isQueueNearlyFull
     this.#isQueueNearlyFull = this.#waiting() * 2 >= this.definition.effective['max-queue-length']
     return wasNearlyFull || this.#isQueueNearlyFull
+  }
+
+  /** Looks which routers have slots. @returns true when others, so that all must be told whom to ask for some */
+  observeHolders(): boolean {
+    const holders: RouterId[] = []
+    for (const [routerId, { instances }] of this.assignments) if (instances.length > 0) holders.push(routerId)
+    holders.sort()
+    const isSame = holders.length === this.#holders.length && holders.every((id, at) => id === this.#holders[at])
+    this.#holders = holders
+    return !isSame
   }
 
   #waiting(): number {
@@ -436,7 +448,9 @@ export class ManagedService {
     })
     const waitingElsewhere = this.#isQueueNearlyFull ? this.#waiting() - (this.loads.get(routerId)?.waiting ?? 0) : 0
     const closingInstanceIds = this.#closingInstanceIds()
-    return { definition: this.definition, leases, summary: this.summary(), waitingElsewhere, closingInstanceIds }
+    const lenderIds = chooseLenders(this.#holders, routerId)
+    const summary = this.summary()
+    return { definition: this.definition, leases, summary, waitingElsewhere, closingInstanceIds, lenderIds }
   }
 
   #closingInstanceIds(): InstanceId[] {

@@ -15,6 +15,10 @@ export interface RegisteredRouter {
 /** How a router introduces itself. A node starts a worker only after its former has ended. */
 export interface RouterIntroduction extends RegisteredRouter {
   readonly httpUrl: string
+  /** Where it lends slots to other routers; empty: nowhere. */
+  readonly peerAddress?: string
+  /** Routers with which it has slots lent or borrowed. */
+  readonly relatedRouterIds?: readonly RouterId[]
   readonly beliefs: readonly ServiceBeliefRow[]
 }
 
@@ -60,6 +64,16 @@ export class RouterRegistry {
       found.push({ routerId: record['router-id'], nodeId: record.node, worker: record.worker })
     }
     return found
+  }
+
+  /** Like `read`; none when the store does not answer: those that attach soon are heard all the same. */
+  async readIfPossible(): Promise<readonly RegisteredRouter[]> {
+    try {
+      return await this.read()
+    } catch (error) {
+      this.#log.warn({ err: error }, 'could not read which routers there are; those that attach soon are heard')
+      return []
+    }
   }
 
   save({ routerId, nodeId, worker }: RegisteredRouter): void {

@@ -1,7 +1,7 @@
 import type { RouterId, ServiceId, Term } from '@waiter/base'
 import type { ServiceLeases } from '../agent/leader-link.ts'
 import { fromServiceLeases } from '../agent/wire.ts'
-import type { AttachResponse, RouterQuestion } from '../generated/waiter/v1/coordinator.ts'
+import type { AttachResponse, PeerRouter, RouterQuestion } from '../generated/waiter/v1/coordinator.ts'
 
 /** The sending half of a router's stream. */
 export interface SessionStream {
@@ -18,6 +18,8 @@ export interface SessionSource {
     serviceId: ServiceId,
     routerId: RouterId,
   ): { readonly leases: ServiceLeases; readonly version: number } | undefined
+  /** Other routers that lend slots. */
+  peersOf(routerId: RouterId): readonly PeerRouter[]
 }
 
 /**
@@ -29,6 +31,8 @@ export class RouterSession {
   readonly nodeId: string
   readonly worker: number
   readonly httpUrl: string
+  /** Where it lends slots; empty: nowhere. */
+  readonly peerAddress: string
   readonly #stream: SessionStream
   readonly #source: SessionSource
   readonly #term: Term
@@ -36,6 +40,10 @@ export class RouterSession {
   readonly #dirty = new Set<ServiceId>()
   /** By service: assignment versions sent, with the stream version that carried them; oldest first. */
   readonly #sent = new Map<ServiceId, { streamVersion: number; version: number }[]>()
+  /** Routers that this one must hear of, those that are dead, and which of these travelled with which version. */
+  readonly #freshPeers = new Set<RouterId>()
+  readonly #deadPeers = new Set<RouterId>()
+  #deathsSent: { readonly streamVersion: number; readonly routerId: RouterId }[] = []
   #streamVersion = 0
   #isFull = true
   #isFlushDue = false
@@ -47,6 +55,7 @@ export class RouterSession {
     readonly nodeId: string
     readonly worker: number
     readonly httpUrl: string
+    readonly peerAddress: string
     readonly stream: SessionStream
     readonly source: SessionSource
     readonly term: Term
@@ -57,6 +66,7 @@ export class RouterSession {
     this.nodeId = options.nodeId
     this.worker = options.worker
     this.httpUrl = options.httpUrl
+    this.peerAddress = options.peerAddress
     this.#stream = options.stream
     this.#source = options.source
     this.#term = options.term
@@ -67,6 +77,27 @@ export class RouterSession {
   markDirty(serviceId: ServiceId): void {
     this.#dirty.add(serviceId)
     this.#scheduleFlush()
+  }
+
+  /** Another router came. */
+  markPeer(routerId: RouterId): void {
+    this.#freshPeers.add(routerId)
+    this.#scheduleFlush()
+  }
+
+  /** Another router is dead; `heardDeaths` says when this one knows. */
+  markDead(routerId: RouterId): void {
+    this.#freshPeers.delete(routerId)
+    this.#deadPeers.add(routerId)
+    this.#scheduleFlush()
+  }
+
+  /** Dead routers that this one knows of, given the stream version that it acknowledged; each is listed once. */
+  heardDeaths(streamVersion: number): readonly RouterId[] {
+    if (this.#deathsSent.length === 0) return []
+    const heard = this.#deathsSent.filter(sent => sent.streamVersion <= streamVersion)
+    this.#deathsSent = this.#deathsSent.filter(sent => sent.streamVersion > streamVersion)
+    return heard.map(({ routerId }) => routerId)
   }
 
   /** The service is gone: a new one of the same id counts its assignment versions anew. */
@@ -111,8 +142,12 @@ export class RouterSession {
     })
   }
 
+  get #hasNews(): boolean {
+    return this.#isFull || this.#dirty.size + this.#freshPeers.size + this.#deadPeers.size > 0
+  }
+
   #flush(): void {
-    if (this.#isClosed || (this.#dirty.size === 0 && !this.#isFull)) return
+    if (this.#isClosed || !this.#hasNews) return
     this.#streamVersion += 1
     const upserts: ServiceLeases[] = []
     const removals: ServiceId[] = []
@@ -131,18 +166,25 @@ export class RouterSession {
     this.#dirty.clear()
     const isFull = this.#isFull
     this.#isFull = false
+    const peers = this.#source.peersOf(this.routerId).filter(peer => isFull || this.#freshPeers.has(peer.routerId))
+    const deadRouterIds = [...this.#deadPeers]
+    for (const routerId of deadRouterIds) this.#deathsSent.push({ streamVersion: this.#streamVersion, routerId })
+    this.#freshPeers.clear()
+    this.#deadPeers.clear()
     const value = {
       term: this.#term,
       version: this.#streamVersion,
       full: isFull,
       upserts: upserts.map(fromServiceLeases),
       removals,
+      peers,
+      deadRouterIds,
     }
     if (this.#stream.write({ message: { $case: 'assignment', value } })) return
     this.#isBlocked = true
     this.#stream.onDrain(() => {
       this.#isBlocked = false
-      if (this.#dirty.size > 0) this.#scheduleFlush()
+      if (this.#hasNews) this.#scheduleFlush()
     })
   }
 }

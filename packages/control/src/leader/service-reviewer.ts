@@ -150,6 +150,7 @@ export class ServiceReviewer {
       service.assignments.set(assignment.routerId, assignment)
       this.#options.sessions.get(assignment.routerId)?.markDirty(service.id)
     }
+    if (service.observeHolders() && this.#options.sessions.size > 1) this.#tellAll(service)
   }
 
   /** Lets the policy decide, at most once per floor. @returns when it wants to decide again */

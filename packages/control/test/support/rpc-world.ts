@@ -111,6 +111,10 @@ export class FakeHost implements AgentHost {
     return []
   }
 
+  collectRelated(): readonly string[] {
+    return []
+  }
+
   collectReferences(): [] {
     return []
   }

@@ -148,7 +148,7 @@ async function pingService(
     const slot = runtime.machine.reserve(performance.now())
     if (slot !== undefined) waiter.granted(slot)
     else {
-      const refusal = runtime.machine.enqueue(waiter, deadlineMs, PING_PRIORITY)
+      const refusal = runtime.machine.enqueue(waiter, deadlineMs, PING_PRIORITY, performance.now())
       if (refusal !== undefined) waiter.failed(refusal)
       runtime.armTimer()
       if (waiter.isWaiting && runtime.leases.size === 0) parts.table.need(runtime, descriptor.reference)
@@ -192,7 +192,7 @@ async function askInstance(
   { deadlineMs, cid }: { readonly deadlineMs: number; readonly cid: string },
 ): Promise<PingResult> {
   const target = computeHealthCheckTarget(runtime.definition.effective)
-  const lease = runtime.leases.get(slot.instanceId)
+  const lease = runtime.leaseOf(slot)
   const port = target.portIndex === 0 ? slot.port : (lease?.extraPorts[target.portIndex - 1] ?? slot.port)
   const instance = { id: slot.instanceId, host: slot.host, port }
   let status: ReleaseStatus = 'instance-error'

@@ -133,7 +133,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   /** The instance that serves it, once there is one. */
   get lease(): InstanceLease | undefined {
-    return this.#slot && this.parts.runtime.leases.get(this.#slot.instanceId)
+    return this.#slot && this.parts.runtime.leaseOf(this.#slot)
   }
 
   get instanceId(): string | null {
@@ -211,7 +211,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   #wait(priority: number): void {
     const { runtime, descriptor } = this.parts
-    const refusal = runtime.machine.enqueue(this, this.#deadlineMs, priority)
+    const refusal = runtime.machine.enqueue(this, this.#deadlineMs, priority, this.parts.exchange.arrivedAtMs)
     if (refusal !== undefined) {
       this.failed(refusal)
       return

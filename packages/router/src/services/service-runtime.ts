@@ -1,7 +1,15 @@
 import type { InstanceId, ServiceId } from '@waiter/base'
 import type { InstanceLease, ServiceLoadRow, ServiceSummary, SourceToken } from '@waiter/control'
 import { LATENCY_BUCKETS, latencyBucket, type ServiceDefinition, type SuspensionRecord } from '@waiter/services'
-import { type EjectionConfig, type ReleaseStatus, ReservationMachine, type Slot } from '@waiter/slots'
+import {
+  type BorrowedInstance,
+  BorrowedSlot,
+  type EjectionConfig,
+  type ReleaseStatus,
+  ReservationMachine,
+  type SharedService,
+  type Slot,
+} from '@waiter/slots'
 import { ServiceMetrics } from '../metrics/service-metrics.ts'
 import { OpenTunnels } from './open-tunnels.ts'
 import { RetryBudget } from './retry-budget.ts'
@@ -12,6 +20,12 @@ export interface RuntimeListener {
   onLoadChange(runtime: ServiceRuntime): void
   /** A request ended on an instance that was taken away or shrunk. */
   onReducedUse(runtime: ServiceRuntime): void
+  /** More or fewer requests wait than before, or others. */
+  onQueueChange(runtime: ServiceRuntime): void
+  /** A request ended on a slot that another router lent. */
+  onBorrowedRelease(slot: BorrowedSlot, status: ReleaseStatus): void
+  /** A request that runs on a borrowed slot is counted here, too, from now on. */
+  onAdopted(runtime: ServiceRuntime): void
 }
 
 export interface RuntimeOptions {
@@ -36,7 +50,7 @@ export interface RequestCounts {
  * One service as this router knows it: its reservation machine, what the leader said last, and its counters. Owns the
  * one timer that the machine needs.
  */
-export class ServiceRuntime {
+export class ServiceRuntime implements SharedService {
   readonly id: ServiceId
   readonly machine: ReservationMachine
   readonly counts: RequestCounts = {
@@ -72,6 +86,7 @@ export class ServiceRuntime {
   readonly #nowMs: () => number
   #timer: NodeJS.Timeout | undefined
   #timerAtMs: number = Number.POSITIVE_INFINITY
+  #hadWaiters = false
 
   constructor(definition: ServiceDefinition, options: RuntimeOptions) {
     this.id = definition.id
@@ -112,11 +127,52 @@ export class ServiceRuntime {
     this.#latencyCounts[latencyBucket(this.#nowMs() - grantedAtMs)]! += 1
   }
 
-  /** Gives a slot back; the next request in the queue gets it at once. */
+  /** Ends a grant: the next request in the queue gets the slot at once, or its lender gets it back. */
   release(slot: Slot, status: ReleaseStatus): void {
+    if (slot instanceof BorrowedSlot) {
+      this.#listener.onBorrowedRelease(slot, status)
+      this.armTimer()
+    } else this.#releaseOwn(slot, status)
+  }
+
+  #releaseOwn(slot: Slot, status: ReleaseStatus): void {
     this.machine.release(slot, status, this.#nowMs())
     if (slot.isRetired || slot.inUse >= slot.slots) this.#listener.onReducedUse(this)
     this.armTimer()
+  }
+
+  /** A lent slot comes back. */
+  giveBack(slot: Slot, status: ReleaseStatus): void {
+    this.#releaseOwn(slot, status)
+    this.#listener.onLoadChange(this)
+  }
+
+  /** A slot goes to another router. */
+  lend(slot: Slot): BorrowedInstance {
+    this.#listener.onLoadChange(this)
+    const { instanceId, host, port, startedAtMs, isExpired } = slot
+    const lease = this.leases.get(instanceId)
+    return {
+      instanceId,
+      host,
+      port,
+      startedAtMs,
+      expired: isExpired,
+      extraPorts: lease?.extraPorts ?? [],
+      logDirectory: lease?.logDirectory ?? null,
+    }
+  }
+
+  adopt(instance: BorrowedInstance): Slot {
+    const slot = this.machine.adopt(instance)
+    this.#listener.onAdopted(this)
+    return slot
+  }
+
+  /** What is known of a slot's instance, wherever the slot is from. */
+  leaseOf(slot: Slot): InstanceLease | undefined {
+    if (!(slot instanceof BorrowedSlot)) return this.leases.get(slot.instanceId)
+    return { ...slot.instance, slots: 1, expired: slot.isExpired }
   }
 
   /** Leaves an instance alone for a while; false: it is not assigned here. */
@@ -147,6 +203,11 @@ export class ServiceRuntime {
     const problem = this.summary?.problem
     if (problem) this.machine.fail({ code: problem.key, message: problem.message, details: problem.details })
     this.armTimer()
+  }
+
+  /** True while requests are here, or run elsewhere on slots of ours. */
+  get isInUse(): boolean {
+    return this.counts.outstanding > 0 || this.machine.slotsInUse > 0
   }
 
   /** True when requests wait here for a service of which this router has no instance. */
@@ -180,8 +241,12 @@ export class ServiceRuntime {
     }
   }
 
-  /** Sets the timer to when the machine wants to be woken (a deadline, the end of an ejection). */
+  /** To be called after anything that changes who waits: tells others, and sets the timer to when the machine wants to be woken (a deadline, the end of an ejection). */
   armTimer(): void {
+    if (this.machine.waiting > 0 || this.#hadWaiters) {
+      this.#hadWaiters = this.machine.waiting > 0
+      this.#listener.onQueueChange(this)
+    }
     const wakeAtMs = this.machine.wakeAtMs
     if (wakeAtMs === this.#timerAtMs) return
     // A timer that fires too early re-arms itself: moving it later on every change would cost more than it saves.

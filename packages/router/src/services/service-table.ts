@@ -1,4 +1,4 @@
-import type { ServiceId } from '@waiter/base'
+import type { RouterId, ServiceId } from '@waiter/base'
 import type {
   AgentHost,
   AssignmentChange,
@@ -7,11 +7,12 @@ import type {
   ServiceBeliefRow,
   ServiceLoadRow,
   ServiceUseRow,
+  SlotExchange,
   SourceToken,
   SuccessionRequest,
 } from '@waiter/control'
 import type { ServiceDefinition, SuspensionRecord } from '@waiter/services'
-import type { EjectionConfig } from '@waiter/slots'
+import type { BorrowedSlot, EjectionConfig, ReleaseStatus } from '@waiter/slots'
 import { BoundedMap } from '../auth/bounded-map.ts'
 import type { ReferenceRecorder } from '../versions/reference-recorder.ts'
 import { type RuntimeListener, ServiceRuntime } from './service-runtime.ts'
@@ -47,6 +48,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   readonly #reduced = new Set<ServiceRuntime>()
   readonly #announcedAtMs = new BoundedMap<ServiceId, number>(ANNOUNCED_MAX)
   #isInformed = false
+  #exchange: SlotExchange | undefined
   #link: Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService'> | undefined
 
   /** Called after the leader said something new of a service, or took it away. */
@@ -60,6 +62,11 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   /** Connects the table with the leader, once; before that, changes are only remembered. */
   connect(link: Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService'>): void {
     this.#link = link
+  }
+
+  /** Lets it lend slots to other routers and borrow theirs; before that, it has its own only. */
+  share(exchange: SlotExchange | undefined): void {
+    this.#exchange = exchange
   }
 
   get(id: ServiceId): ServiceRuntime | undefined {
@@ -82,6 +89,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     const runtime = new ServiceRuntime(definition, { ejection, random, nowMs, listener: this })
     runtime.suspension = this.#suspensionOf(definition.id)
     this.#runtimes.set(definition.id, runtime)
+    this.#exchange?.serviceOpened(definition.id)
     return runtime
   }
 
@@ -118,8 +126,23 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     if (runtime.isRemoved) this.#forgetIfIdle(runtime)
   }
 
+  onQueueChange(runtime: ServiceRuntime): void {
+    this.#exchange?.noteQueue(runtime.id)
+  }
+
+  onBorrowedRelease(slot: BorrowedSlot, status: ReleaseStatus): void {
+    this.#exchange?.release(slot, status)
+  }
+
+  onAdopted(runtime: ServiceRuntime): void {
+    if (isReduced(runtime)) this.#reduced.add(runtime)
+    this.#link?.noteReducedUse()
+  }
+
   applyAssignment(change: AssignmentChange): void {
     this.#isInformed ||= change.isFull
+    // The dead first: what runs on their slots is acknowledged with this assignment.
+    if (change.peers !== undefined) this.#exchange?.applyPeers(change.peers)
     const listed = new Set<ServiceId>()
     for (const service of change.upserts) {
       listed.add(service.definition.id)
@@ -128,6 +151,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
       runtime.isRemoved = false
       this.#apply(runtime, () => runtime.apply(service.definition, service.leases, service.summary))
       runtime.tunnels.closeOn(service.closingInstanceIds ?? [])
+      this.#exchange?.setLenders(runtime.id, service.lenderIds ?? [])
     }
     for (const id of change.removals) this.#remove(this.#runtimes.get(id))
     const removed = new Set(change.removals)
@@ -137,7 +161,10 @@ export class ServiceTable implements AgentHost, RuntimeListener {
           this.#remove(runtime)
           removed.add(runtime.id)
         }
-    for (const id of removed) this.#options.references.forget(id)
+    for (const id of removed) {
+      this.#options.references.forget(id)
+      this.#exchange?.setLenders(id, [])
+    }
     // After all of it has been applied: what follows from one service may depend on another.
     for (const id of [...listed, ...removed]) this.onServiceChange(id)
     for (const id of listed) this.#runtimes.get(id)?.failIfHopeless()
@@ -191,7 +218,8 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   }
 
   collectUse(serviceIds: readonly ServiceId[]): readonly ServiceUseRow[] {
-    return serviceIds.map(serviceId => useOf(serviceId, this.#runtimes.get(serviceId)))
+    const reduced = [...this.#reduced].map(({ id }) => id)
+    return [...new Set([...serviceIds, ...reduced])].map(id => useOf(id, this.#runtimes.get(id)))
   }
 
   collectReducedUse(): readonly ServiceUseRow[] {
@@ -204,6 +232,8 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   }
 
   collectBeliefs(): readonly ServiceBeliefRow[] {
+    // Their lenders may never attach to this leader.
+    this.#exchange?.adoptAll()
     return [...this.#runtimes.values()].map(runtime => ({
       serviceId: runtime.id,
       instances: runtime.machine
@@ -214,6 +244,10 @@ export class ServiceTable implements AgentHost, RuntimeListener {
 
   collectNeeds(): readonly { definition: ServiceDefinition; sourceTokens: readonly SourceToken[] }[] {
     return [...this.#runtimes.values()].filter(runtime => runtime.isNeeded)
+  }
+
+  collectRelated(): readonly RouterId[] {
+    return this.#exchange?.relatedRouterIds ?? []
   }
 
   collectReferences(all: boolean): readonly ReferenceRow[] {
@@ -256,7 +290,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   }
 
   #forgetIfIdle(runtime: ServiceRuntime): boolean {
-    if (runtime.counts.outstanding > 0) return false
+    if (runtime.isInUse) return false
     this.#runtimes.delete(runtime.id)
     this.#dirty.delete(runtime)
     this.#reduced.delete(runtime)

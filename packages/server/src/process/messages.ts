@@ -65,6 +65,8 @@ export interface RouterStart extends ChildContext {
   readonly requestLogFile: string
   /** The control nodes, as of now. */
   readonly controls: readonly ControlMember[]
+  /** Where other routers reach this one to borrow slots. */
+  readonly peerHost: string
 }
 
 export type StartMessage = ControlStart | RouterStart

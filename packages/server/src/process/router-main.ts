@@ -8,13 +8,17 @@ import {
   createRemoteStore,
   type NodeAuth,
   RouterAgent,
+  RouterServiceService,
+  type RpcServer,
+  SlotExchange,
+  startRpcServer,
 } from '@waiter/control'
 import { type Certificates, createProxyServer, renderHeader } from '@waiter/proxy'
 import { AccessLog, LogFile, type Router, startRouter } from '@waiter/router'
 import { createSimpleEntitlements } from '@waiter/services'
-import { DEFAULT_EJECTION } from '@waiter/slots'
-import { showSettings } from '../config/show-settings.ts'
+import { DEFAULT_EJECTION, type EjectionConfig } from '@waiter/slots'
 import { administratorsOf, toAuthentication, toCors, toServicesConfig } from '../config/services-config.ts'
+import { showSettings } from '../config/show-settings.ts'
 import { listenOrExplain } from '../listening.ts'
 import { openNodeAuth } from '../node-security.ts'
 import { SECURE_PORT_MEND } from '../router-workers.ts'
@@ -34,10 +38,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
   const auth = openNodeAuth(message)
   const { directory, cluster, closeCluster } = openCluster(message, auth, parent, log)
   const services = toServicesConfig(settings)
-  const prefix = settings['router-id-prefix'].replaceAll(/[@.]/g, '-')
-  const seat = worker === 1 ? nodeId : `${nodeId}-worker-${worker}`
-  const routerId = `${prefix === '' ? seat : `${prefix}-${seat}`}-${randomBytes(6).toString('hex')}`
-  const ejection = settings['ejection-config']
+  const routerId = createRouterId(message)
   const tls =
     message.tls === undefined ? undefined : await openTls(message, certs => router.setCertificates(certs), log)
   let securePort: number | undefined
@@ -51,16 +52,12 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     consentMaxAgeSecs: settings['consent-expiry-days'] * SECS_PER_DAY,
     trustedProxies: settings['trusted-proxies'],
     httpsPort: () => securePort,
+    createSlotExchange: find => new SlotExchange({ routerId, auth, find, nowMs, log }),
     store: createRemoteStore(directory, auth),
     cluster,
     createProxyServer,
     renderHeader,
-    ejection: {
-      ...DEFAULT_EJECTION,
-      baseMs: ejection['eject-backoff-base-time-ms'],
-      maxMs: ejection['max-eject-time-ms'],
-      suspectAfterFailures: ejection['expiry-threshold'],
-    },
+    ejection: toEjection(settings),
     connectTimeoutMs: settings['instance-request-properties']['connection-timeout-ms'],
     clientIdleTimeoutMs: settings['instance-request-properties']['client-connection-idle-timeout-ms'],
     passwordFor: createPasswordFor(clusterSecrets[0]),
@@ -84,6 +81,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
   const host = bind.host.includes(':') ? `[${bind.host}]` : bind.host
   const httpUrl = `http://${host}:${port}`
   const httpsUrl = securePort === undefined ? undefined : `https://${host}:${securePort}`
+  const peers = await listenForPeers(router, message.peerHost, auth)
   const agent = new RouterAgent({
     locator: directory,
     auth,
@@ -91,6 +89,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     nodeId,
     worker,
     httpUrl,
+    peerAddress: peers.address,
     host: router.table,
     answer: router.answer,
     log,
@@ -103,6 +102,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     stop: async graceMs => {
       tls?.files.stop()
       await router.stop(graceMs)
+      peers.close()
       closeCluster()
     },
   }
@@ -128,6 +128,28 @@ function openCluster({ controls }: RouterStart, auth: NodeAuth, parent: ParentLi
       calls.close()
     },
   }
+}
+
+function toEjection({ 'ejection-config': config }: RouterStart['settings']): EjectionConfig {
+  return {
+    ...DEFAULT_EJECTION,
+    baseMs: config['eject-backoff-base-time-ms'],
+    maxMs: config['max-eject-time-ms'],
+    suspectAfterFailures: config['expiry-threshold'],
+  }
+}
+
+/** Never used again: what was lent to a router that died is not lent to its successor. */
+function createRouterId({ settings, nodeId, worker }: RouterStart): string {
+  const prefix = settings['router-id-prefix'].replaceAll(/[@.]/g, '-')
+  const seat = worker === 1 ? nodeId : `${nodeId}-worker-${worker}`
+  return `${prefix === '' ? seat : `${prefix}-${seat}`}-${randomBytes(6).toString('hex')}`
+}
+
+async function listenForPeers({ exchange }: Router, host: string, auth: NodeAuth): Promise<RpcServer> {
+  const handlers = exchange?.handlers
+  const services = handlers === undefined ? [] : [{ definition: RouterServiceService, handlers }]
+  return await startRpcServer({ host, port: 0 }, services, auth)
 }
 
 interface OpenTls {

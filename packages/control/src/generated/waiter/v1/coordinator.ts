@@ -64,6 +64,10 @@ export interface RouterHello {
   beliefs: ServiceBelief[];
   /** Which of the node's workers it is, from 1; the next router of the same node and worker replaces this one. */
   worker: number;
+  /** Where other routers reach it: "127.0.0.1:41234". Empty: nowhere. */
+  peerAddress: string;
+  /** Routers with which it has slots lent or borrowed. One that does not attach is dead after a while. */
+  relatedRouterIds: string[];
 }
 
 export interface ServiceBelief {
@@ -178,6 +182,16 @@ export interface Assignment {
   full: boolean;
   upserts: ServiceAssignment[];
   removals: string[];
+  /** Other routers that are new, or have moved; all of them when `full`. */
+  peers: PeerRouter[];
+  /** Routers that are dead: what they have lent or borrowed ends. Their slots go to others once this is acknowledged. */
+  deadRouterIds: string[];
+}
+
+export interface PeerRouter {
+  routerId: string;
+  /** "10.0.0.7:41234" */
+  address: string;
 }
 
 export interface ServiceAssignment {
@@ -191,6 +205,8 @@ export interface ServiceAssignment {
   waitingElsewhere: number;
   /** Instances that are stopped in a moment, whatever still runs there: WebSockets are told so. */
   closingInstanceIds: string[];
+  /** Other routers that have slots of it, a few of them: who has none left asks there. */
+  lenderIds: string[];
 }
 
 export interface AssignedInstance {
@@ -680,7 +696,7 @@ export const RouterAnswer: MessageFns<RouterAnswer> = {
 };
 
 function createBaseRouterHello(): RouterHello {
-  return { routerId: "", nodeId: "", httpUrl: "", beliefs: [], worker: 0 };
+  return { routerId: "", nodeId: "", httpUrl: "", beliefs: [], worker: 0, peerAddress: "", relatedRouterIds: [] };
 }
 
 export const RouterHello: MessageFns<RouterHello> = {
@@ -699,6 +715,12 @@ export const RouterHello: MessageFns<RouterHello> = {
     }
     if (message.worker !== 0) {
       writer.uint32(40).uint32(message.worker);
+    }
+    if (message.peerAddress !== "") {
+      writer.uint32(82).string(message.peerAddress);
+    }
+    for (const v of message.relatedRouterIds) {
+      writer.uint32(90).string(v!);
     }
     return writer;
   },
@@ -754,6 +776,22 @@ export const RouterHello: MessageFns<RouterHello> = {
             }
 
             message.worker = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.peerAddress = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.relatedRouterIds.push(reader.string());
             continue;
           }
         }
@@ -1697,7 +1735,7 @@ export const InstanceUse: MessageFns<InstanceUse> = {
 };
 
 function createBaseAssignment(): Assignment {
-  return { term: 0, version: 0, full: false, upserts: [], removals: [] };
+  return { term: 0, version: 0, full: false, upserts: [], removals: [], peers: [], deadRouterIds: [] };
 }
 
 export const Assignment: MessageFns<Assignment> = {
@@ -1716,6 +1754,12 @@ export const Assignment: MessageFns<Assignment> = {
     }
     for (const v of message.removals) {
       writer.uint32(42).string(v!);
+    }
+    for (const v of message.peers) {
+      PeerRouter.encode(v!, writer.uint32(82).fork()).join();
+    }
+    for (const v of message.deadRouterIds) {
+      writer.uint32(90).string(v!);
     }
     return writer;
   },
@@ -1773,6 +1817,79 @@ export const Assignment: MessageFns<Assignment> = {
             message.removals.push(reader.string());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.peers.push(PeerRouter.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.deadRouterIds.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBasePeerRouter(): PeerRouter {
+  return { routerId: "", address: "" };
+}
+
+export const PeerRouter: MessageFns<PeerRouter> = {
+  encode(message: PeerRouter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.routerId !== "") {
+      writer.uint32(10).string(message.routerId);
+    }
+    if (message.address !== "") {
+      writer.uint32(18).string(message.address);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PeerRouter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePeerRouter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.routerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1794,6 +1911,7 @@ function createBaseServiceAssignment(): ServiceAssignment {
     summary: undefined,
     waitingElsewhere: 0,
     closingInstanceIds: [],
+    lenderIds: [],
   };
 }
 
@@ -1816,6 +1934,9 @@ export const ServiceAssignment: MessageFns<ServiceAssignment> = {
     }
     for (const v of message.closingInstanceIds) {
       writer.uint32(50).string(v!);
+    }
+    for (const v of message.lenderIds) {
+      writer.uint32(82).string(v!);
     }
     return writer;
   },
@@ -1879,6 +2000,14 @@ export const ServiceAssignment: MessageFns<ServiceAssignment> = {
             }
 
             message.closingInstanceIds.push(reader.string());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.lenderIds.push(reader.string());
             continue;
           }
         }

@@ -1,0 +1,59 @@
+import { WaiterError } from '@waiter/base'
+import type { ReleaseStatus, SlotGrant, SlotNeed, SlotReturn } from '@waiter/slots'
+import type * as proto from '../generated/waiter/v1/router.ts'
+
+/** Converters between messages of routers and what `@waiter/slots` works with. */
+
+const STATUSES: ReadonlySet<string> = new Set<ReleaseStatus>([
+  'success',
+  'client-error',
+  'client-eagerly-closed',
+  'server-eagerly-closed',
+  'generic-error',
+  'instance-error',
+  'instance-busy',
+  'connect-failed',
+  'unused',
+])
+
+export function fromNeed(need: SlotNeed): proto.SlotNeed {
+  return { ...need, waiting: need.waiting.map(waiter => ({ ...waiter })) }
+}
+
+/** Ages are differences of one clock each: a broken one must not put anybody before everybody else. */
+export function toNeed(message: proto.SlotNeed): SlotNeed {
+  return {
+    ...message,
+    waiting: message.waiting.map(({ ageMs, priority }) => ({
+      ageMs: Number.isFinite(ageMs) ? Math.max(0, ageMs) : 0,
+      priority,
+    })),
+  }
+}
+
+/** @throws WaiterError WTR_PROTOCOL a status that this version does not know */
+export function toReturn({ grantId, status }: proto.SlotReturn): SlotReturn {
+  if (!STATUSES.has(status)) throw new WaiterError(`a slot came back as "${status}"`, { code: 'WTR_PROTOCOL' })
+  return { grantId, status: status as ReleaseStatus }
+}
+
+export function fromGrant({ grantId, serviceId, instance, keepAgeMs }: SlotGrant): proto.SlotGrant {
+  const { instanceId, host, port, startedAtMs, expired, extraPorts, logDirectory } = instance
+  return {
+    grantId,
+    serviceId,
+    instanceId,
+    host,
+    port,
+    startedAtMs: Math.round(startedAtMs),
+    expired: expired === true,
+    keepAgeMs,
+    extraPorts: [...extraPorts],
+    logDirectory: logDirectory ?? '',
+  }
+}
+
+export function toGrant({ grantId, serviceId, keepAgeMs, ...instance }: proto.SlotGrant): SlotGrant {
+  const logDirectory = instance.logDirectory === '' ? null : instance.logDirectory
+  return { grantId, serviceId, keepAgeMs, instance: { ...instance, logDirectory } }
+}

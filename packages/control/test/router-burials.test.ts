@@ -1,0 +1,54 @@
+import t from 'tap'
+import type { AttachResponse } from '../src/generated/waiter/v1/coordinator.ts'
+import { RouterBurials } from '../src/leader/router-burials.ts'
+import { LeaderWorld, service } from './support/leader-world.ts'
+
+t.test('a dead router is buried when every survivor has heard of it', async t => {
+  const burials = new RouterBurials()
+  t.same(burials.begin('d', ['a', 'b']), [])
+  t.same(burials.unheardBy('a'), ['d'])
+  t.equal(burials.heard('d', 'a'), false)
+  t.same(burials.unheardBy('a'), [])
+  t.equal(burials.heard('d', 'b'), true)
+  t.equal(burials.heard('d', 'b'), false, 'once')
+  t.same(burials.begin('e', []), ['e'], 'nobody is left to hear of it')
+})
+
+t.test('a survivor that dies itself need not hear of it', async t => {
+  const burials = new RouterBurials()
+  burials.begin('d', ['a'])
+  t.same(burials.begin('a', []), ['d', 'a'])
+})
+
+/** What a router is told, until it acknowledges: the dead. */
+const deadIn = (messages: readonly AttachResponse[]): readonly string[] =>
+  messages.flatMap(({ message }) => (message?.$case === 'assignment' ? message.value.deadRouterIds : []))
+
+t.test('slots of a dead router are leased anew only when the others have acknowledged its death', async t => {
+  const world = new LeaderWorld()
+  await world.start({ settleMs: 0 })
+  t.teardown(() => world.stop())
+  const definition = service('single', { 'max-instances': 1 })
+  const [first, second] = [world.router('r1'), world.router('r2')]
+  first.request(definition)
+  await world.pass(3_000)
+  const [instance] = world.scheduler.running(definition.id)
+  const instanceId = instance?.instanceId ?? ''
+  t.equal(first.slots(definition.id, instanceId), 1)
+
+  first.crash()
+  second.request(definition)
+  // Time passes for the leader, but what it says to the second router does not arrive.
+  await world.clock.advance(20_000)
+  while (second.outbox.length > 0) second.send()
+  await world.clock.advance(5_000)
+  t.same(deadIn(second.inbox), ['r1'], 'it is told')
+  t.equal(world.view(definition.id)?.instances.length, 1)
+  const offered = (): number =>
+    second.inbox
+      .flatMap(({ message }) => (message?.$case === 'assignment' ? message.value.upserts : []))
+      .flatMap(({ instances }) => instances).length
+  t.equal(offered(), 0, 'nothing is leased before it says that it knows')
+  await world.pass(2_000)
+  t.equal(second.slots(definition.id, instanceId), 1)
+})
