@@ -7,10 +7,10 @@ import type { ExchangeSide } from './exchange-side.ts'
 import { Forwarding, type ForwardingOwner } from './forwarding.ts'
 import type { H1RequestHead } from './h1/request-head.ts'
 import { renderConnection, renderOwnHead } from './own-response.ts'
+import { type PieceSink, PieceWriter } from './piece-writer.ts'
 import { Http1ClientSide } from './relay/http1-client-side.ts'
 import { openUpstreamSide } from './relay/open-upstream-side.ts'
 import { Relay } from './relay/relay.ts'
-import { StreamResponder } from './stream-responder.ts'
 
 const NO_BODY = Buffer.alloc(0)
 /** Up to here an answer goes out as one string. */
@@ -26,7 +26,7 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
   isFinished = false
   #forwarding: ExchangeForwarding | null = null
   #reader: BodyReader | null = null
-  #stream: StreamResponder | null = null
+  #stream: PieceWriter | null = null
 
   constructor(client: ClientConnection, head: H1RequestHead) {
     this.client = client
@@ -86,9 +86,8 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
     const isClaimed = this.#claim()
     const isBodyless = head.method === 'HEAD' || response.status === 204 || response.status === 304
     const isChunked = head.minorVersion === 1
-    const stream = new StreamResponder({
-      client,
-      isChunked,
+    const stream = new PieceWriter({
+      sink: piecesOf(client, isChunked, isBodyless),
       isBodyless,
       bufferBytesMax: this.context.limits.streamBufferBytesMax,
       onEnd: () => {
@@ -216,4 +215,21 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
 function toBytes(body: string | Uint8Array | undefined): Buffer {
   if (body === undefined) return NO_BODY
   return typeof body === 'string' ? Buffer.from(body, 'utf8') : Buffer.from(body.buffer, body.byteOffset, body.length)
+}
+
+/** @param isChunked false for HTTP/1.0: plain bytes until close */
+function piecesOf(client: ClientConnection, isChunked: boolean, isBodyless: boolean): PieceSink {
+  return {
+    get writableLength() {
+      return client.writableLength
+    },
+    writePiece: bytes => {
+      if (isChunked) client.writeChunk(bytes)
+      else client.writeBytes(bytes)
+      return client.writableLength === 0
+    },
+    endPieces: () => {
+      if (isChunked && !isBodyless) client.writeText('0\r\n\r\n')
+    },
+  }
 }

@@ -2,10 +2,10 @@ import { BodyReader } from '../body-reader.ts'
 import type { EngineContext } from '../engine-context.ts'
 import type { Exchange, ForwardTarget, OwnResponse, StreamWriter } from '../exchange.ts'
 import { ErrorCode, type Http2RequestHead, type Http2Stream, type StreamReset } from '../h2/index.ts'
+import { PieceWriter } from '../piece-writer.ts'
 import { openUpstreamSide } from '../relay/open-upstream-side.ts'
 import { Relay, type RelayOwner } from '../relay/relay.ts'
 import { type ClientStreamOwner, Http2ClientStream } from './http2-client-stream.ts'
-import { Http2StreamWriter } from './http2-stream-writer.ts'
 import { renderOwnFields } from './own-fields.ts'
 
 const NO_BODY = Buffer.alloc(0)
@@ -28,7 +28,7 @@ export class Http2Exchange implements Exchange, RelayOwner, ClientStreamOwner {
   readonly #peer: Http2Peer
   #relay: Relay | null = null
   #reader: BodyReader | null = null
-  #writer: Http2StreamWriter | null = null
+  #writer: PieceWriter | null = null
 
   constructor(context: EngineContext, peer: Http2Peer, stream: Http2Stream, isEnd: boolean) {
     this.context = context
@@ -77,8 +77,14 @@ export class Http2Exchange implements Exchange, RelayOwner, ClientStreamOwner {
     const fields = renderOwnFields(this.context, response)
     const isClaimed = this.#claim()
     const { stream } = this.relayClient
-    const writer = new Http2StreamWriter({
-      stream,
+    const writer = new PieceWriter({
+      sink: {
+        get writableLength() {
+          return stream.writableLength
+        },
+        writePiece: bytes => stream.sendData(bytes, 0, bytes.length),
+        endPieces: () => stream.end(),
+      },
       isBodyless: this.head.method === 'HEAD' || response.status === 204 || response.status === 304,
       bufferBytesMax: this.context.limits.streamBufferBytesMax,
       onEnd: () => {

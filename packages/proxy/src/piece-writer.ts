@@ -1,9 +1,17 @@
-import type { StreamWriter } from '../exchange.ts'
-import type { Http2Stream } from '../h2/index.ts'
+import type { StreamWriter } from './exchange.ts'
 
-/** What a stream writer needs. */
-export interface Http2StreamWriterOptions {
-  readonly stream: Http2Stream
+/** Where the pieces of a streamed answer go: a connection or a stream. */
+export interface PieceSink {
+  /** Octets that the client has not taken yet. */
+  readonly writableLength: number
+  /** @returns true when everything was taken */
+  writePiece(bytes: Buffer): boolean
+  endPieces(): void
+}
+
+/** What a piece writer needs. */
+export interface PieceWriterOptions {
+  readonly sink: PieceSink
   /** HEAD, 204, 304: nothing is sent. */
   readonly isBodyless: boolean
   readonly bufferBytesMax: number
@@ -13,42 +21,42 @@ export interface Http2StreamWriterOptions {
   readonly onStalled: () => void
 }
 
-/** The engine's `StreamWriter` on a stream. */
-export class Http2StreamWriter implements StreamWriter {
+/** The engine's `StreamWriter`, whatever the client speaks. */
+export class PieceWriter implements StreamWriter {
   onDrain: (() => void) | null = null
   onClosed: (() => void) | null = null
-  readonly #options: Http2StreamWriterOptions
+  readonly #options: PieceWriterOptions
   #isOver = false
   #needsDrain = false
 
-  constructor(options: Http2StreamWriterOptions) {
+  constructor(options: PieceWriterOptions) {
     this.#options = options
   }
 
   write(piece: string | Uint8Array): boolean {
-    const { stream, isBodyless, bufferBytesMax, onStalled } = this.#options
+    const { sink, isBodyless, bufferBytesMax, onStalled } = this.#options
     if (this.#isOver) return false
     const bytes = typeof piece === 'string' ? Buffer.from(piece, 'utf8') : Buffer.from(piece)
     if (bytes.length === 0 || isBodyless) return true
-    const isSent = stream.sendData(bytes, 0, bytes.length)
-    if (stream.writableLength > bufferBytesMax) {
+    const isTaken = sink.writePiece(bytes)
+    if (sink.writableLength > bufferBytesMax) {
       // The owner ignores `false` or the client is dead: either way memory must not grow.
       onStalled()
       this.gone()
       return false
     }
-    this.#needsDrain = !isSent
-    return isSent
+    this.#needsDrain = !isTaken
+    return isTaken
   }
 
   end(): void {
     if (this.#isOver) return
     this.#isOver = true
-    this.#options.stream.end()
+    this.#options.sink.endPieces()
     this.#options.onEnd()
   }
 
-  /** The stream took everything. */
+  /** Everything was taken. */
   drained(): void {
     if (!this.#needsDrain || this.#isOver) return
     this.#needsDrain = false
