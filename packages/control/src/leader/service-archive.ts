@@ -54,17 +54,26 @@ export class ServiceArchive {
     services: ReadonlyMap<ServiceId, ManagedService>,
     onRestored: (service: ManagedService) => void,
   ): Promise<void> {
-    for (const service of [...services.values()]) {
-      try {
-        const entry = await this.#store.get(SERVICE_PREFIX + service.id)
-        if (entry === undefined) continue
-        const archived = JSON.parse(entry.value) as ArchivedService
-        for (const tokens of archived['source-tokens']) service.addSourceTokens(tokens)
-        if (archived['on-the-fly'] === true) service.addSourceTokens([])
+    try {
+      // All at once: asking for one after the other would cost an exchange between the control nodes each.
+      for await (const { key, value } of this.#store.list(SERVICE_PREFIX)) {
+        const service = services.get(key.slice(SERVICE_PREFIX.length))
+        if (service === undefined) continue
+        this.#restore(service, value)
         onRestored(service)
-      } catch (error) {
-        this.#log.warn({ err: error, serviceId: service.id }, 'could not read what is recorded about a service')
       }
+    } catch (error) {
+      this.#log.warn({ err: error }, 'could not read what is recorded about services')
+    }
+  }
+
+  #restore(service: ManagedService, value: string): void {
+    try {
+      const archived = JSON.parse(value) as ArchivedService
+      for (const tokens of archived['source-tokens']) service.addSourceTokens(tokens)
+      if (archived['on-the-fly'] === true) service.addSourceTokens([])
+    } catch (error) {
+      this.#log.warn({ err: error, serviceId: service.id }, 'could not read what is recorded about a service')
     }
   }
 
