@@ -447,6 +447,30 @@ t.test('a new leader with beliefs does not give what others may have', async t =
   t.equal(w.scheduler.count('kill') + w.scheduler.count('delete'), 0)
 })
 
+t.test(
+  'a new leader gives no slot away before it has heard every router of its predecessor, or given it up',
+  async t => {
+    const w = new LeaderWorld()
+    await w.start()
+    const only = service('only', { 'concurrency-level': 4, 'max-instances': 1 })
+    const [here, silent] = [w.router('here'), w.router('silent')]
+    here.request(only)
+    await w.pass(1_000)
+    const instance = `${only.id}.1`
+    const keptBySilent = silent.slots(only.id, instance)
+    w.routers.length = 0
+
+    await w.start()
+    t.teardown(() => w.stop())
+    const again = w.router('here-again')
+    for (let count = 0; count < 5; count++) again.request(only)
+    await w.pass(5_000)
+    t.equal(again.slots(only.id, instance), 0, `the other router may still use its ${keptBySilent}`)
+    await w.pass(6_000)
+    t.equal(again.slots(only.id, instance), 4, 'but not for ever')
+  },
+)
+
 t.test('nothing is stopped during the settle time', async t => {
   const w = new LeaderWorld()
   const lazy = service('lazy', { 'min-instances': 1, 'scale-down-factor': 0.99 })
