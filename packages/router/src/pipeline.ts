@@ -70,6 +70,7 @@ export class Pipeline {
   readonly cors: CorsGate
   readonly #known: KnownDescriptions
   readonly consents: Consents
+  readonly interstitials: Interstitials
   readonly #api: ApiServer
   readonly #environment: RequestEnvironment
   readonly #isWaiterHost: (host: string) => boolean
@@ -112,13 +113,14 @@ export class Pipeline {
       versions: parts.versions,
     })
     parts.versions.onChange = (from, to, user) => this.#moveWaiting(from, to, user)
+    this.interstitials = new Interstitials(parts.table, Date.now)
     this.#gates = new AdmissionGates({
       authentication,
       clientFacts,
       foreignPages,
       cors: this.cors,
       consent: this.consents.judge,
-      interstitials: new Interstitials(parts.table, Date.now),
+      interstitials: this.interstitials,
     })
     this.#environment = {
       nowMs: () => performance.now(),

@@ -326,6 +326,9 @@ t.test('interstitial: browsers see a page while a service starts', async t => {
     headers: { location: '/waiter-interstitial/a?b=c', 'x-waiter-interstitial': 'true' },
   })
   t.ok(router.link.needs.length > 0, 'and it is being started')
+  const { state } = await router.json({ path: '/state/interstitial', headers: as('alice') })
+  const [id = ''] = router.link.needs
+  t.same(state.interstitial, { 'initialized?': true, 'service-id->interstitial-promise': { [id]: 'not-realized' } })
   t.ok(isAdmitted(await get(router, 'app', { ...browser, accept: '*/*' })), 'programs wait')
   t.ok(isAdmitted(await get(router, 'localhost', { ...browser, 'x-waiter-token': 'app' })), 'on-the-fly')
   const page = await get(router, 'app', browser, '/waiter-interstitial/a?b=c')

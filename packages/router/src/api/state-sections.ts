@@ -65,6 +65,7 @@ export function createSections(parts: ApiParts, watches: Watches): ReadonlyMap<s
         }),
       },
     ],
+    ['interstitial', plain(() => readInterstitials(parts))],
     ['launch-metrics', plain(() => readLaunchMetrics(parts))],
     ['leader', plain(() => readLeader(parts))],
     [
@@ -119,6 +120,15 @@ function availabilityOf({ table }: ApiParts): Json {
   return {
     'available-service-ids': known,
     'healthy-service-ids': known.filter(id => table.statusOf(id).isHealthy),
+  }
+}
+
+/** Which services show a page while they start. */
+function readInterstitials(parts: ApiParts): Json {
+  const { isInitialized, byService } = parts.pipeline().interstitials.state()
+  return {
+    interstitial: { 'initialized?': isInitialized, 'service-id->interstitial-promise': byService },
+    maintainer: { 'available-service-ids': availabilityOf(parts)['available-service-ids'] },
   }
 }
 

@@ -23,6 +23,11 @@ export class BoundedMap<Key, Value> {
     this.#entries.delete(key)
   }
 
+  /** From the oldest on. */
+  keys(): IterableIterator<Key> {
+    return this.#entries.keys()
+  }
+
   get size(): number {
     return this.#entries.size
   }

@@ -27,7 +27,7 @@ export class Interstitials {
   readonly #table: Pick<ServiceTable, 'get' | 'announce' | 'isInformed'>
   readonly #nowMs: () => number
   /** When the first request met the service without a healthy instance. */
-  readonly #startedAtMs = new BoundedMap<string, number>(SERVICES_MAX)
+  readonly #starts = new BoundedMap<string, { readonly startedAtMs: number; readonly timeoutMs: number }>(SERVICES_MAX)
 
   /** @param nowMs epoch milliseconds */
   constructor(table: Pick<ServiceTable, 'get' | 'announce' | 'isInformed'>, nowMs: () => number) {
@@ -62,15 +62,27 @@ export class Interstitials {
     }
   }
 
+  /** What becomes of the page of each service that somebody has waited for, for `/state`. */
+  state(): { readonly isInitialized: boolean; readonly byService: Readonly<Record<string, string>> } {
+    const byService = [...this.#starts.keys()].map(id => [id, this.#stateOf(id)] as const)
+    return { isInitialized: this.#table.isInformed, byService: Object.fromEntries(byService) }
+  }
+
+  #stateOf(serviceId: string): string {
+    if ((this.#table.get(serviceId)?.leases.size ?? 0) > 0) return 'healthy-instance-found'
+    const { startedAtMs = 0, timeoutMs = 0 } = this.#starts.get(serviceId) ?? {}
+    return this.#nowMs() > startedAtMs + timeoutMs ? 'interstitial-timeout' : 'not-realized'
+  }
+
   #isStarting(serviceId: string, timeoutMs: number, nowMs: number): boolean {
     if (!this.#table.isInformed) return false
     if ((this.#table.get(serviceId)?.leases.size ?? 0) > 0) {
-      this.#startedAtMs.delete(serviceId)
+      this.#starts.delete(serviceId)
       return false
     }
-    const startedAtMs = this.#startedAtMs.get(serviceId)
+    const startedAtMs = this.#starts.get(serviceId)?.startedAtMs
     if (startedAtMs === undefined || nowMs > startedAtMs + timeoutMs + FORGET_MS) {
-      this.#startedAtMs.set(serviceId, nowMs)
+      this.#starts.set(serviceId, { startedAtMs: nowMs, timeoutMs })
       return true
     }
     return nowMs <= startedAtMs + timeoutMs
