@@ -73,15 +73,21 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     context.directWrites = directWrites
     if (directWrites === null) context.log.warn({}, 'sockets are written the slower way: this Node has no other')
     if (!context.hasStaticReads) context.log.warn({}, 'client sockets read the slower way: this Node has no other')
-    const port = await this.#listenOnce(options)
-    // Handshakes cost so much more than accepting that one socket does for TLS.
-    const isAlone = options.reusePort !== true || options.tls !== undefined
-    for (let count = 1; !isAlone && count < ACCEPTORS; count++) await this.#listenOnce({ ...options, port })
+    const createServer = this.#acceptorsOf(options.tls)
+    const port = await this.#listenOnce(createServer(), options)
+    const count = options.reusePort === true ? ACCEPTORS : 1
+    for (let at = 1; at < count; at++) await this.#listenOnce(createServer(), { ...options, port })
     return { port }
   }
 
-  async #listenOnce(options: ListenOptions): Promise<number> {
-    const server = options.tls === undefined ? this.#createPlainServer() : this.#createTlsServer(options.tls)
+  /** Makes listening sockets of one port; those for TLS share certificates and limits. */
+  #acceptorsOf(tls: TlsTerms | undefined): () => Server {
+    if (tls === undefined) return () => this.#createPlainServer()
+    const listener = this.#createTlsListener(tls)
+    return () => listener.createAcceptor()
+  }
+
+  async #listenOnce(server: Server, options: ListenOptions): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     server.once('error', reject)
     server.listen(
@@ -198,7 +204,7 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
     )
   }
 
-  #createTlsServer(terms: TlsTerms): Server {
+  #createTlsListener(terms: TlsTerms): TlsListener {
     const { limits, log } = this.context
     const listener: TlsListener = new TlsListener({
       terms,
@@ -218,7 +224,7 @@ class NetProxyServer implements ProxyServer, ConnectionOwner {
         }),
     })
     this.#tlsListeners.add(listener)
-    return listener.server
+    return listener
   }
 
   /** The one way in for accepted connections, whichever listener they come from. */

@@ -1,8 +1,9 @@
 import { readdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { silentLogger } from '@waiter/base'
+import { makeCertificate } from '@waiter/testkit'
 import t from 'tap'
-import { createProxyServer, systemClock } from '../src/index.ts'
+import { createProxyServer, loadCertificate, systemClock, type TlsTerms } from '../src/index.ts'
 import { createHarness, get, ok, TEST_POLICY } from './support/harness.ts'
 import { dial } from './support/raw-peer.ts'
 
@@ -134,19 +135,24 @@ t.test('connections beyond the limit are dropped and counted', async t => {
 
 t.test('a shared port is accepted from by several sockets, so that a busy process takes new clients, too', async t => {
   const COUNT = 96
-  /** Turns of the event loop until so many clients are in. */
-  const turnsToAccept = async (reusePort: boolean): Promise<number> => {
+  const certificate = loadCertificate(await makeCertificate({ names: ['a.example'] }))
+  const tls: TlsTerms = { certificates: [certificate], ticketSecret: Buffer.alloc(32, 1) }
+  /** Turns of the event loop until so many clients are in, or (with TLS) have been asked for their handshake. */
+  const turnsToAccept = async (reusePort: boolean, terms: { tls?: TlsTerms } = {}): Promise<number> => {
     const proxy = createProxyServer({ headerPolicy: TEST_POLICY, log: silentLogger, onExchange: () => undefined })
-    const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, reusePort })
+    const { port } = await proxy.listen({ host: '127.0.0.1', port: 0, reusePort, ...terms })
     const clients = Array.from({ length: COUNT }, () => connect({ host: '127.0.0.1', port }))
     let turns = 0
-    for (; proxy.stats().clientConnections < COUNT; turns++) await new Promise(resolve => setImmediate(resolve))
+    const accepted = (): number => proxy.stats().clientConnections + proxy.stats().tlsHandshakes
+    for (; accepted() < COUNT; turns++) await new Promise(resolve => setImmediate(resolve))
     for (const client of clients) client.destroy()
     await proxy.close(0)
     return turns
   }
   const [alone, shared] = [await turnsToAccept(false), await turnsToAccept(true)]
   t.ok(shared < COUNT / 2, `${shared} turns for ${COUNT} clients, ${alone} with one socket`)
+  const [aloneInTls, sharedInTls] = [await turnsToAccept(false, { tls }), await turnsToAccept(true, { tls })]
+  t.ok(sharedInTls < COUNT / 2, `TLS: ${sharedInTls} turns for ${COUNT} clients, ${aloneInTls} with one socket`)
 })
 
 t.test('listening on a taken port rejects', async t => {

@@ -40,8 +40,7 @@ const SPEAK_TLS =
  * through a crowd that only holds connections open.
  */
 export class TlsListener {
-  /** For connections; knows nothing of TLS. */
-  readonly server: Server
+  readonly #acceptors: Server[] = []
   readonly #tls: TlsServer
   readonly #options: TlsListenerOptions
   /** Connections before the end of their handshake, oldest first, by the client's address and port. */
@@ -61,9 +60,15 @@ export class TlsListener {
     this.#certificates = this.#use(terms.certificates)
     this.#tls.on('secureConnection', socket => this.#onSecure(socket))
     this.#tls.on('tlsClientError', (error, socket) => this.#onFailed(error, socket))
-    this.server = createServer({ allowHalfOpen: true, noDelay: true }, raw => this.#onConnection(raw))
     this.#rotation = setInterval(() => this.#tls.setTicketKeys(this.#ticketKeys()), TICKET_ROTATION_MS)
     this.#rotation.unref()
+  }
+
+  /** A server for connections; it knows nothing of TLS. Several may listen on one port. */
+  createAcceptor(): Server {
+    const acceptor = createServer({ allowHalfOpen: true, noDelay: true }, raw => this.#onConnection(raw))
+    this.#acceptors.push(acceptor)
+    return acceptor
   }
 
   /** Handshakes under way. */
@@ -79,7 +84,7 @@ export class TlsListener {
   /** Accepts no more and drops who has not finished a handshake: nobody of them has sent a request. */
   close(): void {
     clearInterval(this.#rotation)
-    this.server.close()
+    for (const acceptor of this.#acceptors) acceptor.close()
     for (const raw of [...this.#pending.values()]) raw.destroy()
   }
 
