@@ -40,10 +40,21 @@ function toServiceLeases(message: proto.ServiceAssignment): ServiceLeases {
   }
 }
 
+/** A definition does not change, and goes to every router: it is rendered once. */
+const rendered = new WeakMap<ServiceDefinition, string>()
+
+function renderDefinition(definition: ServiceDefinition): string {
+  const known = rendered.get(definition)
+  if (known !== undefined) return known
+  const json = JSON.stringify(definition)
+  rendered.set(definition, json)
+  return json
+}
+
 export function fromServiceLeases(service: ServiceLeases): proto.ServiceAssignment {
   return {
     serviceId: service.definition.id,
-    definitionJson: JSON.stringify(service.definition),
+    definitionJson: renderDefinition(service.definition),
     instances: service.leases.map(lease => ({
       ...lease,
       // Schedulers know the start to the microsecond; the wire carries whole milliseconds.
