@@ -121,4 +121,8 @@ export class SimulatedRouter implements AgentHost {
   collectNeeds(): [] {
     return []
   }
+
+  collectRelated(): [] {
+    return []
+  }
 }
