@@ -1,5 +1,5 @@
-import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import { startWaiter, type TestRequest, type TestResponse } from '@waiter/testkit'
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import t, { type Test } from 'tap'
 import { helloService, postToken } from './support/services.ts'
 
@@ -172,6 +172,12 @@ t.test('a service from its start to its end', async t => {
   await check(t, { method: 'POST', path: `/apps/${id}/instance/${instance.id}/kill?force=true` })
   await check(t, { method: 'DELETE', path: `/apps/${id}?timeout=10000` })
   await check(t, { method: 'DELETE', path: `/apps/${id}`, status: 404 })
+})
+
+t.test('asynchronous requests: addresses that nobody was given; real ones are in async.test.ts', async t => {
+  for (const method of ['GET', 'DELETE']) await check(t, { method, path: '/waiter-async/v2/status/x', status: 404 })
+  for (const method of ['GET', 'POST', 'PUT', 'DELETE', 'PATCH'])
+    await check(t, { method, path: '/waiter-async/v2/result/x', status: 404 })
 })
 
 t.test('at the end of a node', async t => {

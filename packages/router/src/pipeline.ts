@@ -6,13 +6,13 @@ import {
   type Discovery,
   type OverridesRecord,
   RAW_SERVICE_ID_PREFIX,
-  type RequestTimeouts,
   type WaiterHeaders,
 } from '@waiter/services'
 import type { StoreMirror } from '@waiter/store/port'
-import type { AccessLog, MeantService, RequestType, ServiceLogPart } from './access-log/access-log.ts'
+import type { AccessLog, MeantService, RequestType } from './access-log/access-log.ts'
 import { LoggedExchange } from './access-log/logged-exchange.ts'
 import { isCorsByToken } from './api/api-access.ts'
+import type { AsyncRequests } from './async/async-requests.ts'
 import { CONSENT_CHARS_MAX, Consents } from './auth/consents.ts'
 import { createAuthentication } from './auth/create-authentication.ts'
 import type { Identity } from './auth/identity.ts'
@@ -31,6 +31,7 @@ import { Interstitials } from './request/interstitials.ts'
 import { ProxiedRequest, type RequestEnvironment } from './request/proxied-request.ts'
 import { contextOf, nextRequestId, type RequestContext } from './request/request-context.ts'
 import { maintenanceError, suspendedError } from './request/request-errors.ts'
+import { type Plan, timeoutsOf } from './request/request-plan.ts'
 import type { RouterOptions } from './router-options.ts'
 import type { KnownDescriptions } from './services/known-descriptions.ts'
 import type { ServiceRuntime } from './services/service-runtime.ts'
@@ -51,6 +52,7 @@ export interface PipelineParts {
   readonly overrides: StoreMirror<OverridesRecord>
   readonly descriptions: KnownDescriptions
   readonly versions: VersionChooser
+  readonly asyncRequests: AsyncRequests
   readonly api: ApiServer
 }
 
@@ -71,6 +73,7 @@ export class Pipeline {
   readonly #known: KnownDescriptions
   readonly consents: Consents
   readonly interstitials: Interstitials
+  readonly asyncRequests: AsyncRequests
   readonly #api: ApiServer
   readonly #environment: RequestEnvironment
   readonly #isWaiterHost: (host: string) => boolean
@@ -85,6 +88,7 @@ export class Pipeline {
     this.#known = parts.descriptions
     this.#api = parts.api
     this.#accessLog = options.accessLog
+    this.asyncRequests = parts.asyncRequests
     const { services } = options
     this.#serverHeader = ['server', `waiter/${options.version}`]
     const hostnames = new Set(services.waiterHostnames)
@@ -134,7 +138,8 @@ export class Pipeline {
       protocolOf: exchange => clientFacts.protocolOf(exchange),
       accessLog: options.accessLog,
       responseLines: options.renderHeader('via', `1.1 ${options.routerId}`),
-      requestLinesOf: (runtime, identity) => this.#requestLinesOf(runtime, identity),
+      requestLinesOf: (runtime, identity) => this.requestLinesOf(runtime, identity),
+      asyncRequests: parts.asyncRequests,
       needService: (runtime, descriptor) => this.#table.need(runtime, descriptor.reference),
       answerError: (request, error) => this.#answerProxied(request, error),
     }
@@ -154,8 +159,7 @@ export class Pipeline {
     }
     if (isApi) {
       const context = contextOf(exchange)
-      const type = exchange.head.path === PING_PATH ? 'ping' : 'waiter-api'
-      void this.#api.serve(this.#own(exchange, context, type), context)
+      void this.#api.serve(this.#own(exchange, context, apiTypeOf(exchange.head.path)), context)
       return
     }
     const context = contextOf(exchange)
@@ -427,7 +431,7 @@ export class Pipeline {
   }
 
   /** `authorization`, principal and `via` (spec §1.5): the same for every request of one user to a service. */
-  #requestLinesOf(runtime: ServiceRuntime, identity: Identity | undefined): string {
+  requestLinesOf(runtime: ServiceRuntime, identity: Identity | undefined): string {
     const known = runtime.requestLines
     if (known !== undefined && known.identity === identity) return known.lines
     const { renderHeader, passwordFor, routerId } = this.#options
@@ -450,34 +454,13 @@ export class Pipeline {
   }
 }
 
-/** What all requests of one descriptor share, made with its first request. */
-interface Plan {
-  /** Of requests that bring none of their own. */
-  readonly timeouts: RequestTimeouts
-  readonly logPart: ServiceLogPart | undefined
-}
-
-function timeoutsOf(
-  plan: Plan,
-  head: RequestHead,
-  descriptor: Descriptor,
-  headers: WaiterHeaders | undefined,
-): RequestTimeouts {
-  const hasOwn = headers !== undefined && TIMEOUT_HEADERS.some(name => headers.has(name))
-  const grpcTimeout = isGrpcRequest(head) ? head.get('grpc-timeout') : undefined
-  if (!hasOwn && grpcTimeout === undefined) return plan.timeouts
-  return computeRequestTimeouts({ headers: headers ?? NO_HEADERS, timeouts: descriptor.timeouts, grpcTimeout })
-}
-
 const PING_PATH = '/waiter-ping'
-const TIMEOUT_HEADERS = [
-  'timeout',
-  'queue-timeout',
-  'streaming-timeout',
-  'total-timeout',
-  'async-request-timeout',
-  'async-check-interval',
-]
+const ASYNC_PATH = '/waiter-async/'
+
+function apiTypeOf(path: string): RequestType {
+  if (path === PING_PATH) return 'ping'
+  return path.startsWith(ASYNC_PATH) ? 'async-status-check' : 'waiter-api'
+}
 
 /** The request names nothing that is known here. */
 function isPerhapsNew({ discovery }: Selection): boolean {

@@ -5,6 +5,7 @@ import type { Certificates, ListenOptions, ProxyServer, ProxyServerOptions } fro
 import { type OverridesRecord, STORE_PREFIXES, type SuspensionRecord, type WithdrawalRecord } from '@waiter/services'
 import { type KeyValueStore, StoreMirror } from '@waiter/store/port'
 import { createApi } from './api/create-api.ts'
+import { createAsyncRequests } from './async/create-async-requests.ts'
 import { createAnswers } from './cluster/questions.ts'
 import { Drain } from './drain.ts'
 import { RouterMetrics } from './metrics/router-metrics.ts'
@@ -72,6 +73,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     leader: () => link,
     nowMs: Date.now,
   })
+  const asyncRequests = createAsyncRequests(options)
   const descriptions = new KnownDescriptions({ ...options, table, leader: () => link })
   const api = createApi({
     options,
@@ -88,7 +90,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     leader: () => link,
     pipeline: () => pipeline,
   })
-  const pipeline = new Pipeline(options, { table, tokens, overrides, descriptions, versions, api })
+  const pipeline = new Pipeline(options, { table, tokens, overrides, descriptions, versions, asyncRequests, api })
   const server = options.createProxyServer(proxyOptionsOf(options, pipeline))
   proxy = server
   const following = mirrors.map(mirror => mirror.run())
@@ -97,7 +99,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     table,
     exchange,
     answer: createAnswers({
-      ...{ nodeId: options.nodeId, table, drain, findDescription: id => descriptions.find(id) },
+      ...{ nodeId: options.nodeId, table, drain, asyncRequests, findDescription: id => descriptions.find(id) },
       refresh: id => refresh(options.store, { overrides, suspensions }, id),
     }),
     listen: async listenOptions => (await server.listen(listenOptions)).port,
@@ -108,6 +110,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     },
     stop: async graceMs => {
       drain.stop()
+      asyncRequests.stop()
       api.close()
       await server.close(graceMs)
       for (const part of [exchange, link]) part?.close()

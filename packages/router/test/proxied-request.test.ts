@@ -1,167 +1,8 @@
-import { createPrng } from '@waiter/base'
-import type { InstanceLease, ServiceSummary } from '@waiter/control'
-import { type Outcome, renderHeader } from '@waiter/proxy'
-import { createExampleDefinition } from '@waiter/schedulers/contract'
-import type { Descriptor } from '@waiter/services'
-import { DEFAULT_EJECTION } from '@waiter/slots'
+import type { Outcome } from '@waiter/proxy'
 import t from 'tap'
-import type { RequestError } from '../src/errors/error-response.ts'
-import { ProxiedRequest, type RequestEnvironment } from '../src/request/proxied-request.ts'
 import type { ServiceRuntime } from '../src/services/service-runtime.ts'
-import { ServiceTable } from '../src/services/service-table.ts'
-import { ReferenceRecorder } from '../src/versions/reference-recorder.ts'
-import { FakeExchange } from './support/fake-exchange.ts'
-
-const ID = 'waiter-service-hello'
-const summary: ServiceSummary = {
-  status: 'Running',
-  healthy: 1,
-  unhealthy: 0,
-  requested: 1,
-  scalingState: 'stable',
-  problem: null,
-  sourceTokens: [],
-  isOnTheFly: false,
-  isStale: false,
-  successions: [],
-  outstanding: 0,
-  total: 0,
-  lastRequestMs: 0,
-}
-
-/** A service of one router, with requests, instances and time in the test's hands. */
-class World {
-  nowMs = 1_000
-  /** What waits for its time, by callback. */
-  readonly timers = new Map<() => void, number>()
-  readonly needs: string[] = []
-  readonly errors: { request: ProxiedRequest; error: RequestError }[] = []
-  readonly table = new ServiceTable({
-    ejection: DEFAULT_EJECTION,
-    random: createPrng(1),
-    nowMs: () => this.nowMs,
-    onInstanceRetired: () => undefined,
-    references: new ReferenceRecorder(),
-    successions: () => [],
-  })
-  readonly runtime: ServiceRuntime
-  readonly #environment: RequestEnvironment
-  readonly #descriptor: Descriptor
-
-  constructor(changes: Parameters<typeof createExampleDefinition>[2] = {}) {
-    const definition = createExampleDefinition(ID, 'serve', changes)
-    this.runtime = this.table.open(definition)
-    this.#descriptor = {
-      definition,
-      serviceId: ID,
-      tokens: [{ token: 'hello', version: 'E-1' }],
-    } as unknown as Descriptor
-    this.table.connect({
-      noteLoadChange: () => undefined,
-      noteReducedUse: () => undefined,
-      needService: ({ id }) => void this.needs.push(id),
-    })
-    this.#environment = {
-      nowMs: () => this.nowMs,
-      renderHeader,
-      connectTimeoutMs: 5_000,
-      routerId: 'router-1',
-      accessLog: undefined,
-      protocolOf: () => 'HTTP/1.1',
-      after: (delayMs, callback) => {
-        this.timers.set(callback, delayMs)
-        return () => this.timers.delete(callback)
-      },
-      responseLines: 'via: 1.1 router-1\r\n',
-      requestLinesOf: () => 'authorization: Basic x\r\n',
-      needService: (runtime, descriptor) => this.table.need(runtime, descriptor.tokens),
-      answerError: (request, error) => {
-        this.errors.push({ request, error })
-        request.parts.exchange.respond({ status: error.status, headers: [] })
-      },
-    }
-  }
-
-  /** The leader assigns instances `a`, `b` …, each with so many slots. */
-  assign(slots: Readonly<Record<string, number>>, changes: Partial<ServiceSummary> = {}): void {
-    const leases = Object.entries(slots).map(
-      ([name, count], index): InstanceLease => ({
-        instanceId: `${ID}.${name}`,
-        host: '127.0.0.1',
-        port: 10_000 + index,
-        extraPorts: [],
-        slots: count,
-        startedAtMs: index,
-        expired: false,
-        logDirectory: '/data/日本',
-      }),
-    )
-    this.table.applyAssignment({
-      isFull: false,
-      upserts: [{ definition: this.runtime.definition, leases, summary: { ...summary, ...changes } }],
-      removals: [],
-    })
-  }
-
-  request(options: { isDebug?: boolean; queueTimeoutMs?: number; totalTimeoutMs?: number } = {}): FakeExchange {
-    const fake = new FakeExchange({ arrivedAtMs: this.nowMs })
-    new ProxiedRequest(
-      {
-        exchange: fake.exchange,
-        runtime: this.runtime,
-        descriptor: this.#descriptor,
-        timeouts: {
-          queueTimeoutMs: options.queueTimeoutMs ?? 300_000,
-          socketTimeoutMs: 900_000,
-          streamingTimeoutMs: 20_000,
-          totalTimeoutMs: options.totalTimeoutMs ?? Number.POSITIVE_INFINITY,
-          asyncRequestTimeoutMs: 60_000,
-          asyncCheckIntervalMs: 3_000,
-          warnings: [],
-        },
-        logPart: undefined,
-        cid: 'cid-1',
-        isDebug: options.isDebug ?? false,
-        identity: { principal: 'alice@X', user: 'alice', method: 'cookie', requestLines: '' },
-        answerHeaders: [],
-      },
-      this.#environment,
-    ).start()
-    return fake
-  }
-
-  /** Time passes; the runtime's timer is made to look. */
-  pass(ms: number): void {
-    this.nowMs += ms
-    this.runtime.machine.expire(this.nowMs)
-  }
-
-  get counts(): ServiceRuntime['counts'] {
-    return this.runtime.counts
-  }
-}
-
-const completed = (status: number): Outcome => ({ kind: 'completed', status, requestBytes: 1, responseBytes: 1 })
-const notSent = (reason: 'refused' | 'stale' | 'unprocessed' = 'refused'): Outcome => ({
-  kind: 'not-sent',
-  reason,
-  code: 'ECONNREFUSED',
-})
-const unanswered = (retryable: boolean): Outcome => ({
-  kind: 'failed-before-response',
-  reason: 'reset',
-  detail: 'ECONNRESET',
-  retryable,
-})
-
-function world(
-  t: { teardown(callback: () => void): void },
-  changes: Parameters<typeof createExampleDefinition>[2] = {},
-): World {
-  const made = new World(changes)
-  t.teardown(() => made.table.dispose())
-  return made
-}
+import type { FakeExchange } from './support/fake-exchange.ts'
+import { completed, ID, notSent, unanswered, world } from './support/request-world.ts'
 
 t.test('with a free slot a request is forwarded before start returns', async t => {
   const w = world(t)
@@ -272,6 +113,7 @@ t.test('each ending is counted, answered and released once', async t => {
     const expected = {
       total: 1,
       outstanding: 0,
+      async: 0,
       successful: 0,
       'client-error': 0,
       'generic-error': 0,
@@ -619,4 +461,20 @@ t.test('a total time-out ends a request wherever it is', async t => {
   t.equal(w.timers.size, 0, 'tunnels live as long as they like')
   tunnel.end(completed(101))
   t.match(w.counts, { total: 5, outstanding: 0, successful: 2, 'generic-error': 2, 'instance-error': 1 })
+})
+
+t.test('a slot that comes to who waits: the leader hears that the instance is in use', async t => {
+  const w = world(t)
+  const report = () => w.table.collectLoads(false).flatMap(({ instances }) => instances)
+  w.request()
+  t.same(report(), [], 'it waits')
+  const before = w.loadNotes
+  w.assign({ a: 1 })
+  t.ok(w.loadNotes > before, 'the leader is told at once')
+  t.match(report(), [{ instanceId: `${ID}.a`, inUse: 1 }], 'by a new assignment')
+  w.request()
+  w.runtime.eject(`${ID}.a`, 1_000)
+  report()
+  w.assign({ a: 1, b: 1 })
+  t.match(report(), [{ inUse: 1 }, { inUse: 1 }])
 })

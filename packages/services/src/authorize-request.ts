@@ -4,7 +4,7 @@ import type { Entitlements } from './token.ts'
 
 /** May the requester start and use this service (spec §7.8)? Refusals are 403 with the reason. */
 export function authorizeRequest(
-  descriptor: Descriptor,
+  descriptor: Pick<Descriptor, 'isAuthenticationDisabled' | 'isPreauthorized' | 'effective'>,
   requester: string | undefined,
   entitlements: Entitlements,
 ): Result<undefined, DescriptorError> {

@@ -96,13 +96,23 @@ export class InstancePool {
   /** Takes a slot of the best instance that has one. */
   take(): InstanceEntry | undefined {
     const entry = this.#picker.pick()
-    if (entry === undefined) return undefined
+    if (entry !== undefined) this.#use(entry)
+    return entry
+  }
+
+  /** Takes a slot of this instance; false when it has none that a request could get. */
+  takeFrom(entry: InstanceEntry): boolean {
+    if (entry.freeSlots === 0) return false
+    this.#use(entry)
+    return true
+  }
+
+  #use(entry: InstanceEntry): void {
     entry.inUse++
     this.slotsInUse++
     this.slotsAvailable--
     if (entry.inUse < entry.slots) this.#picker.touch(entry)
     else this.#picker.remove(entry)
-    return entry
   }
 
   giveBack(entry: InstanceEntry): void {

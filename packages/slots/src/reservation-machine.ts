@@ -83,6 +83,12 @@ export class ReservationMachine {
     return this.#pool.take()
   }
 
+  /** Grants a slot of this very instance, if it has a free one: for work that runs there already. */
+  reserveOn(instanceId: InstanceId): Slot | undefined {
+    const entry = this.#pool.entries.get(instanceId)
+    return entry !== undefined && this.#pool.takeFrom(entry) ? entry : undefined
+  }
+
   /**
    * Ends one grant. A slot that becomes free goes to the head of the queue before this returns.
    *

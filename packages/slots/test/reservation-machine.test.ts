@@ -147,6 +147,24 @@ t.test('R4 an asynchronous request keeps its slot until it is released again', a
   t.equal(machine.reserve(0), slot)
 })
 
+t.test('R6 a slot of a named instance, if a request could get one there', async t => {
+  const machine = machineOf()
+  machine.update(instances({ a: 2, b: 1 }), 0)
+  t.equal(machine.reserveOn('c'), undefined)
+  const slot = machine.reserveOn('b')!
+  t.match(slot, { instanceId: 'b', inUse: 1 })
+  t.equal(machine.reserveOn('b'), undefined, 'no free one')
+  t.match(machine.counts(), { slotsInUse: 1, slotsAvailable: 2 })
+  const other = machine.reserve(0)!
+  t.equal(other.instanceId, 'a', 'the rest is granted as ever')
+  machine.eject('a', 1_000, 0, 'definite')
+  t.equal(machine.reserveOn('a'), undefined, 'an ejected one')
+  machine.release(slot, 'success-async', 0)
+  machine.release(slot, 'success', 0)
+  machine.update(instances({ a: 2 }), 0)
+  t.equal(machine.reserveOn('b'), undefined, 'a retired one')
+})
+
 t.test('R5 releasing too often crashes', async t => {
   const machine = machineOf()
   machine.update(instances({ a: 1 }), 0)

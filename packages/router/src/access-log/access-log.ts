@@ -17,7 +17,7 @@ const NOTHING: Uint8Array = new Uint8Array(0)
 const PROTOCOLS: Readonly<Record<string, string>> = { '1.0': 'HTTP/1.0', '1.1': 'HTTP/1.1', '2.0': 'HTTP/2.0' }
 
 /** What kind of request it was, as the log calls it. */
-export type RequestType = 'waiter-api' | 'waiter-proxy' | 'ping' | 'websocket-upgrade'
+export type RequestType = 'waiter-api' | 'waiter-proxy' | 'ping' | 'websocket-upgrade' | 'async-status-check'
 
 /** Where lines go. */
 export interface LineSink {

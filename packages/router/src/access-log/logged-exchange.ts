@@ -59,6 +59,11 @@ export class LoggedExchange implements Exchange {
     this.#inner.forward(target)
   }
 
+  /** What was forwarded is over; undefined: without an answer. */
+  onForwarded(status: number | undefined): void {
+    this.#record(status)
+  }
+
   respond(response: OwnResponse): void {
     // The line first: once answered, the connection may go on with the next head.
     if (!this.isFinished) this.#record(response.status, grpcStatusOf(response))

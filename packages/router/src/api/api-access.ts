@@ -13,6 +13,8 @@ type Access =
   | 'open'
   /** Every user. */
   | 'user'
+  /** Every user; or anybody when its ticket is of a token that disables authentication. */
+  | 'ticket'
   /** Every user; or anybody when the token that the request names disables authentication. */
   | 'token'
 
@@ -24,10 +26,13 @@ const STARTING: ReadonlySet<string> = new Set(['/waiter-ping'])
 const CONSENT_PATH = '/waiter-consent'
 const COOKIE_PATH = '/waiter-auth'
 /** On a token's host, the token says who may read them (spec §4.1). */
-const CORS_BY_TOKEN = /^\/\.well-known\/auth\//
+const CORS_BY_TOKEN = /^\/(?:\.well-known\/auth|waiter-async\/v2)\//
+/** Only who was given one of these addresses knows it. */
+const BY_TICKET = /^\/waiter-async\/v2\//
 
 export function accessOf(path: string): Access {
   if (BY_TOKEN.has(path)) return 'token'
+  if (BY_TICKET.test(path)) return 'ticket'
   return OPEN.test(path) ? 'open' : 'user'
 }
 
@@ -51,7 +56,8 @@ export async function enterApi(pipeline: Pipeline, exchange: Exchange, headers: 
   if (foreign !== undefined) return { isRefused: true, error: foreign, answerHeaders: [] }
   const cors = await corsHeaders(pipeline, exchange)
   const access = accessOf(head.path)
-  if (access === 'open') return { isRefused: false, identity: undefined, answerHeaders: cors }
+  const isOpen = access === 'ticket' && pipeline.asyncRequests.tickets.read(head.path, head.query)?.ticket.isOpen
+  if (access === 'open' || isOpen) return { isRefused: false, identity: undefined, answerHeaders: cors }
   if (access === 'token') {
     const discovery = await pipeline.discoverAfresh(exchange, headers)
     const early = discovery && pipeline.refuseEarly(exchange, discovery)
@@ -75,6 +81,8 @@ async function refuseForeignCall(
   const { cors, foreignPages } = pipeline
   const origin = head.get('origin')
   const mayStart = STARTING.has(head.path) && headers.size > 0
+  // A foreign page cannot know such an address, unless a service let it ask: the token's rules say what it may read.
+  if (accessOf(head.path) === 'ticket') return undefined
   const isForeign = origin === undefined ? foreignPages.isForeignSite(exchange) : !cors.isAllowedInApi(exchange, origin)
   const isChange = head.method !== 'GET' && head.method !== 'HEAD'
   // Asking for a ping starts the service that the headers describe, whatever the method.

@@ -12,11 +12,12 @@ import { addInstanceRoutes } from './app-instances.ts'
 import { addLogRoutes } from './app-logs.ts'
 import { addSwitchRoutes } from './app-switches.ts'
 import { addAppRoutes } from './apps.ts'
+import { addAsyncRoutes } from './async-routes.ts'
 import { addAuthRoutes } from './auth.ts'
 import { addBasicRoutes } from './basic.ts'
+import { addClusterRoutes } from './cluster-routes.ts'
 import { addConsentRoutes } from './consent.ts'
 import { Endpoints } from './contract/endpoint.ts'
-import { addClusterRoutes } from './cluster-routes.ts'
 import { addDrainRoutes } from './drain-routes.ts'
 import { addEjectRoutes } from './eject.ts'
 import { addExternalMetricsRoutes } from './external-metrics.ts'
@@ -57,6 +58,7 @@ export function createApi(parts: ApiParts): Api {
   addSwitchRoutes(endpoints, parts)
   addStateRoutes(endpoints, parts, { instances: watch, tokens: tokenWatchers })
   addPingRoutes(endpoints, parts)
+  addAsyncRoutes(endpoints, parts)
   addMetricsRoutes(endpoints, parts)
   addExternalMetricsRoutes(endpoints, parts)
   addEjectRoutes(endpoints, parts)

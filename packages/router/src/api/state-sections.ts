@@ -36,6 +36,15 @@ export function createSections(parts: ApiParts, watches: Watches): ReadonlyMap<s
   const plain = (read: Section['read']): Section => ({ include: [], read })
   const routerId = options.routerId
   return new Map<string, Section>([
+    [
+      'async-requests',
+      plain(() => ({
+        count: parts.pipeline().asyncRequests.count,
+        'service-id->count': Object.fromEntries(
+          [...table.values()].filter(({ counts }) => counts.async > 0).map(({ id, counts }) => [id, counts.async]),
+        ),
+      })),
+    ],
     ['autoscaler', plain(() => readAutoscaler(parts))],
     ['cluster', plain(() => readCluster(parts))],
     [

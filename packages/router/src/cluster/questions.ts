@@ -1,5 +1,6 @@
 import type { AnswerQuestion, LeaderLink, RouterAnswers } from '@waiter/control'
 import type { ServiceDescription } from '@waiter/services'
+import type { AsyncRequests } from '../async/async-requests.ts'
 import type { Drain } from '../drain.ts'
 import { renderServiceMetrics } from '../metrics/render-service.ts'
 import type { ServiceTable } from '../services/service-table.ts'
@@ -18,6 +19,10 @@ interface Questions {
   description: { readonly argument: { readonly serviceId: string }; readonly answer: ServiceDescription | null }
   /** Row per service of what this router counts. */
   usage: { readonly argument: null; readonly answer: Readonly<Record<string, UsageRow>> }
+  /** Does this router keep the slot of this asynchronous request? */
+  'async-held': { readonly argument: { readonly requestId: string }; readonly answer: boolean }
+  /** The client of an asynchronous request was told that it is over; true: its slot was kept here. */
+  'async-complete': { readonly argument: { readonly requestId: string }; readonly answer: boolean }
   /** The node's routers are about to go; every worker of the node says so. */
   drain: {
     readonly argument: { readonly nodeId: string; readonly timeoutMs: number; readonly isCrash: boolean }
@@ -55,6 +60,7 @@ export interface QuestionParts {
   /** Reads a service's overrides and suspension anew. */
   readonly refresh: (serviceId: string) => Promise<void>
   readonly drain: Drain
+  readonly asyncRequests: Pick<AsyncRequests, 'isHeld' | 'complete'>
   readonly findDescription: (serviceId: string) => ServiceDescription | undefined
 }
 
@@ -63,7 +69,14 @@ type Answers = {
 }
 
 /** Answers what other routers want to know of this one; they ask through the leader. */
-export function createAnswers({ nodeId, table, refresh, drain, findDescription }: QuestionParts): AnswerQuestion {
+export function createAnswers({
+  nodeId,
+  table,
+  refresh,
+  drain,
+  asyncRequests,
+  findDescription,
+}: QuestionParts): AnswerQuestion {
   const answers: Answers = {
     refresh: async ({ serviceId }) => {
       await refresh(serviceId)
@@ -79,6 +92,8 @@ export function createAnswers({ nodeId, table, refresh, drain, findDescription }
     },
     description: async ({ serviceId }) => findDescription(serviceId) ?? null,
     usage: async () => usageOf(table),
+    'async-held': async ({ requestId }) => asyncRequests.isHeld(requestId),
+    'async-complete': async ({ requestId }) => asyncRequests.complete(requestId),
     drain: async argument => {
       if (argument.nodeId !== nodeId) return false
       drain.begin(argument)
@@ -93,7 +108,7 @@ export function createAnswers({ nodeId, table, refresh, drain, findDescription }
 
 /** Asks every router, this one included; those that said something, and those that did not in time. */
 export async function askRouters<Topic extends keyof Questions>(
-  link: LeaderLink,
+  link: Pick<LeaderLink, 'askRouters'>,
   topic: Topic,
   argument: Questions[Topic]['argument'],
   timeoutMs: number,

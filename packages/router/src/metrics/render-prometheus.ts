@@ -47,6 +47,7 @@ function addServiceFigures(page: Page, { table }: MetricsSources): void {
     const slots = machine.counts()
     page.counter('waiter_requests_total', 'Requests accepted for a service here.', counts.total, labels)
     page.gauge('waiter_requests_outstanding', 'Requests accepted and not finished.', counts.outstanding, labels)
+    page.gauge('waiter_requests_async', 'Of these: answered 202, and worked on by an instance.', counts.async, labels)
     page.gauge('waiter_requests_waiting', 'Requests that wait for a slot.', slots.waiting, labels)
     page.counter('waiter_queue_timeouts_total', 'Requests that got no slot in time.', metrics.queueTimeouts, labels)
     page.counter(

@@ -10,6 +10,8 @@ import type {
   ResponseLogPart,
   ServiceLogPart,
 } from '../access-log/access-log.ts'
+import { answeredRequest } from '../async/answered-request.ts'
+import type { AsyncRequests, AsyncWork } from '../async/async-requests.ts'
 import type { Identity } from '../auth/identity.ts'
 import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
@@ -17,6 +19,7 @@ import { debugRequestLines, debugResponseLines } from './debug-headers.ts'
 import { GRPC_HTTP_STATUS, grpcStatusOf, isBusyStatus, isGrpcRequest } from './grpc.ts'
 import {
   queueTimeoutError,
+  responseTimeoutError,
   serviceFailureError,
   totalTimeoutError,
   unansweredError,
@@ -34,6 +37,7 @@ const RETRY_PRIORITY = 1
 const SWITCHING_PROTOCOLS = 101
 /** What a client over HTTP/2 sees when its WebSocket is accepted (RFC 8441): it has no 101. */
 const ACCEPTED_CONNECT = 200
+const ACCEPTED = 202
 /** Of a moment that did not come. */
 const NEVER = -1
 
@@ -53,6 +57,8 @@ export interface RequestEnvironment {
   readonly responseLines: string
   /** `authorization`, principal, `via`: the same for every request of a user to a service. */
   requestLinesOf(runtime: ServiceRuntime, identity: Identity | undefined): string
+  /** Knows whether work goes on behind an answer, and looks after its slot. */
+  readonly asyncRequests: Pick<AsyncRequests, 'accept'>
   needService(runtime: ServiceRuntime, descriptor: Descriptor): void
   answerError(request: ProxiedRequest, error: RequestError): void
 }
@@ -88,6 +94,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   port = 0
   extraRequestHead = ''
   extraResponseHead = ''
+  replacedLocation: string | undefined
   readonly connectTimeoutMs: number
   readonly responseTimeoutMs: number
   readonly streamIdleTimeoutMs: number
@@ -108,6 +115,8 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   #grpcStatus: string | undefined
   /** The instance that it has a tunnel to. */
   #tunnelOn: InstanceId | undefined
+  /** Goes on behind the answer. */
+  #asyncWork: AsyncWork | undefined
   #unsentAttempts = 0
   #unansweredAttempts = 0
   /** Of both kinds, as they were made. */
@@ -243,6 +252,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   onResponseHead(status: number, get: HeaderGetter, fieldCount: number): void {
     this.#status = status
     this.#answeredAtMs = this.#environment.nowMs()
+    if (status === ACCEPTED) this.#acceptAsync(get('location'))
     this.#noteGrpcStatus(get)
     if (status === SWITCHING_PROTOCOLS) this.#openTunnel()
     this.parts.runtime.metrics.onAnswered(this.#answeredAtMs - this.#grantedAtMs)
@@ -268,10 +278,34 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     })
   }
 
+  /** The instance may have taken it on, to work on it behind its answer (spec §8). */
+  #acceptAsync(location: string | undefined): void {
+    const slot = this.#slot
+    if (slot === undefined) return
+    this.#asyncWork = this.#environment.asyncRequests.accept(answeredRequest(this, slot, this.#environment), location)
+    if (this.#asyncWork !== undefined)
+      this.replacedLocation = this.#environment.renderHeader('location', this.#asyncWork.url)
+  }
+
+  /** Whatever became of the answer, or of the client: the instance works on, in the slot that it has. */
+  #keepAsync(kind: Outcome['kind']): void {
+    this.#isOver = true
+    this.#cancelTotalTimer?.()
+    const { runtime, exchange } = this.parts
+    this.#record(kind === 'completed' ? undefined : kind)
+    runtime.metrics.onStatus(ACCEPTED)
+    this.#tally(false)
+    runtime.metrics.onEnd(this.#environment.nowMs() - exchange.arrivedAtMs)
+  }
+
   /** How the present forward ended. */
   onOutcome(outcome: Outcome): void {
     const slot = this.#slot
     if (slot === undefined) return
+    if (this.#asyncWork?.begin() === true) {
+      this.#keepAsync(outcome.kind)
+      return
+    }
     switch (outcome.kind) {
       case 'completed':
         this.#record(undefined)
@@ -287,15 +321,11 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
         this.#retryUnanswered(slot, outcome)
         return
       case 'response-timeout':
-        this.#endWithError(slot, 'instance-error', {
-          status: 504,
-          message: 'Request to service backend timed out',
-          details: {
-            code: 'WTR_RESPONSE_TIMEOUT',
-            'timeout-ms': this.parts.timeouts.socketTimeoutMs,
-            'service-id': this.parts.runtime.id,
-          },
-        })
+        this.#endWithError(
+          slot,
+          'instance-error',
+          responseTimeoutError(this.parts.timeouts.socketTimeoutMs, this.parts.runtime.id),
+        )
         return
       case 'failed-mid-response':
         this.#record(outcome.kind)

@@ -54,6 +54,15 @@ export function totalTimeoutError(timeoutMs: number, serviceId: string): Request
   }
 }
 
+/** No answer within the socket time-out. */
+export function responseTimeoutError(timeoutMs: number, serviceId: string): RequestError {
+  return {
+    status: 504,
+    message: 'Request to service backend timed out',
+    details: { code: 'WTR_RESPONSE_TIMEOUT', 'timeout-ms': timeoutMs, 'service-id': serviceId },
+  }
+}
+
 /** A backend broke off, or took no more of the body, before it answered. */
 export function unansweredError(reason: FailureReason, serviceId: string): RequestError {
   const code = reason === 'request-stalled' ? 'WTR_STREAM_TIMEOUT' : 'WTR_BACKEND_FAILED'

@@ -40,6 +40,8 @@ export interface RuntimeOptions {
 export interface RequestCounts {
   total: number
   outstanding: number
+  /** Of the outstanding ones: answered 202, while their instances work on (spec §8). */
+  async: number
   successful: number
   'client-error': number
   'generic-error': number
@@ -56,6 +58,7 @@ export class ServiceRuntime implements SharedService {
   readonly counts: RequestCounts = {
     total: 0,
     outstanding: 0,
+    async: 0,
     successful: 0,
     'client-error': 0,
     'generic-error': 0,
@@ -120,6 +123,33 @@ export class ServiceRuntime implements SharedService {
     this.#listener.onLoadChange(this)
   }
 
+  /** Somebody asks how a request goes: the service is in use. */
+  touch(): void {
+    this.lastRequestMs = Date.now()
+    this.#listener.onLoadChange(this)
+  }
+
+  /** Work that another router looked after goes on under this one. */
+  takeOverAsync(): void {
+    this.counts.outstanding += 1
+    this.#listener.onLoadChange(this)
+  }
+
+  /** The answer is over, and the instance works on: the request stays outstanding, its slot in use. */
+  keepAsync(slot: Slot): void {
+    this.counts.async += 1
+    // A borrowed one stays with us by itself.
+    if (!(slot instanceof BorrowedSlot)) this.machine.release(slot, 'success-async', this.#nowMs())
+  }
+
+  /** That work is over. */
+  endAsync(slot: Slot, status: 'success' | 'instance-error'): void {
+    this.counts.async -= 1
+    this.counts[status === 'success' ? 'successful' : status] += 1
+    this.finish()
+    this.release(slot, status)
+  }
+
   /** An instance has answered, or has failed to; tunnels and vanished clients say nothing about it. */
   record(isFailed: boolean, grantedAtMs: number): void {
     this.#finished += 1
@@ -136,7 +166,9 @@ export class ServiceRuntime implements SharedService {
   }
 
   #releaseOwn(slot: Slot, status: ReleaseStatus): void {
+    const { waiting } = this.machine
     this.machine.release(slot, status, this.#nowMs())
+    this.#tellOfGrants(waiting)
     if (slot.isRetired || slot.inUse >= slot.slots) this.#listener.onReducedUse(this)
     this.armTimer()
   }
@@ -177,13 +209,16 @@ export class ServiceRuntime implements SharedService {
 
   /** Leaves an instance alone for a while; false: it is not assigned here. */
   eject(instanceId: InstanceId, periodMs: number): boolean {
+    const { waiting } = this.machine
     const isKnown = this.machine.eject(instanceId, periodMs, this.#nowMs())
+    this.#tellOfGrants(waiting)
     this.armTimer()
     return isKnown
   }
 
   /** Takes what the leader assigns: which instances, how many slots, and whether anything comes up at all. */
   apply(definition: ServiceDefinition, leases: readonly InstanceLease[], summary: ServiceSummary | undefined): void {
+    const { waiting } = this.machine
     this.definition = definition
     this.summary = summary
     this.machine.configure({
@@ -195,7 +230,16 @@ export class ServiceRuntime implements SharedService {
     for (const lease of leases) this.leases.set(lease.instanceId, lease)
     this.machine.update(leases, this.#nowMs())
     if (!summary?.problem) this.machine.clearFailure()
+    this.#tellOfGrants(waiting)
     this.armTimer()
+  }
+
+  /**
+   * Requests that were waiting got slots: the leader must hear that their instances are in use, or it takes them for idle
+   * and stops one.
+   */
+  #tellOfGrants(waitingBefore: number): void {
+    if (this.machine.waiting < waitingBefore) this.#listener.onLoadChange(this)
   }
 
   /** Fails whoever waits if nothing comes up: only now, so that who can be served elsewhere had time to go there. */
@@ -260,7 +304,9 @@ export class ServiceRuntime implements SharedService {
     this.#timer = setTimeout(() => {
       this.#timer = undefined
       this.#timerAtMs = Number.POSITIVE_INFINITY
+      const { waiting } = this.machine
       this.machine.expire(this.#nowMs())
+      this.#tellOfGrants(waiting)
       this.armTimer()
     }, delayMs)
   }

@@ -70,6 +70,9 @@ export class FakeExchange {
     // Copied: an owner may use one target over and over.
     this.targets.push({
       ...target,
+      get replacedLocation() {
+        return target.replacedLocation
+      },
       onOutcome: outcome => target.onOutcome(outcome),
       onResponseHead: (status, get, fieldCount) => target.onResponseHead?.(status, get, fieldCount),
       onResponseTrailers: get => target.onResponseTrailers?.(get),

@@ -18,7 +18,7 @@ export interface AnswerSpec {
 
 /** An endpoint as its users see it: what `/openapi.json` says of it, and what its requests are checked against. */
 export interface EndpointSpec {
-  readonly method: 'get' | 'post' | 'delete' | 'put'
+  readonly method: 'get' | 'post' | 'delete' | 'put' | 'patch'
   /** In Hono's notation: `/apps/:id`. */
   readonly path: string
   readonly summary: string
