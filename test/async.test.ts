@@ -93,9 +93,11 @@ t.test('an instance that works is not stopped when the service shrinks', async t
 t.test('kill -9 of the router that accepted it: the other one answers for it, and takes its slot over', async t => {
   const { token, id } = await kitchen('survives')
   const { url, instanceId } = await accept(t, token, second)
-  const router = waiter.processes('router').find(({ parentPid }) => parentPid === waiter.nodes[1]?.pid)
-  process.kill(router?.pid ?? 0, 'SIGKILL')
-  await eventually(() => !isRunning(router?.pid ?? 0) || undefined, 'the router to be dead')
+  // The second node is a router and nothing else.
+  const router = waiter.processes('router').find(({ pid }) => pid === waiter.nodes[1]?.pid)
+  if (router === undefined) throw new Error('the second node has no process of its own')
+  process.kill(router.pid, 'SIGKILL')
+  await eventually(() => !isRunning(router.pid) || undefined, 'the router to be dead')
   t.equal((await ask(url, first)).status, 200, 'at once')
   await eventually(
     async () => {
