@@ -76,17 +76,12 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   const asyncRequests = createAsyncRequests(options)
   const descriptions = new KnownDescriptions({ ...options, table, leader: () => link })
   const api = createApi({
-    options,
-    table,
-    tokens,
+    ...{ options, table, tokens, descriptions, drain, withdrawals },
     tokenService: new TokenService({ ...options, replica: tokens }),
     overrides: new OverrideService({ ...options, mirror: overrides }),
     suspensions: new SuspensionService({ ...options, mirror: suspensions }),
-    descriptions,
-    drain,
     metrics: new RouterMetrics(performance.now()),
     stats: () => proxy?.stats(),
-    withdrawals,
     leader: () => link,
     pipeline: () => pipeline,
   })
