@@ -4,6 +4,8 @@ import type { RaftNode } from 'raft-ts/node'
 export interface LeaderWait {
   /** Resolves when leadership changes, or after `ms`. */
   change(ms: number): Promise<void>
+  /** Calls the listener once, when leadership changes. @returns what ends that */
+  onChange(listener: () => void): () => void
   end(): void
 }
 
@@ -27,6 +29,14 @@ export function createLeaderWait<R>(node: RaftNode<R>): LeaderWait {
         const timer = setTimeout(wake, ms)
         waiting.add(wake)
       }),
+    onChange: listener => {
+      const wake = (): void => {
+        waiting.delete(wake)
+        listener()
+      }
+      waiting.add(wake)
+      return () => waiting.delete(wake)
+    },
     end: () => {
       unsubscribe()
       wakeAll()

@@ -194,13 +194,19 @@ class Member implements RaftStore {
     this.#checkOpen()
     const giveUpAtMs = performance.now() + patienceMs
     for (;;) {
+      // What was asked of a leader that is gone is asked of the next one at once.
+      const isOutdated = new AbortController()
+      const stopListening = this.#leaders.onChange(() => isOutdated.abort())
       try {
-        await this.node.read({ timeoutMs: Math.min(ATTEMPT_MS, patienceMs) })
+        await this.node.read({ timeoutMs: Math.min(ATTEMPT_MS, patienceMs), signal: isOutdated.signal })
         return
       } catch (error) {
         this.#checkOpen()
         if (!(error instanceof RaftNodeError)) throw error
         if (giveUpAtMs - performance.now() <= RETRY_MS) throw this.#noMajority(false, error.message)
+        if (isOutdated.signal.aborted && this.node.leader !== 0) continue
+      } finally {
+        stopListening()
       }
       await this.#leaders.change(RETRY_MS)
     }
