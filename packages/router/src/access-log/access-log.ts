@@ -70,9 +70,10 @@ export interface ProxiedEnding {
   readonly instance: LoggedInstance | undefined
   /** Absent when no backend answered. */
   readonly response: ResponseLogPart | undefined
-  /** Moments by the monotonic clock; negative when there was none. */
+  /** Moments by the monotonic clock; negative when there was none, except of the end. */
   readonly grantedAtMs: number
   readonly answeredAtMs: number
+  readonly endedAtMs: number
   readonly retries: number
   /** For example `client-gone`; absent when all went well. */
   readonly problem: string | undefined
@@ -196,7 +197,7 @@ export class AccessLog {
     if (ending.grpcStatus !== undefined) this.#wire(KEY.grpcStatus, ending.grpcStatus)
     line.raw(service.json)
     line.raw(this.#identityPart(ending.identity))
-    this.#end(arrivedAtMs, service.redacted)
+    this.#end(ending.endedAtMs - arrivedAtMs, service.redacted)
   }
 
   /** A request that Waiter answered itself; without a status when the client left before. */
@@ -211,7 +212,7 @@ export class AccessLog {
     if (meant?.service === undefined) this.#wire(KEY.token, meant?.token)
     else this.#line.raw(meant.service.json)
     this.#line.raw(this.#identityPart(ending.identity))
-    this.#end(exchange.arrivedAtMs, meant?.service?.redacted ?? this.#omitted)
+    this.#end(this.#nowMs() - exchange.arrivedAtMs, meant?.service?.redacted ?? this.#omitted)
   }
 
   /** Bytes that were no acceptable request: there is little to tell. */
@@ -226,7 +227,7 @@ export class AccessLog {
     line.raw(REFUSED_TIME)
     line.raw(this.#clock.iso(this.#nowMs()))
     line.raw(QUOTE)
-    this.#end(this.#nowMs(), this.#omitted)
+    this.#end(0, this.#omitted)
   }
 
   #request(exchange: Exchange, cid: string, type: RequestType): void {
@@ -257,9 +258,9 @@ export class AccessLog {
     for (const [name, headerKey] of this.#requestHeaders) this.#wire(headerKey, head.get(name))
   }
 
-  #end(arrivedAtMs: number, redacted: ReadonlySet<string>): void {
+  #end(tookMs: number, redacted: ReadonlySet<string>): void {
     const line = this.#line
-    this.#number(KEY.handleNs, toNs(this.#nowMs() - arrivedAtMs))
+    this.#number(KEY.handleNs, toNs(tookMs))
     line.raw(CLOSE)
     line.end()
     if (redacted.size === 0) {

@@ -163,10 +163,14 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     }
     const slot = runtime.machine.reserve(nowMs)
     if (slot === undefined) this.#wait(0)
-    else this.granted(slot)
+    else this.#forward(slot, nowMs)
   }
 
   granted(slot: Slot): void {
+    this.#forward(slot, this.#environment.nowMs())
+  }
+
+  #forward(slot: Slot, nowMs: number): void {
     const { exchange, runtime, cid, isDebug } = this.parts
     const environment = this.#environment
     const cidLine = `x-cid: ${cid}\r\n`
@@ -178,12 +182,12 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     // A proxy in front of us knows better what the user's own connection is.
     if (exchange.isSecure && !exchange.head.has('x-forwarded-proto')) this.extraRequestHead += FORWARDED_OVER_TLS
     this.extraResponseHead = environment.responseLines + cidLine
-    this.#grantedAtMs = environment.nowMs()
-    runtime.metrics.onGranted(this.#grantedAtMs - exchange.arrivedAtMs)
+    this.#grantedAtMs = nowMs
+    runtime.metrics.onGranted(nowMs - exchange.arrivedAtMs)
     for (const [name, value] of this.parts.answerHeaders)
       this.extraResponseHead += environment.renderHeader(name, value)
     if (isDebug) {
-      this.extraResponseHead += debugRequestLines(this, environment, this.#grantedAtMs)
+      this.extraResponseHead += debugRequestLines(this, environment, nowMs)
     }
     exchange.forward(this)
   }
@@ -308,11 +312,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     }
     switch (outcome.kind) {
       case 'completed':
-        this.#record(undefined)
-        this.parts.runtime.metrics.onStatus(outcome.status)
-        // A gRPC backend says in a trailer that it is unavailable: as bad as status 503.
-        if (outcome.tunnelEnd === undefined) this.#tally(outcome.status >= 500 || this.#isBusy)
-        this.#end(slot, outcome.status === 503 || this.#isBusy ? 'instance-busy' : 'success', 'successful')
+        this.#complete(slot, outcome)
         return
       case 'not-sent':
         this.#retryUnsent(slot, outcome)
@@ -342,6 +342,16 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
         this.#record(this.#problem ?? outcome.kind)
         this.#end(slot, 'generic-error', 'generic-error')
     }
+  }
+
+  /** Looks at the clock once: that costs as much as all its metrics. */
+  #complete(slot: Slot, { status, tunnelEnd }: Extract<Outcome, { kind: 'completed' }>): void {
+    const nowMs = this.#environment.nowMs()
+    this.#record(undefined, undefined, nowMs)
+    this.parts.runtime.metrics.onStatus(status)
+    // A gRPC backend says in a trailer that it is unavailable: as bad as status 503.
+    if (tunnelEnd === undefined) this.#tally(status >= 500 || this.#isBusy, nowMs)
+    this.#end(slot, status === 503 || this.#isBusy ? 'instance-busy' : 'success', 'successful', nowMs)
   }
 
   /** Nothing reached a backend: any other instance may have it, whatever the method. */
@@ -436,8 +446,8 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   }
 
   /** What the instance made of it: versions are judged by that. */
-  #tally(isFailed: boolean): void {
-    this.parts.runtime.record(isFailed, this.#grantedAtMs)
+  #tally(isFailed: boolean, nowMs: number = this.#environment.nowMs()): void {
+    this.parts.runtime.record(isFailed, nowMs - this.#grantedAtMs)
   }
 
   #endWithError(slot: Slot, status: ReleaseStatus, error: RequestError): void {
@@ -448,10 +458,10 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.#end(slot, status, 'instance-error')
   }
 
-  #end(slot: Slot, status: ReleaseStatus, count: CountName): void {
+  #end(slot: Slot, status: ReleaseStatus, count: CountName, nowMs: number = this.#environment.nowMs()): void {
     if (this.#isOver) return
-    this.#finish(count)
-    this.parts.runtime.release(slot, status)
+    this.#finish(count, nowMs)
+    this.parts.runtime.release(slot, status, nowMs)
   }
 
   #fail(error: RequestError, count: CountName): void {
@@ -470,7 +480,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   }
 
   /** Writes the request's line, before its connection may go on with another head. */
-  #record(problem: string | undefined, errorClass?: string): void {
+  #record(problem: string | undefined, errorClass?: string, endedAtMs: number = this.#environment.nowMs()): void {
     const { accessLog } = this.#environment
     const { logPart, exchange, cid } = this.parts
     if (accessLog === undefined || logPart === undefined) return
@@ -484,6 +494,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
         response: this.#response,
         grantedAtMs: this.#grantedAtMs,
         answeredAtMs: this.#answeredAtMs,
+        endedAtMs,
         retries: this.#retries,
         problem,
         errorClass,
@@ -494,13 +505,13 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     )
   }
 
-  #finish(count: CountName): void {
+  #finish(count: CountName, nowMs: number = this.#environment.nowMs()): void {
     this.#isOver = true
     this.#cancelTotalTimer?.()
     const { runtime, exchange } = this.parts
     if (this.#tunnelOn !== undefined) runtime.tunnels.delete(this.#tunnelOn, exchange)
     runtime.counts[count] += 1
-    runtime.metrics.onEnd(this.#environment.nowMs() - exchange.arrivedAtMs)
+    runtime.metrics.onEnd(nowMs - exchange.arrivedAtMs)
     runtime.finish()
   }
 }

@@ -151,23 +151,23 @@ export class ServiceRuntime implements SharedService {
   }
 
   /** An instance has answered, or has failed to; tunnels and vanished clients say nothing about it. */
-  record(isFailed: boolean, grantedAtMs: number): void {
+  record(isFailed: boolean, tookMs: number): void {
     this.#finished += 1
     if (isFailed) this.#failed += 1
-    this.#latencyCounts[latencyBucket(this.#nowMs() - grantedAtMs)]! += 1
+    this.#latencyCounts[latencyBucket(tookMs)]! += 1
   }
 
   /** Ends a grant: the next request in the queue gets the slot at once, or its lender gets it back. */
-  release(slot: Slot, status: ReleaseStatus): void {
+  release(slot: Slot, status: ReleaseStatus, nowMs: number = this.#nowMs()): void {
     if (slot instanceof BorrowedSlot) {
       this.#listener.onBorrowedRelease(slot, status)
       this.armTimer()
-    } else this.#releaseOwn(slot, status)
+    } else this.#releaseOwn(slot, status, nowMs)
   }
 
-  #releaseOwn(slot: Slot, status: ReleaseStatus): void {
+  #releaseOwn(slot: Slot, status: ReleaseStatus, nowMs: number): void {
     const { waiting } = this.machine
-    this.machine.release(slot, status, this.#nowMs())
+    this.machine.release(slot, status, nowMs)
     this.#tellOfGrants(waiting)
     if (slot.isRetired || slot.inUse >= slot.slots) this.#listener.onReducedUse(this)
     this.armTimer()
@@ -175,7 +175,7 @@ export class ServiceRuntime implements SharedService {
 
   /** A lent slot comes back. */
   giveBack(slot: Slot, status: ReleaseStatus): void {
-    this.#releaseOwn(slot, status)
+    this.#releaseOwn(slot, status, this.#nowMs())
     this.#listener.onLoadChange(this)
   }
 

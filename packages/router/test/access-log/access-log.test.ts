@@ -52,6 +52,7 @@ const endingOf = (log: AccessLog, changes: Partial<ProxiedEnding> = {}): Proxied
   response: undefined,
   grantedAtMs: -1,
   answeredAtMs: -1,
+  endedAtMs: START_MS + 30,
   retries: 0,
   problem: undefined,
   errorClass: undefined,
