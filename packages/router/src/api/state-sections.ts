@@ -1,4 +1,5 @@
 import type { ClusterView, ServiceView } from '@waiter/control'
+import type { BorrowedUse } from '@waiter/slots'
 import type { InstanceWatch } from '../cluster/instance-watch.ts'
 import { askRouters, type UsageRow, usageOf } from '../cluster/questions.ts'
 import type { TokenWatchers } from '../tokens/token-watchers.ts'
@@ -34,7 +35,6 @@ export interface Watches {
 export function createSections(parts: ApiParts, watches: Watches): ReadonlyMap<string, Section> {
   const { options, table, tokens } = parts
   const plain = (read: Section['read']): Section => ({ include: [], read })
-  const routerId = options.routerId
   return new Map<string, Section>([
     [
       'async-requests',
@@ -95,7 +95,7 @@ export function createSections(parts: ApiParts, watches: Watches): ReadonlyMap<s
       plain(() => ({ 'token-count': tokens.size, 'synced?': tokens.isSynced, 'watch-count': watches.tokens.size })),
     ],
     ['versions', plain(() => ({ withdrawals: Object.fromEntries(parts.withdrawals.entries()) }))],
-    ['work-stealing', plain(() => ({ 'global-offers': { allowed: 0, available: 0 }, 'router-id': routerId }))],
+    ['work-stealing', plain(() => readBorrowing(parts))],
   ])
 }
 
@@ -179,6 +179,29 @@ export function countsOf({ instances }: ServiceView): Json {
 }
 
 /** The last decision under the original's names. */
+/** Slots lent and borrowed; `global-offers` is the original's way, in which a router is given slots unasked. */
+function readBorrowing({ table, options }: ApiParts): Json {
+  const counts = table.exchangeCounts()
+  const render = (uses: readonly BorrowedUse[] = []): Json[] =>
+    uses.map(use => ({
+      'router-id': use.routerId,
+      'service-id': use.serviceId,
+      'instance-id': use.instanceId,
+    }))
+  return {
+    'global-offers': { allowed: 0, available: 0 },
+    'router-id': options.routerId,
+    lent: render(counts?.lentNow),
+    borrowed: render(counts?.borrowedNow),
+    totals: {
+      lent: counts?.lent ?? 0,
+      borrowed: counts?.borrowed ?? 0,
+      'borrowed-in-vain': counts?.borrowedInVain ?? 0,
+      'requests-served': counts?.served ?? 0,
+    },
+  }
+}
+
 export function scaleStateOf(scaling: ServiceView['scaling']): Json {
   return {
     'scale-amount': scaling['amount'] ?? 0,

@@ -37,8 +37,20 @@ function addRouterFigures(
     page.counter('waiter_http_requests_total', 'Requests that the engine took, of all kinds.', engine.requestsTotal)
     page.counter('waiter_http_refused_total', 'Requests that the engine refused itself.', engine.refusedTotal)
   }
+  addExchangeFigures(page, table.exchangeCounts())
   for (const [endpoint, count] of metrics.apiCalls)
     page.counter('waiter_api_calls_total', 'Calls of the API by endpoint.', count, { endpoint })
+}
+
+function addExchangeFigures(page: Page, counts: ReturnType<MetricsSources['table']['exchangeCounts']>): void {
+  if (counts === undefined) return
+  const { lent, borrowed, borrowedInVain, served, lentNow, borrowedNow } = counts
+  page.counter('waiter_slots_lent_total', 'Slots that this router lent to others.', lent)
+  page.counter('waiter_slots_borrowed_total', 'Slots that others lent to this router.', borrowed)
+  page.counter('waiter_slots_borrowed_in_vain_total', 'Of these, those that came when nobody waited.', borrowedInVain)
+  page.counter('waiter_borrowed_requests_total', 'Requests served on borrowed slots.', served)
+  page.gauge('waiter_slots_lent', 'Slots that are lent out.', lentNow.length)
+  page.gauge('waiter_slots_borrowed', 'Borrowed slots in use.', borrowedNow.length)
 }
 
 function addServiceFigures(page: Page, { table }: MetricsSources): void {
@@ -60,8 +72,14 @@ function addServiceFigures(page: Page, { table }: MetricsSources): void {
     page.gauge('waiter_version_withdrawn', 'Whether it turned out bad and was taken back.', isWithdrawn ? 1 : 0, labels)
     for (const [status, count] of metrics.statuses)
       page.counter('waiter_responses_total', 'Answers by status.', count, { ...labels, status })
+    page.gauge(
+      'waiter_requests_waiting_foreign',
+      'Requests of other routers that wait for slots of this one.',
+      machine.waitingForeign,
+      labels,
+    )
     page.gauge('waiter_slots_assigned', 'Slots that this router may use.', slots.slotsAssigned, labels)
-    page.gauge('waiter_slots_in_use', 'Slots in use.', slots.slotsInUse, labels)
+    page.gauge('waiter_slots_in_use', 'Slots in use, lent ones included.', slots.slotsInUse, labels)
     page.gauge('waiter_instances_assigned', 'Instances that this router may use.', leases.size, labels)
     page.gauge('waiter_instances_ejected', 'Instances left alone for now.', slots.ejectedInstanceIds.length, labels)
     page.gauge('waiter_instances_healthy', 'Healthy instances, in the cluster.', summary?.healthy ?? 0, labels)

@@ -2,6 +2,7 @@ import type { RouterId, ServiceId } from '@waiter/base'
 import type {
   AgentHost,
   AssignmentChange,
+  ExchangeCounts,
   LeaderLink,
   ReferenceRow,
   ServiceBeliefRow,
@@ -67,6 +68,11 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   /** Lets it lend slots to other routers and borrow theirs; before that, it has its own only. */
   share(exchange: SlotExchange | undefined): void {
     this.#exchange = exchange
+  }
+
+  /** How lending and borrowing went; undefined: it does neither. */
+  exchangeCounts(): ExchangeCounts | undefined {
+    return this.#exchange?.counts()
   }
 
   get(id: ServiceId): ServiceRuntime | undefined {
