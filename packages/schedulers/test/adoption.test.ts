@@ -5,10 +5,11 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { eventually } from '@waiter/testkit'
 import t from 'tap'
 import { createExampleDefinition, SchedulerView } from '../src/contract.ts'
 import type { InstanceRecord } from '../src/index.ts'
-import { healthyCommand } from './support/commands.ts'
+import { healthyCommand, SILENT } from './support/commands.ts'
 import { FENCE, isRunning, openScheduler, processesBelow } from './support/open.ts'
 
 type Test = Pick<typeof t, 'teardown'>
@@ -201,6 +202,27 @@ t.test('an older scheduler on the same directory goes quiet and starts nothing m
   await second.view.untilHealthy('s', 1)
   t.equal((await processesBelow(first.dataDir)).length, 1, 'one replacement, not two')
   t.ok(first.logs.some(line => line.includes('goes quiet')))
+})
+
+t.test('one that was held up while another took over stops nothing by its old timers', async t => {
+  const NEVER_MS = 1e9
+  const first = await openScheduler(t, { memoryCheckIntervalMs: NEVER_MS, fence: FENCE })
+  const service = createExampleDefinition('s', SILENT, { 'grace-period-secs': 60 })
+  await first.scheduler.create(service, 1, FENCE)
+  const [instance] = await first.view.until(
+    'it runs',
+    () => first.view.inState('s', 'starting').length === 1 && first.view.instances('s'),
+  )
+  const pid = Number(instance?.extra['shell-scheduler/pid'])
+  const second = await first.reopen({ fence: { term: FENCE.term + 1 } })
+  await second.view.until('it is adopted', () => second.view.inState('s', 'starting').length === 1)
+  const before = readFileSync(file(first.dataDir, instance!), 'utf8')
+  first.timers.advance(61_000)
+  await eventually(() => first.logs.some(line => line.includes('goes quiet')) || undefined, 'the timer to run')
+  await first.scheduler.stop()
+  t.ok(isRunning(pid), 'for the new one the grace period is not over')
+  t.equal(readFileSync(file(first.dataDir, instance!), 'utf8'), before)
+  await t.rejects(openScheduler(t, { dataDir: first.dataDir, fence: FENCE }), { code: 'WTR_FENCED' })
 })
 
 t.test('after stop, calls are refused, watches end and processes go on', async t => {
