@@ -29,7 +29,13 @@ const services = Math.min(SERVICES_MAX, Number(values.services))
 const seconds = Math.min(SECONDS_MAX, Number(values.seconds))
 const say = (line: string): void => console.error(line)
 
-const waiter = await startWaiter({ args: ['--nodes', '3'] })
+/** Enough ports for all, below those that the system gives to clients. */
+const PORTS = [20_000, 30_000]
+
+const waiter = await startWaiter({
+  args: ['--nodes', '3'],
+  config: { 'scheduler-config': { process: { 'port-range': PORTS } } },
+})
 try {
   await startServices()
   await pause(SETTLE_MS)
