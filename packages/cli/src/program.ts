@@ -50,8 +50,8 @@ function createProgram(io: Io, finish: (exitCode: number) => void): Command {
     .addOption(new Option('-u, --url <url>', 'the URL of a Waiter (default: http://127.0.0.1:9091)'))
     .addOption(new Option('-C, --config <file>', 'configuration (default: ./.waiter.json, else ~/.waiter.json)'))
     .addOption(new Option('-v, --verbose', 'say which requests are sent'))
-  const add: AddCommand = (usage, description, run) => {
-    const command = program.command(usage).description(description)
+  const add: AddCommand = (usage, description, run, parent = program) => {
+    const command = parent.command(usage).description(description)
     command.action(async (...given: unknown[]) => {
       const options: GlobalOptions = command.optsWithGlobals()
       // Behind the command it counts more than before it.
@@ -67,6 +67,7 @@ function createProgram(io: Io, finish: (exitCode: number) => void): Command {
   addPing(add)
   addLogs(add)
   for (const command of program.commands) addGlobals(command)
+  addCluster(program, add)
   addUp(program)
   return program
 }
@@ -76,6 +77,7 @@ type AddCommand = (
   description: string,
   // biome-ignore lint/suspicious/noExplicitAny: commander passes what the usage text declares.
   run: (context: CommandContext, ...given: any[]) => Promise<number>,
+  parent?: Command,
 ) => Command
 
 function addGlobals(command: Command): void {
@@ -86,6 +88,31 @@ function addGlobals(command: Command): void {
     ['--verbose', 'say which requests are sent'],
   ] as const)
     command.addOption(new Option(flags, description).helpGroup(GLOBALS_HEADING))
+}
+
+function addCluster(program: Command, add: AddCommand): void {
+  const cluster = program.command('cluster').description('the control nodes, for who runs a Waiter')
+  withFormats(
+    add(
+      'members',
+      'who leads, who votes, who was heard lately',
+      async (context, options) => {
+        const { showMembers } = await import('./commands/cluster.ts')
+        return await showMembers(context, options)
+      },
+      cluster,
+    ),
+  )
+  add(
+    'transfer-leader <node>',
+    'let another control node lead',
+    async (context, node) => {
+      const { transferLeader } = await import('./commands/cluster.ts')
+      return await transferLeader(context, node)
+    },
+    cluster,
+  )
+  for (const command of cluster.commands) addGlobals(command)
 }
 
 /** Everything behind `up` is the server's; its own option parser explains it. */

@@ -101,6 +101,18 @@ export class WaiterApi {
     return this.#json(request, await this.#client.send(request))
   }
 
+  /** The control nodes. */
+  async readMembers(): Promise<Json> {
+    const request: ApiRequest = { method: 'GET', path: '/cluster/members' }
+    return this.#json(request, await this.#client.send(request))
+  }
+
+  /** Resolves when `node` leads. */
+  async transferLeader(node: string): Promise<Json> {
+    const request: ApiRequest = { method: 'POST', path: `/cluster/transfer-leader?${query({ node })}` }
+    return this.#json(request, await this.#client.send(request))
+  }
+
   /** @param target a token, or `^SERVICE-ID#…` */
   async ping(target: string, timeoutMs: number): Promise<Json> {
     const request: ApiRequest = {

@@ -1,0 +1,52 @@
+import { askAll, type CommandContext, type FormatOptions, formatOf, print } from '../context.ts'
+import { cliError, EXIT } from '../errors.ts'
+import { labelOf } from '../http/problems.ts'
+import { type Json, listOf, numberOf, textOf } from '../http/waiter-api.ts'
+import { printable } from '../output/printable.ts'
+import { renderTable } from '../output/table.ts'
+
+/** `waiter cluster members`: the control nodes, which keep tokens and elect the leader. */
+export async function showMembers(context: CommandContext, options: FormatOptions): Promise<number> {
+  const format = formatOf(options)
+  const { answers, hasFailed } = await askAll(context, api => api.readMembers())
+  if (format !== 'text') {
+    const clusters = Object.fromEntries(answers.map(({ api, value }) => [api.cluster.name, value]))
+    await print(context.io, { clusters }, format)
+  } else {
+    const headings = ['Cluster', 'Node', 'Role', 'Leader', 'Active', 'Behind', 'Address']
+    const rows = answers.flatMap(({ api, value }) =>
+      listOf(value, 'members').map(member => [api.cluster.name, ...toRow(value, member)]),
+    )
+    context.io.out(renderTable(headings, rows))
+    for (const { api, value } of answers)
+      if (textOf(value, 'leader') === '')
+        context.io.err(`waiter: nobody leads in ${labelOf(api.cluster)}: tokens cannot be changed, nothing is scaled`)
+  }
+  const isLed = answers.every(({ value }) => textOf(value, 'leader') !== '')
+  return isLed && !hasFailed ? EXIT.ok : EXIT.failed
+}
+
+/** `waiter cluster transfer-leader NODE`: lets another control node lead, for example before its host is taken down. */
+export async function transferLeader(context: CommandContext, node: string): Promise<number> {
+  const [api, ...others] = context.apis
+  if (api === undefined || others.length > 0)
+    throw cliError('usage', 'say which cluster with --cluster NAME or --url URL')
+  const leader = textOf(await api.transferLeader(node), 'leader')
+  context.io.out(printable(`${leader} leads in ${labelOf(api.cluster)}.`))
+  return EXIT.ok
+}
+
+/** How far a member is behind only the leader knows: others say nothing of it. */
+function toRow(view: Json, member: Json): string[] {
+  const leads = member['leader?'] === true
+  const isKnown = textOf(view, 'answered-by') === textOf(view, 'leader')
+  const behind = Math.max(0, numberOf(view, 'commit-index') - numberOf(member, 'match-index'))
+  return [
+    textOf(member, 'node'),
+    textOf(member, 'role'),
+    leads ? 'Yes' : 'No',
+    member['active?'] === true ? 'Yes' : 'No',
+    isKnown ? String(behind) : '?',
+    textOf(member, 'address'),
+  ]
+}
