@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { eventually, kitchenCommand, startWaiter, type TestResponse } from '@waiter/testkit'
+import { eventually, fastKitchenCommand, kitchenCommand, startWaiter, type TestResponse } from '@waiter/testkit'
 import t, { type Test } from 'tap'
 import { type Description, describeService, errorOf, onTheFly } from './support/services.ts'
 
@@ -242,4 +242,19 @@ t.test('a service that was mended is served without waiting for the idle timeout
     return answer.status === 200 ? answer : undefined
   }, 'the service to come up')
   t.equal(mended.text, 'Hello World')
+})
+
+t.test('no port left: whoever waits in vain is told, and so is who looks at the service', async t => {
+  const range = [27_311, 27_311]
+  const small = await startWaiter({ config: { 'scheduler-config': { process: { 'port-range': range } } } })
+  t.teardown(() => small.stop())
+  const fast = { cmd: fastKitchenCommand(), 'health-check-url': '/' }
+  t.equal((await small.request({ headers: onTheFly(describeService(fast.cmd, fast)) })).status, 200)
+  const second = describeService(fast.cmd, { ...fast, version: 'second' })
+  const headers = { ...onTheFly(second), accept: 'application/json', 'x-waiter-queue-timeout': '1000' }
+  const answer = await small.request({ headers })
+  t.equal(answer.status, 503)
+  const error = errorOf(answer)
+  t.match(error.message, /No further instance can be started: Only 0 of 1 ports are free in 27311-27311: 1 are used/)
+  t.match(await small.api(`/apps/${error['service-id']}`), { 'start-trouble': /Widen the port range/ })
 })

@@ -245,6 +245,24 @@ t.test('deletion on request', async t => {
 
 const unavailable = () => new WaiterError('not now', { code: 'WTR_UNAVAILABLE', retryable: true })
 
+t.test('routers hear why no further instance can be started, and that it is over', async t => {
+  const w = await world(t)
+  const router = w.router('a')
+  w.scheduler.isHealthyAtOnce = false
+  router.request(hello)
+  await w.quiesce()
+  const trouble = () => w.view(hello.id)?.summary.startTrouble
+  t.equal(trouble(), null)
+  w.scheduler.setTrouble(hello.id, 'no port is free')
+  await w.quiesce()
+  t.equal(trouble(), 'no port is free')
+  t.equal(router.startTroubles.get(hello.id), 'no port is free')
+  w.scheduler.setTrouble(hello.id, null)
+  await w.quiesce()
+  t.equal(trouble(), null)
+  t.equal(router.startTroubles.get(hello.id), '')
+})
+
 t.test('scheduler failures are retried', async t => {
   await t.test('create', async t => {
     const w = await world(t)

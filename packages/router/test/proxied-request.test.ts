@@ -247,6 +247,17 @@ t.test('a client that leaves between two attempts', async t => {
   t.equal(fake.targets.length, 1)
 })
 
+t.test('queue time-out while no instance can be started: the reason is told', async t => {
+  const w = world(t)
+  w.request({ queueTimeoutMs: 2_000 })
+  w.assign({}, { healthy: 0, unhealthy: 0, startTrouble: 'no port is free.' })
+  w.pass(2_000)
+  t.match(w.errors[0]?.error, {
+    message: /no instance available to handle request\. No further instance can be started: no port is free\.$/,
+    details: { code: 'WTR_QUEUE_TIMEOUT', 'start-trouble': 'no port is free.' },
+  })
+})
+
 t.test('queue time-out', async t => {
   const w = world(t)
   const fake = w.request({ queueTimeoutMs: 2_000 })

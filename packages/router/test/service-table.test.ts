@@ -32,6 +32,7 @@ const summary: ServiceSummary = {
   sourceTokens: [],
   isOnTheFly: false,
   isStale: false,
+  startTrouble: null,
   successions: [],
   outstanding: 1,
   total: 1,

@@ -76,6 +76,7 @@ function summaryOf(healthy: number, successions: readonly SuccessionState[]): Se
     requested: 1,
     scalingState: 'stable',
     problem: null,
+    startTrouble: null,
     sourceTokens: [],
     isOnTheFly: false,
     isStale: false,

@@ -90,8 +90,8 @@ export class SchedulerView implements AsyncDisposable {
         for (const service of event.services) this.services.set(service.definition.id, service)
         return
       case 'service': {
-        const { definition, requested } = event
-        this.services.set(definition.id, { definition, requested, instances: this.instances(definition.id) })
+        const { kind: _kind, ...service } = event
+        this.services.set(service.definition.id, { ...service, instances: this.instances(service.definition.id) })
         return
       }
       case 'service-removed':

@@ -74,8 +74,13 @@ export type KillResult = { readonly kind: 'killed' } | { readonly kind: 'no-such
 
 export type SchedulerEvent =
   | { readonly kind: 'listing'; readonly services: readonly ServiceRecord[] }
-  /** A service appeared or its requested count changed. `instances` is not repeated here. */
-  | { readonly kind: 'service'; readonly definition: ServiceDefinition; readonly requested: number }
+  /** A service appeared, or its requested count or its trouble changed. `instances` is not repeated here. */
+  | {
+      readonly kind: 'service'
+      readonly definition: ServiceDefinition
+      readonly requested: number
+      readonly startTrouble?: string | null
+    }
   | { readonly kind: 'service-removed'; readonly serviceId: ServiceId }
   /** An instance appeared or anything about it changed; ended ones (`failed`, `killed`) are reported once like this. */
   | { readonly kind: 'instance'; readonly instance: InstanceRecord }
@@ -84,6 +89,8 @@ export interface ServiceRecord {
   readonly definition: ServiceDefinition
   /** How many instances the scheduler tries to keep running. */
   readonly requested: number
+  /** Why instances cannot be started at present, for people; the scheduler keeps trying. Absent or null: nothing of that. */
+  readonly startTrouble?: string | null
   /** Running ones and a bounded number of ended ones (newest 10 failed, newest 12 killed, spec §5.2). */
   readonly instances: readonly InstanceRecord[]
 }

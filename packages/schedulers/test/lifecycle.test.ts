@@ -279,11 +279,15 @@ t.test('a port that somebody else holds is skipped; none left is said and tried 
   t.match(scheduler.startProblem('s'), `Only 0 of 1 ports are free in ${taken}-${taken}`)
   t.match(logs[0], 'Trying again every 1000 ms')
   t.equal(logs.length, 1, 'said once, not at every try')
+  await view.until('who watches hears of it', () =>
+    /Only 0 of 1 ports/.test(view.services.get('s')?.startTrouble ?? ''),
+  )
   squatter.close()
   const [instance] = await view.untilHealthy('s', 1)
   clearInterval(poll)
   t.equal(instance?.port, taken)
   t.equal(scheduler.startProblem('s'), null)
+  t.equal(view.services.get('s')?.startTrouble, null, 'and that it is over')
 })
 
 t.test('a port of an instance that never was healthy needs no rest', async t => {

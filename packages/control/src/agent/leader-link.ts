@@ -71,6 +71,8 @@ export interface ServiceSummary {
   readonly requested: number
   readonly scalingState: 'scale-up' | 'scale-down' | 'stable'
   readonly problem: ServiceProblem | null
+  /** Why no further instance can be started at present, though that is tried again and again (no free port, no space). */
+  readonly startTrouble: string | null
   readonly sourceTokens: readonly (readonly SourceToken[])[]
   /** Reached without any token at least once. */
   readonly isOnTheFly: boolean

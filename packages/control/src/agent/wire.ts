@@ -187,6 +187,7 @@ function toSummary(message: proto.ServiceSummary | undefined): ServiceSummary {
     requested: message?.requested ?? 0,
     scalingState: (message?.scalingState ?? 'stable') as ServiceSummary['scalingState'],
     problem,
+    startTrouble: message?.startTrouble || null,
     sourceTokens: JSON.parse(message?.sourceTokensJson || '[]') as SourceToken[][],
     isOnTheFly: message?.onTheFly ?? false,
     isStale: message?.stale ?? false,
@@ -211,6 +212,7 @@ function fromSummary(summary: ServiceSummary): proto.ServiceSummary {
           detailsJson: JSON.stringify(summary.problem.details),
         }
       : undefined,
+    startTrouble: summary.startTrouble ?? '',
     sourceTokensJson: JSON.stringify(summary.sourceTokens),
     onTheFly: summary.isOnTheFly,
     stale: summary.isStale,

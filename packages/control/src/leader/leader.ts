@@ -402,7 +402,7 @@ export class Leader implements SessionSource {
       case 'service': {
         const service = this.#services.get(event.definition.id)
         if (service === undefined) return
-        service.requested = event.requested
+        service.setRequested(event)
         this.#touch(service)
         return
       }
@@ -416,14 +416,14 @@ export class Leader implements SessionSource {
   #onListing(listing: readonly ServiceRecord[]): void {
     const { clock, log } = this.#options
     const listed = new Set<ServiceId>()
-    for (const { definition, requested, instances } of listing) {
+    for (const { definition, ...state } of listing) {
       listed.add(definition.id)
       const service = this.#services.get(definition.id) ?? this.#adoptRunning(definition)
       service.isCreated = true
       if (JSON.stringify(service.definition) !== JSON.stringify(definition)) this.#update(service)
-      service.requested = requested
+      service.setRequested(state)
       service.instances.clear()
-      for (const instance of instances) service.setInstance(instance, clock.nowMs())
+      for (const instance of state.instances) service.setInstance(instance, clock.nowMs())
       service.forgetVainRemovals()
       this.#reviewer.begin(service)
       this.#touch(service)

@@ -108,6 +108,8 @@ export class ManagedService {
   isCreated = false
   /** Why the scheduler refuses to run it at all, for example because it asks for an image; and when it said so. */
   refusal: (ServiceProblem & { readonly sinceMs: Millis }) | null = null
+  /** Why the scheduler cannot start instances at present, though it keeps trying. */
+  startTrouble: string | null = null
   /** A call to the scheduler that changes the requested count is under way: the next decision waits for it. */
   isScaling = false
   /** Set from the decision to delete until the scheduler has done it. */
@@ -353,6 +355,12 @@ export class ManagedService {
     })
   }
 
+  /** What the scheduler says of the number of instances. */
+  setRequested({ requested, startTrouble }: { requested: number; startTrouble?: string | null }): void {
+    this.requested = requested
+    this.startTrouble = startTrouble ?? null
+  }
+
   /** Healthy instances to share out among routers. */
   ledgerInstances(expired: ReadonlySet<InstanceId>): LedgerInstance[] {
     if (this.deletion !== undefined) return []
@@ -397,8 +405,8 @@ export class ManagedService {
           }
     this.problem = problem
     // Routers answer with these figures ("is it starting, failing, scaling?"): they hear of every change.
-    const { status, healthy, unhealthy: sick, requested } = this.summary()
-    const told = JSON.stringify({ problem, status, healthy, sick, requested })
+    const { status, healthy, unhealthy: sick, requested, startTrouble } = this.summary()
+    const told = JSON.stringify({ problem, status, healthy, sick, requested, startTrouble })
     const isSame = told === this.#told
     this.#told = told
     return !isSame
@@ -419,6 +427,7 @@ export class ManagedService {
       requested: this.requested,
       scalingState: this.lastDecision?.label ?? 'stable',
       problem: this.problem,
+      startTrouble: staying.length < this.requested ? this.startTrouble : null,
       sourceTokens: this.sourceTokens,
       isOnTheFly: this.isOnTheFly,
       isStale: this.staleness !== undefined,

@@ -141,6 +141,14 @@ export class FakeScheduler implements Scheduler {
     this.#reconcile(definition.id)
   }
 
+  /** One more instance is wanted than can be started, and this is why; null: that is over. */
+  setTrouble(serviceId: ServiceId, startTrouble: string | null): void {
+    const service = this.services.get(serviceId)
+    if (service === undefined) return
+    const { definition, requested } = service
+    this.#hub.publish({ kind: 'service', definition, requested: requested + 1, startTrouble })
+  }
+
   /** An instance changes; one that failed is replaced, as the port promises. */
   setState(instanceId: InstanceId, state: InstanceState): void {
     for (const service of this.services.values()) {

@@ -45,6 +45,8 @@ export class ModelRouter {
   readonly waitingElsewhere = new Map<ServiceId, number>()
   /** Instances that the leader said are stopped in a moment. */
   readonly closing = new Map<ServiceId, readonly InstanceId[]>()
+  /** Why the leader said that no further instance can be started; empty: nothing of that. */
+  readonly startTroubles = new Map<ServiceId, string>()
   /** Through which all its requests come. */
   sourceTokens = [{ token: TOKEN, version: TOKEN_VERSION }]
   isAlive = true
@@ -140,6 +142,7 @@ export class ModelRouter {
       this.#version = version
       const listed = new Set(upserts.map(service => service.serviceId))
       for (const upsert of upserts) this.closing.set(upsert.serviceId, upsert.closingInstanceIds)
+      for (const upsert of upserts) this.startTroubles.set(upsert.serviceId, upsert.summary?.startTrouble ?? '')
       for (const upsert of upserts) this.waitingElsewhere.set(upsert.serviceId, upsert.waitingElsewhere)
       for (const upsert of upserts) this.#apply(this.#open(JSON.parse(upsert.definitionJson)), upsert.instances)
       const gone = full ? [...this.services.keys()].filter(id => !listed.has(id)) : removals

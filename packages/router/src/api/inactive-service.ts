@@ -23,6 +23,7 @@ export async function viewInactive(parts: ApiParts, id: string): Promise<Service
       sourceTokens: [],
       isOnTheFly: false,
       isStale: false,
+      startTrouble: null,
       successions: [],
       outstanding: 0,
       total: 0,

@@ -86,6 +86,7 @@ function commonFields(service: ServiceView, context: RenderAppContext): Json {
           'deployment-error-message': summary.problem.message,
           'deployment-error-details': summary.problem.details,
         }),
+    ...(summary.startTrouble === null ? {} : { 'start-trouble': summary.startTrouble }),
     ...(context.hasEffectiveParameters
       ? { 'effective-parameters': visibleDescription(definition.effective, isManager) }
       : {}),

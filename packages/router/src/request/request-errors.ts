@@ -9,7 +9,9 @@ import type { Resolution } from './descriptor-cache.ts'
 export function queueTimeoutError(runtime: ServiceRuntime, queueTimeoutMs: number): RequestError {
   const { summary, machine, counts } = runtime
   const slots = machine.counts()
+  const trouble = summary?.startTrouble ?? null
   const hints = [
+    trouble === null ? '' : ` No further instance can be started: ${trouble}`,
     summary !== undefined && summary.healthy === 0 && summary.unhealthy > 0
       ? ' Check that your service is able to start properly!'
       : '',
@@ -24,6 +26,7 @@ export function queueTimeoutError(runtime: ServiceRuntime, queueTimeoutMs: numbe
       'outstanding-requests': counts.outstanding,
       'requests-waiting-to-stream': 0,
       'service-id': runtime.id,
+      ...(trouble === null ? {} : { 'start-trouble': trouble }),
       'slots-assigned': slots.slotsAssigned,
       'slots-available': slots.slotsAvailable,
       'slots-in-use': slots.slotsInUse,

@@ -26,6 +26,7 @@ const summary: ServiceSummary = {
   sourceTokens: [],
   isOnTheFly: false,
   isStale: false,
+  startTrouble: null,
   successions: [],
   outstanding: 0,
   total: 0,

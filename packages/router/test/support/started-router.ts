@@ -212,6 +212,7 @@ export function exampleView(id: string): ServiceView {
       sourceTokens: [[{ token: 'hello', version: 'E-1' }]],
       isOnTheFly: false,
       isStale: false,
+      startTrouble: null,
       successions: [],
       outstanding: 2,
       total: 9,

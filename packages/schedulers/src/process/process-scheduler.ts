@@ -295,7 +295,8 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
   }
 
   #publishService(service: ServiceState): void {
-    this.#hub.publish({ kind: 'service', definition: service.definition, requested: service.requested })
+    const { definition, requested, problem: startTrouble } = service
+    this.#hub.publish({ kind: 'service', definition, requested, startTrouble })
   }
 
   async #remove(service: ServiceState, graceMs: number): Promise<void> {
@@ -363,7 +364,9 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
       })
       settle()
       if (instance === null) return
+      const wasInTrouble = service.problem !== null
       service.problem = null
+      if (wasInTrouble && !this.#isClosed) this.#publishService(service)
       this.#onLaunched(service, instance)
     } catch (cause) {
       settle()
@@ -395,11 +398,13 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
     service.problem = error.message
     if (this.#isClosed) return
     // Once per service and trouble: a thousand services without a port would fill the log every second.
-    if (isNews)
+    if (isNews) {
+      this.#publishService(service)
       this.#log.warn(
         { serviceId: service.definition.id, code: error.code, cause: String(error.cause ?? '') },
         `${error.message} Trying again every ${LAUNCH_RETRY_MS} ms.`,
       )
+    }
     service.startsFromMs = Math.max(service.startsFromMs, this.#options.timers.nowMs() + LAUNCH_RETRY_MS)
     this.#reconcile(service)
   }

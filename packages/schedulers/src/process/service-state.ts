@@ -61,7 +61,7 @@ export function describeService(service: ServiceState): ServiceRecord {
   const running = [...service.running.values()].map(instance => instance.record)
   // An instance that has ended but whose remains are being stopped is among the ended ones already.
   const instances = [...running.filter(record => record.endedAtMs === null), ...service.ended]
-  return { definition: service.definition, requested: service.requested, instances }
+  return { definition: service.definition, requested: service.requested, startTrouble: service.problem, instances }
 }
 
 /** Adds an ended record; returns those that fall out because there are too many. */

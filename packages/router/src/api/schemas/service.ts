@@ -14,6 +14,7 @@ const sourceTokensSchema = z.array(z.array(z.strictObject({ token: z.string(), v
 
 const problemFields = {
   'deployment-error-message': z.string().optional(),
+  'start-trouble': z.string().optional(),
   'deployment-error-details': z.looseObject({}).optional(),
 }
 

@@ -241,6 +241,8 @@ export interface ServiceSummary {
   onTheFly: boolean;
   /** Nothing leads to it any more. */
   stale: boolean;
+  /** Why no further instance can be started at present, though that is tried again and again; empty: nothing of that. */
+  startTrouble: string;
 }
 
 /** Why no instance of a service comes up. */
@@ -2184,6 +2186,7 @@ function createBaseServiceSummary(): ServiceSummary {
     successionsJson: "",
     onTheFly: false,
     stale: false,
+    startTrouble: "",
   };
 }
 
@@ -2227,6 +2230,9 @@ export const ServiceSummary: MessageFns<ServiceSummary> = {
     }
     if (message.stale !== false) {
       writer.uint32(176).bool(message.stale);
+    }
+    if (message.startTrouble !== "") {
+      writer.uint32(186).string(message.startTrouble);
     }
     return writer;
   },
@@ -2346,6 +2352,14 @@ export const ServiceSummary: MessageFns<ServiceSummary> = {
             }
 
             message.stale = reader.bool();
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.startTrouble = reader.string();
             continue;
           }
         }
