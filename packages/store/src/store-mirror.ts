@@ -4,6 +4,8 @@ import type { Key, KeyValueStore, Version } from './key-value-store.ts'
 /** A lost watch is opened anew after this, doubling up to the maximum. */
 const RETRY_MS_FIRST = 50
 const RETRY_MS_MAX = 2_000
+/** So late a retry has seen several fail, over more than a second and a half. */
+const WARN_FROM_MS = 1_600
 
 export interface StoreMirrorOptions<T> {
   readonly store: KeyValueStore
@@ -55,7 +57,10 @@ export class StoreMirror<T> {
         })
       } catch (error) {
         const { log, prefix } = this.#options
-        log.warn({ err: error, prefix, retryMs }, 'lost a watch of the store; what is known goes on being used')
+        // A change of leader ends every watch for some hundred milliseconds: no news for whoever reads warnings.
+        const level = retryMs < WARN_FROM_MS ? 'info' : 'warn'
+        const cause = error instanceof Error ? error.message : String(error)
+        log[level]({ cause, prefix, retryMs }, 'lost a watch of the store; what is known goes on being used')
       }
       await pause(retryMs, this.#stopped.signal)
       retryMs = Math.min(RETRY_MS_MAX, retryMs * 2)

@@ -358,7 +358,7 @@ export class RouterAgent implements LeaderLink {
     reconnectMs: number = this.#reconnectMs,
   ): void {
     if (stream !== this.#stream || this.#isClosed) return
-    if (this.#isWelcome) this.#options.log.warn({ err: error }, 'lost the leader; serving goes on')
+    if (this.#isWelcome) this.#options.log.warn({ cause: error?.message }, 'lost the leader; serving goes on')
     this.#stream = undefined
     this.#isWelcome = false
     this.#options.host.leaderLost()
