@@ -7,9 +7,7 @@
  */
 export { AccessLog } from './access-log/access-log.ts'
 export { LogFile } from './access-log/log-file.ts'
-export { findAddressProblem } from './auth/address-list.ts'
 export type { AuthenticationSettings, AuthenticatorSpec } from './auth/create-authentication.ts'
-export { MESSAGE_KEYS } from './errors/messages.ts'
 export type { CorsSettings } from './request/cors-gate.ts'
 export { type Router, startRouter } from './router.ts'
 export type { RouterOptions } from './router-options.ts'

@@ -1,4 +1,4 @@
-import { findAddressProblem, MESSAGE_KEYS } from '@waiter/router'
+import { findAddressProblem, MESSAGE_KEYS } from '@waiter/router/settings'
 import { z } from 'zod'
 
 const ms = (fallback: number, meaning: string) => z.int().min(0).default(fallback).describe(meaning)

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Logger, WaiterError } from '@waiter/base'
-import { type FirstState, openJournalStore, type Versioned } from '@waiter/store'
+import type { FirstState, Versioned } from '@waiter/store'
 import { writeDurably } from '../write-durably.ts'
 
 const FORMAT = 1
@@ -25,6 +25,8 @@ export function hasJournal(directory: string): boolean {
  * @throws WaiterError WTR_STORE_CORRUPT when the journal is damaged
  */
 export async function exportJournal(directory: string, file: string, log: Logger): Promise<void> {
+  // Almost every start has none, and the launcher need not load the store.
+  const { openJournalStore } = await import('@waiter/store')
   const store = await openJournalStore({ directory, log })
   try {
     const entries: Versioned[] = []

@@ -1,0 +1,6 @@
+/**
+ * What a configuration is checked with, apart from the router itself: the launcher reads configurations, and need not load
+ * what serves requests.
+ */
+export { findAddressProblem } from './auth/address-list.ts'
+export { MESSAGE_KEYS } from './errors/messages.ts'
