@@ -29,8 +29,9 @@ for await (const line of createInterface({ input: tap.stdout })) {
     block = []
     continue
   }
-  // Leaves only: a line that closes a subtest repeats what was counted inside it, and follows its plan line.
-  if (assertion && !/^ *1\.\.\d+/.test(block.at(-1) ?? '')) {
+  // Leaves only: a line that closes a subtest repeats what was counted inside it, and follows its plan line. One without
+  // any (`1..0`: its assertions throw) counts as one.
+  if (assertion && !/^ *1\.\.[1-9]/.test(block.at(-1) ?? '')) {
     if (assertion[1]) failed += 1
     else passed += 1
   }

@@ -57,7 +57,7 @@ t.test('everything is killed and started again; then with fewer nodes, then with
     const { members } = await fourth.api('/cluster/members')
     return members.filter(({ role }: { role: string }) => role === 'voter').length === 3 || undefined
   }, 'the newcomers to be voters')
-  process.kill(fourth.nodes.find(({ id }) => id === leaderId)?.pid ?? 0, 'SIGKILL')
+  process.kill(fourth.nodes.find(({ id }) => id === leaderId)!.pid, 'SIGKILL')
   await untilLed(fourth, before)
   await postToken(fourth, 'again', helloService('again'))
   for (const token of ['one', 'alone', 'again']) t.equal((await hello(fourth, token)).status, 200, token)

@@ -18,7 +18,7 @@ t.test('kill -9 of the control process: no request fails, and scaling goes on af
       return statuses
     }),
   )
-  process.kill(control?.pid ?? 0, 'SIGKILL')
+  process.kill(control!.pid, 'SIGKILL')
   await eventually(() => {
     const [now] = waiter.processes('control')
     return (now !== undefined && now.pid !== control?.pid) || undefined
@@ -46,8 +46,8 @@ t.test('kill -9 of the router: it is back on its port, with the same instances',
   t.equal((await hello(waiter, 'one')).status, 200)
   const pids = pidsOf(waiter)
   const [router] = waiter.processes('router')
-  process.kill(router?.pid ?? 0, 'SIGKILL')
-  await eventually(() => !isRunning(router?.pid ?? 0) || undefined, 'the router to be dead')
+  process.kill(router!.pid, 'SIGKILL')
+  await eventually(() => !isRunning(router!.pid) || undefined, 'the router to be dead')
   await eventually(async () => (await waiter.request({ path: '/status' })).status === 200 || undefined, 'a new router')
   const backMs = performance.now()
   t.equal((await hello(waiter, 'one')).status, 200)
