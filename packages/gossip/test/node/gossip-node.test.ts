@@ -12,9 +12,15 @@ const bind = { host: '127.0.0.1', port: 0 }
 const start = (id: string, more: Partial<GossipNodeOptions> = {}): Promise<GossipNode> =>
   GossipNode.start({ id, bind, secrets: [SECRET], cluster: 'test', settings: SETTINGS, log: silentLogger, ...more })
 
-/** Until it holds; looked at whenever something arrives somewhere, at most every few milliseconds. */
+const WAIT_MS_MAX = 60_000
+
+/** Until it holds. Asked again and again: counters announce nothing. */
 async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise(resolve => setTimeout(resolve, 20))
+  const deadlineMs = performance.now() + WAIT_MS_MAX
+  while (!holds()) {
+    if (performance.now() > deadlineMs) throw new Error(`never came true: ${holds}`)
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
 }
 const knows = (node: GossipNode, id: string): boolean =>
   node.members().some(member => member.id === id && member.state === 'alive')
