@@ -4,59 +4,47 @@ import { ClientSocket, type SocketListener } from './client-socket.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import type { EngineContext } from './engine-context.ts'
 import type { ExchangeSide } from './exchange-side.ts'
-import { BodyDecoder, Framing } from './h1/body-decoder.ts'
 import { type HeadScanner, Scan } from './h1/head-scanner.ts'
 import { H1RequestHead, type HeadRefusal, readRequestHead } from './h1/request-head.ts'
 import { guessPreface } from './h2/index.ts'
 import { CONTINUE, HalfCloseProbe } from './half-close-probe.ts'
 import { InputBuffer } from './input-buffer.ts'
 import { renderRefusal } from './own-response.ts'
+import { RequestBody } from './request-body.ts'
 import { WheelTimer } from './timer-wheel.ts'
 
 /** One client's HTTP/1.1 connection: scans heads, carries one exchange at a time, answers pipelined requests in order. */
 export class ClientConnection implements SocketListener {
   readonly context: EngineContext
+  readonly body: RequestBody
   readonly #owner: ConnectionOwner
   readonly #socket: ClientSocket
   readonly #timer: WheelTimer
-  readonly #decoder: BodyDecoder
   readonly #input = new InputBuffer()
   #scanner: HeadScanner | null = null
   #side: ExchangeSide | null = null
-  #sink: BodySink | null = null
-  #isHeld = false
   #isPumping = false
   #isTunnel = false
   #isLingering = false
   #isClosed = false
   #hasHalfClosed = false
-  #discardedBytes = -1
-  #windowBytes = 0
   #probe: HalfCloseProbe | null = null
   #lastWritableLength = 0
   /** No request has come yet. */
   #isFirst = true
-  /** The request has been read to its end. */
-  isRequestComplete = true
-  /** Some of the body has been handed out. */
-  hasBodyBeenTaken = false
-  hasSentContinue = false
-  expectsContinue = false
   /** A final response's first byte has been written. */
   hasResponseStarted = false
   /** The connection may carry another request after this one. */
   keepAlive = false
-  /** Bytes of the present request, head included. */
-  requestBytes = 0
 
   /** @param socket with half-open allowed; paused when it reads statically */
   constructor(owner: ConnectionOwner, socket: Socket, readsStatically: boolean) {
     this.#owner = owner
     this.context = owner.context
     const { limits, wheel, readBuffer, directWrites } = this.context
-    this.#decoder = new BodyDecoder(limits.trailerBytesMax, limits.headFieldsMax)
     this.#timer = new WheelTimer(wheel, () => this.#onTimer())
     this.#timer.arm(limits.clientIdleTimeoutMs)
+    this.body = new RequestBody(limits, this.#timer)
     this.#socket = new ClientSocket(socket, this, {
       readBuffer: readsStatically ? readBuffer : null,
       directWrites: readsStatically ? directWrites : null,
@@ -116,26 +104,19 @@ export class ClientConnection implements SocketListener {
     this.#socket.writeChunk(bytes)
   }
 
-  /** Knows the trailers of a chunked request body once it is complete. */
-  get bodyDecoder(): BodyDecoder {
-    return this.#decoder
-  }
-
   /** Tells a waiting client to send its body, once. */
   sendContinue(): void {
-    if (!this.expectsContinue || this.hasSentContinue || this.hasResponseStarted) return
-    this.hasSentContinue = true
+    if (!this.body.awaitsContinue || this.hasResponseStarted) return
+    this.body.hasSentContinue = true
     this.writeText(CONTINUE)
   }
 
   /** Hands the body to `sink`, beginning with what has already arrived. */
   attachSink(sink: BodySink): void {
-    this.#sink = sink
-    this.#isHeld = false
-    this.#windowBytes = 0
-    if (!this.isRequestComplete) this.#timer.arm(this.#bodyPatienceMs)
+    this.body.attach(sink)
+    if (!this.body.isComplete) this.#timer.arm(this.#bodyPatienceMs)
     if (this.#isPumping) {
-      while (this.#feed());
+      while (this.body.feed(this.#input));
       return
     }
     this.#pump()
@@ -144,18 +125,16 @@ export class ClientConnection implements SocketListener {
   }
 
   detachSink(): void {
-    this.#sink = null
-    this.#isHeld = false
+    this.body.detach()
   }
 
   /** Back-pressure: the sink gets nothing until `releaseBody`; the socket is paused once the input is full. */
   holdBody(): void {
-    this.#isHeld = true
+    this.body.hold()
   }
 
   releaseBody(): void {
-    if (!this.#isHeld) return
-    this.#isHeld = false
+    if (!this.body.release()) return
     this.#pump()
     this.#updateFlow()
   }
@@ -184,12 +163,7 @@ export class ClientConnection implements SocketListener {
    * about to be written says it.
    */
   settleKeepAlive(isFramed: boolean): boolean {
-    if (!isFramed || this.context.isDraining) this.keepAlive = false
-    if (!this.isRequestComplete) {
-      // The client may or may not send the body it announced: nobody could tell it from the next request.
-      if (this.expectsContinue && !this.hasSentContinue) this.keepAlive = false
-      if (this.#decoder.remaining > this.context.limits.discardBytesMax) this.keepAlive = false
-    }
+    if (!isFramed || this.context.isDraining || !this.body.canBeSkipped()) this.keepAlive = false
     return this.keepAlive
   }
 
@@ -203,10 +177,10 @@ export class ClientConnection implements SocketListener {
       this.#linger()
       return
     }
-    if (this.isRequestComplete) {
+    if (this.body.isComplete) {
       this.#awaitHead()
     } else {
-      this.#discardedBytes = 0
+      this.body.startDiscarding()
       this.#timer.arm(this.context.limits.headTimeoutMs)
     }
     this.#pump()
@@ -245,7 +219,7 @@ export class ClientConnection implements SocketListener {
     this.#isClosed = true
     this.#timer.release()
     this.#input.clear()
-    this.#sink = null
+    this.body.detach()
     this.#socket.destroy()
     this.#owner.forget(this)
     const side = this.#leaveExchange()
@@ -314,8 +288,8 @@ export class ClientConnection implements SocketListener {
       this.#side?.onTunnelBytes(bytes.subarray(start, end))
       return false
     }
-    if (this.#discardedBytes >= 0) return this.#discard()
-    if (this.#side !== null) return this.#feed()
+    if (this.body.isDiscarding) return this.#discard()
+    if (this.#side !== null) return this.body.feed(this.#input)
     // Who pipelines without reading gets no further answer until it has taken those that it has.
     return this.#socket.writableLength <= this.context.limits.writeBufferBytesMax && this.#readHead()
   }
@@ -386,17 +360,9 @@ export class ClientConnection implements SocketListener {
     const { context } = this
     this.#isFirst = false
     this.#timer.disarm()
-    this.#decoder.reset(
-      head.bodyKind === 'chunked' ? Framing.CHUNKED : head.bodyKind === 'length' ? Framing.LENGTH : Framing.NONE,
-      head.contentLength,
-    )
-    this.isRequestComplete = this.#decoder.isComplete
-    this.hasBodyBeenTaken = false
-    this.hasSentContinue = false
-    this.expectsContinue = head.expectsContinue && !this.isRequestComplete
+    this.body.begin(head, this.scanner.headEnd)
     this.hasResponseStarted = false
     this.keepAlive = head.keepAlive
-    this.requestBytes = this.scanner.headEnd
     this.#probe = null
     context.requestsTotal += 1
     context.activeExchanges += 1
@@ -406,53 +372,12 @@ export class ClientConnection implements SocketListener {
     if (this.#hasHalfClosed && this.#side === side) this.#onNothingMore()
   }
 
-  /** Gives body bytes to the sink. */
-  #feed(): boolean {
-    const sink = this.#sink
-    const input = this.#input
-    if (sink === null || this.#isHeld || this.isRequestComplete || input.length === 0) return false
-    const { bytes, start, end } = input
-    this.hasBodyBeenTaken = true
-    const decoder = this.#decoder
-    const stop = decoder.decode(
-      bytes,
-      start,
-      end,
-      sink.wantsPayload ? (chunk, from, to) => sink.onRequestBody(chunk, from, to) : null,
-    )
-    const { rawEnd, error } = decoder
-    input.consumeTo(stop)
-    this.requestBytes += stop - start
-    this.#windowBytes += stop - start
-    const isComplete = decoder.isComplete
-    if (isComplete) {
-      this.isRequestComplete = true
-      this.#timer.disarm()
-    }
-    if (!sink.wantsPayload && rawEnd > start) sink.onRequestBody(bytes, start, rawEnd)
-    if (error !== '') sink.onRequestMalformed(error)
-    else if (isComplete) sink.onRequestEnd(decoder.framing === Framing.CHUNKED && !decoder.hasRelayedEnd)
-    return true
-  }
-
-  /** Swallows the rest of a body nobody wants, within bounds, to save the connection. */
+  /** Goes on with the rest of a body nobody wants. */
   #discard(): boolean {
-    const input = this.#input
-    const { start, end } = input
-    const stop = this.#decoder.decode(input.bytes, start, end, null)
-    this.#discardedBytes += stop - start
-    input.consumeTo(stop)
-    if (this.#decoder.isComplete) {
-      this.#discardedBytes = -1
-      this.isRequestComplete = true
-      this.#awaitHead()
-      return true
-    }
-    if (this.#decoder.error !== '' || this.#discardedBytes > this.context.limits.discardBytesMax) {
-      this.#linger()
-      return false
-    }
-    return false
+    const discarded = this.body.discard(this.#input)
+    if (discarded === 'done') this.#awaitHead()
+    else if (discarded === 'too-much') this.#linger()
+    return discarded === 'done'
   }
 
   onEndOfInput(): void {
@@ -476,14 +401,8 @@ export class ClientConnection implements SocketListener {
 
   /** A request is under way, and no byte will come any more. */
   #onNothingMore(): void {
-    if (!this.isRequestComplete && this.#isBodyCutShort()) this.destroy()
+    if (this.body.isCutShort(this.#input.length)) this.destroy()
     else this.#startProbing()
-  }
-
-  /** The client stopped sending in the middle of the body, as far as we can tell yet. */
-  #isBodyCutShort(): boolean {
-    if (this.#decoder.framing === Framing.LENGTH) return this.#decoder.remaining > this.#input.length
-    return this.#sink !== null && this.#input.length === 0
   }
 
   #startProbing(): void {
@@ -510,7 +429,7 @@ export class ClientConnection implements SocketListener {
       this.#timer.arm(this.context.limits.clientIdleTimeoutMs)
     } else if (this.#side !== null) {
       this.#onExchangeTimer()
-    } else if (this.#discardedBytes >= 0 || this.#scanner?.isInside !== true) {
+    } else if (this.body.isDiscarding || this.#scanner?.isInside !== true) {
       this.destroy()
     } else {
       this.refuse(408, 'the request head took too long', null)
@@ -518,22 +437,16 @@ export class ClientConnection implements SocketListener {
   }
 
   #onExchangeTimer(): void {
+    const { body } = this
+    const { sink } = body
     if (this.#hasHalfClosed) {
-      if (this.#sink !== null && !this.isRequestComplete && !this.#isHeld && this.#isBodyCutShort()) this.destroy()
+      if (sink !== null && !body.isHeld && body.isCutShort(this.#input.length)) this.destroy()
       else this.#sendProbe()
       return
     }
-    const sink = this.#sink
-    if (sink === null || this.isRequestComplete) return
-    const { bodyRateWindowMs, bodyBytesPerSecondMin } = this.context.limits
-    const awaitsContinue = this.expectsContinue && !this.hasSentContinue
-    const isSlow = this.#windowBytes < (bodyBytesPerSecondMin * bodyRateWindowMs) / 1000
-    if (isSlow && !this.#isHeld && !awaitsContinue) {
-      sink.onRequestStalled()
-      return
-    }
-    this.#windowBytes = 0
-    this.#timer.arm(bodyRateWindowMs)
+    if (sink === null || body.isComplete) return
+    if (body.endRateWindow()) sink.onRequestStalled()
+    else this.#timer.arm(this.context.limits.bodyRateWindowMs)
   }
 
   /** Ends our side and swallows input for a while: closing with unread input would reset our last answer away. */

@@ -159,8 +159,8 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
     const { client } = this.#owner
     if (this.#owner.head.minorVersion === 0) return
     if (head.status === 100) {
-      if (client.hasSentContinue) return
-      client.hasSentContinue = true
+      if (client.body.hasSentContinue) return
+      client.body.hasSentContinue = true
     }
     client.writeText(`${renderResponseHead(head, this.#owner.context.policy, '')}\r\n`)
   }
@@ -298,7 +298,7 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
       authority,
       requestTarget,
     )
-    if (!client.isRequestComplete) client.attachSink(this)
+    if (!client.body.isComplete) client.attachSink(this)
     if (this.#requestText !== '' && this.#upstream === upstream) {
       const text = this.#requestText
       this.#requestText = ''
@@ -320,13 +320,13 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
   #canReplay(cause: UpstreamFailure): boolean {
     const { client, head } = this.#owner
     if (this.#hasRetried) return false
-    return IDEMPOTENT_METHODS.has(head.method) || (cause.syscall === 'write' && client.hasBodyBeenTaken)
+    return IDEMPOTENT_METHODS.has(head.method) || (cause.syscall === 'write' && client.body.hasBeenTaken)
   }
 
   #retry(): void {
     this.#hasRetried = true
     this.#owner.context.staleRetriesTotal += 1
-    if (!this.#owner.client.isRequestComplete) this.#owner.client.holdBody()
+    if (!this.#owner.client.body.isComplete) this.#owner.client.holdBody()
     this.#connect()
   }
 
@@ -382,7 +382,7 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
 
   #onTunnelOver(upstream: UpstreamConnection, tunnelEnd: TunnelEnd): void {
     const { client } = this.#owner
-    const requestBytes = client.requestBytes
+    const requestBytes = client.body.requestBytes
     this.#report(
       { kind: 'completed', status: 101, requestBytes, responseBytes: upstream.responseBytes, tunnelEnd },
       true,
@@ -394,9 +394,12 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
     const { client } = this.#owner
     const responseBytes = upstream.responseBytes
     this.#upstream = null
-    if (client.isRequestComplete && upstream.writableLength === 0) this.#pool.release(upstream)
+    if (client.body.isComplete && upstream.writableLength === 0) this.#pool.release(upstream)
     else upstream.destroy()
-    this.#report({ kind: 'completed', status: this.#status, requestBytes: client.requestBytes, responseBytes }, true)
+    this.#report(
+      { kind: 'completed', status: this.#status, requestBytes: client.body.requestBytes, responseBytes },
+      true,
+    )
     client.finishExchange()
   }
 
@@ -414,8 +417,8 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
       upstream.timer.arm(streamIdleTimeoutMs)
       return
     }
-    const awaitsContinue = client.expectsContinue && !client.hasSentContinue
-    if (this.#isUploadWatched || (!client.isRequestComplete && !awaitsContinue)) {
+    const awaitsContinue = client.body.awaitsContinue
+    if (this.#isUploadWatched || (!client.body.isComplete && !awaitsContinue)) {
       // All is sent, or the client is the slow one; its body rate is watched elsewhere.
       this.#isUploadWatched = false
       upstream.timer.arm(responseTimeoutMs)
@@ -444,7 +447,7 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
 
   #clientPhase(): ClientPhase {
     if (this.#stage === Stage.STREAMING) return 'response'
-    return this.#owner.client.isRequestComplete ? 'waiting' : 'request-body'
+    return this.#owner.client.body.isComplete ? 'waiting' : 'request-body'
   }
 
   #notSent(reason: NotSentReason, code: string): void {
@@ -455,7 +458,7 @@ export class Forwarding implements ExchangeForwarding, BodySink, UpstreamHandler
   #failBeforeResponse(reason: FailureReason, detail: string): void {
     const { client, head } = this.#owner
     client.detachSink()
-    const retryable = !client.hasBodyBeenTaken && IDEMPOTENT_METHODS.has(head.method)
+    const retryable = !client.body.hasBeenTaken && IDEMPOTENT_METHODS.has(head.method)
     this.#report({ kind: 'failed-before-response', reason, detail, retryable }, false)
   }
 

@@ -52,7 +52,7 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
       target.onOutcome({ kind: 'client-gone', phase: 'waiting' })
       return
     }
-    if (this.#forwarding !== null || this.client.hasBodyBeenTaken) {
+    if (this.#forwarding !== null || this.client.body.hasBeenTaken) {
       throw new Error(
         'forward() while another forward is in progress, or after the request body was consumed: answer with respond()',
       )
@@ -122,12 +122,12 @@ export class Http1Exchange implements Exchange, ExchangeSide, ForwardingOwner {
     })
     if (this.isFinished) reader.failClientGone()
     else if (this.#forwarding !== null) throw new Error('readBody() while a forward is in progress')
-    else if (client.isRequestComplete) reader.onRequestEnd()
+    else if (client.body.isComplete) reader.onRequestEnd()
     else if (head.contentLength > limitBytes) reader.failTooLarge()
     else {
       this.#reader = reader
       client.attachSink(reader)
-      if (!client.isRequestComplete && this.#reader === reader) client.sendContinue()
+      if (!client.body.isComplete && this.#reader === reader) client.sendContinue()
     }
     return reader.promise
   }

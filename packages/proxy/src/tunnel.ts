@@ -56,7 +56,7 @@ export class Tunnel implements UpstreamHandler {
   onClientBytes(bytes: Buffer): void {
     const { client, upstream, context } = this.#options
     if (this.#isOver) return
-    client.requestBytes += bytes.length
+    client.body.requestBytes += bytes.length
     if (this.#watch === null) upstream.writeBytes(Buffer.from(bytes))
     else this.#watch.passToBackend(bytes, 0, bytes.length)
     if (upstream.writableLength > context.limits.writeBufferBytesMax) client.pauseTunnel()

@@ -97,7 +97,7 @@ class Transcriber implements ExchangeSide, BodySink {
   }
   start(): void {
     this.#log.push(renderRequestHead(this.#head, this.#connection.scanner, this.#policy, 'x-cid: 1\r\n', 'b:1'))
-    if (this.#connection.isRequestComplete) this.#finish()
+    if (this.#connection.body.isComplete) this.#finish()
     else this.#connection.attachSink(this)
   }
   onRequestBody(bytes: Buffer, start: number, end: number): void {
@@ -112,7 +112,7 @@ class Transcriber implements ExchangeSide, BodySink {
     this.#connection.refuse(400, detail, this.#head)
   }
   #finish(): void {
-    this.#log.push(`<end ${this.#connection.requestBytes}>`)
+    this.#log.push(`<end ${this.#connection.body.requestBytes}>`)
     this.#connection.finishExchange()
   }
   onRequestStalled(): void {}

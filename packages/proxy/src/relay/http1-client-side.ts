@@ -35,11 +35,11 @@ export class Http1ClientSide implements RelayClient, BodySink {
   }
 
   get isRequestComplete(): boolean {
-    return this.#client.isRequestComplete
+    return this.#client.body.isComplete
   }
 
   get hasBodyBeenTaken(): boolean {
-    return this.#client.hasBodyBeenTaken
+    return this.#client.body.hasBeenTaken
   }
 
   get hasResponseStarted(): boolean {
@@ -47,11 +47,11 @@ export class Http1ClientSide implements RelayClient, BodySink {
   }
 
   get awaitsContinue(): boolean {
-    return this.#client.expectsContinue && !this.#client.hasSentContinue
+    return this.#client.body.awaitsContinue
   }
 
   get requestBytes(): number {
-    return this.#client.requestBytes
+    return this.#client.body.requestBytes
   }
 
   get pendingBytes(): number {
@@ -88,8 +88,7 @@ export class Http1ClientSide implements RelayClient, BodySink {
   }
 
   onRequestEnd(): void {
-    const { bodyDecoder } = this.#client
-    this.#sink?.onRequestEnd(trailerFields(bodyDecoder, this.#context.policy.requestTable))
+    this.#sink?.onRequestEnd(trailerFields(this.#client.body.decoder, this.#context.policy.requestTable))
   }
 
   onRequestMalformed(detail: string): void {
@@ -106,8 +105,8 @@ export class Http1ClientSide implements RelayClient, BodySink {
     const client = this.#client
     if (this.#head.minorVersion === 0) return
     if (status === 100) {
-      if (client.hasSentContinue) return
-      client.hasSentContinue = true
+      if (client.body.hasSentContinue) return
+      client.body.hasSentContinue = true
     }
     client.writeText(`${statusLine(status)}${renderFields(fields)}\r\n`)
   }
