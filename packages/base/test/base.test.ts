@@ -1,4 +1,4 @@
-import { AssertionFailed, assert, assertNever, createPrng, err, ok, WaiterError } from '@waiter/base'
+import { AssertionFailed, assert, assertNever, createPrng, EventQueue, err, ok, WaiterError } from '@waiter/base'
 import t from 'tap'
 
 t.test('assert lets truth pass and crashes on a broken claim', async t => {
@@ -27,4 +27,17 @@ t.test('a WaiterError carries what a user may see and keeps its cause apart', as
 t.test('results are plain data', async t => {
   t.same(ok(1), { ok: true, value: 1 })
   t.same(err('no'), { ok: false, error: 'no' })
+})
+
+t.test('events come by time, equal times in order', async t => {
+  const queue = new EventQueue()
+  const seen: number[] = []
+  const times = [5, 3, 9, 3, 1, 7, 3, 0, 9]
+  for (const [at, time] of times.entries()) queue.push(time, () => seen.push(time * 100 + at))
+  for (let event = queue.pop(); event !== undefined; event = queue.pop()) event.run()
+  t.same(
+    seen,
+    times.map((time, at) => time * 100 + at).sort((a, b) => a - b),
+  )
+  t.equal(queue.size, 0)
 })

@@ -2,7 +2,6 @@ import { createPrng } from '@waiter/base'
 import t from 'tap'
 import { encodeCommand, type Ready } from '../src/index.ts'
 import { DRIVER_RULES } from '../src/simulator/driver-rules.ts'
-import { EventQueue } from '../src/simulator/event-queue.ts'
 import { MUTANTS } from '../src/simulator/mutants/index.ts'
 import { drawProfile, FAULT_KINDS } from '../src/simulator/profile.ts'
 import { shrink } from '../src/simulator/shrink.ts'
@@ -74,19 +73,6 @@ t.test('X5 a failure is shrunk to the faults it needs', async t => {
   t.ok(result.faults.includes('wipe'))
   t.ok(result.faults.length < failed.faults.length, `${failed.faults} became ${result.faults}`)
   t.equal(result.faults.length + without.length, FAULT_KINDS.length)
-})
-
-t.test('X1 events come by time, equal times in order', async t => {
-  const queue = new EventQueue()
-  const seen: number[] = []
-  const times = [5, 3, 9, 3, 1, 7, 3, 0, 9]
-  for (const [at, time] of times.entries()) queue.push(time, () => seen.push(time * 100 + at))
-  for (let event = queue.pop(); event !== undefined; event = queue.pop()) event.run()
-  t.same(
-    seen,
-    times.map((time, at) => time * 100 + at).sort((a, b) => a - b),
-  )
-  t.equal(queue.size, 0)
 })
 
 /** A quiet cluster with a leader. */

@@ -1,4 +1,4 @@
-import type { Prng } from '@waiter/base'
+import { EventQueue, type Prng } from '@waiter/base'
 import { Gossip } from '../gossip.ts'
 import { hash32 } from '../hash.ts'
 import type { Address, MemberId } from '../member.ts'
@@ -7,7 +7,6 @@ import { encodePacket, parsePacket } from '../packet-codec.ts'
 import { RULES, type Rules } from '../rules.ts'
 import { DEFAULT_SETTINGS, type GossipSettings } from '../settings.ts'
 import { encodeStreamMessage, parseStreamMessage } from '../stream-codec.ts'
-import { EventQueue } from './event-queue.ts'
 import { exponentialMs, forkPrng } from './profile.ts'
 import { Violation } from './violation.ts'
 

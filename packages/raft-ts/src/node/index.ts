@@ -49,6 +49,6 @@ export {
 export { groupByReceiver, TcpTransport } from './transport/tcp-transport.ts'
 export type { Transport, TransportHandler } from './transport.ts'
 export type { AppendFile, FileSystem, LockOutcome, ReadFile } from './wal/file-system.ts'
-export { nodeFileSystem } from './wal/node-file-system.ts'
+export { nodeFileSystem, openForAppending } from './wal/node-file-system.ts'
 export { openWal, type WalLogStorage, type WalMetrics, type WalOptions } from './wal/wal-log-storage.ts'
 export { decodeMessages, encodeMessages, isWireMessage } from './wire/message-codec.ts'

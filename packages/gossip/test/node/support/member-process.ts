@@ -21,6 +21,7 @@ interface MemberNews {
 
 /** Faster than in production; slow enough for a busy machine. */
 export const SETTINGS = { probeIntervalMs: 250, probeTimeoutMs: 100, healIntervalMs: 1_000, pushPullIntervalMs: 2_000 }
+const WAIT_MS_MAX = 30_000
 export const SECRET = 'a secret of the tests, long enough'
 
 /** A member in a process of its own. */
@@ -63,9 +64,13 @@ export class MemberProcess implements AsyncDisposable {
 
   /** Until what it answers is right. */
   async knows(isRight: (answer: Answer) => boolean): Promise<Answer> {
+    const deadlineMs = performance.now() + WAIT_MS_MAX
     for (;;) {
       const answer = await this.ask()
       if (isRight(answer)) return answer
+      if (performance.now() > deadlineMs) {
+        throw new Error(`${this.id} never knew what makes ${isRight} true; it says ${JSON.stringify(answer)}`)
+      }
       await new Promise(resolve => setTimeout(resolve, 50))
     }
   }
@@ -84,7 +89,12 @@ export class MemberProcess implements AsyncDisposable {
   }
 
   async #next(isIt: (news: MemberNews) => boolean): Promise<MemberNews> {
-    for await (const [news] of on(this.child, 'message')) if (isIt(news)) return news
-    throw new Error('unreachable')
+    const signal = AbortSignal.timeout(WAIT_MS_MAX)
+    try {
+      for await (const [news] of on(this.child, 'message', { signal, close: ['exit'] })) if (isIt(news)) return news
+    } catch (error) {
+      throw new Error(`${this.id} never told what makes ${isIt} true`, { cause: error })
+    }
+    throw new Error(`${this.id} has ended`)
   }
 }

@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { AppendFile, FileSystem, LockOutcome, ReadFile } from './file-system.ts'
 
-const FLAGS = { append: 'a', create: 'w' } as const
+const FLAGS = { append: 'a', create: 'w', exclusive: 'wx' } as const
 /** For the owner alone: what the log holds is nobody else's business. */
 const FILE_MODE = 0o600
 const DIRECTORY_MODE = 0o700
@@ -20,7 +20,7 @@ export const nodeFileSystem: FileSystem = {
     }
   },
   list: directory => readdir(directory),
-  open: openAppend,
+  open: openForAppending,
   openRead,
   rename,
   remove: path => rm(path, { force: true }),
@@ -28,7 +28,8 @@ export const nodeFileSystem: FileSystem = {
   syncDirectory,
 }
 
-async function openAppend(path: string, mode: keyof typeof FLAGS): Promise<AppendFile> {
+/** `create` empties or makes the file, `exclusive` fails with `EEXIST` if it is there. */
+export async function openForAppending(path: string, mode: keyof typeof FLAGS): Promise<AppendFile> {
   const handle = await open(path, FLAGS[mode], FILE_MODE)
   return {
     append: async bytes => {

@@ -1,11 +1,11 @@
 /** Something that happens at a virtual time. */
-interface QueuedEvent {
+export interface QueuedEvent {
   readonly atMs: number
   readonly sequence: number
   readonly run: () => void
 }
 
-/** Events by virtual time; equal times in the order they were scheduled. A binary heap. */
+/** For simulators: events by virtual time; equal times in the order they were scheduled. A binary heap. */
 export class EventQueue {
   readonly #heap: QueuedEvent[] = []
   #sequence = 0
@@ -28,7 +28,7 @@ export class EventQueue {
     heap[at] = event
   }
 
-  pop(): { readonly atMs: number; readonly run: () => void } | undefined {
+  pop(): QueuedEvent | undefined {
     const heap = this.#heap
     const first = heap[0]
     const last = heap.pop()
