@@ -45,6 +45,40 @@ t.test('every worker tells the same about the cluster', async t => {
   }
 })
 
+t.test('whichever worker is scraped tells what all of them measured, each series once', async t => {
+  await postToken(waiter, 'scraped', helloService('scraped'))
+  const connections = await connectToEach(waiter)
+  t.teardown(() => close(connections))
+  for (const connection of connections) t.equal((await ask(connection, '/', 'x-waiter-token: scraped')).status, 200)
+  for (const connection of connections) {
+    const page = (await ask(connection, '/metrics?format=prometheus')).body.toString()
+    for (const worker of ['1', '2']) {
+      t.match(page, new RegExp(`^waiter_info\\{worker="${worker}",`, 'm'))
+      t.match(page, new RegExp(`^waiter_requests_total\\{worker="${worker}",.* 1$`, 'm'))
+    }
+    t.match(page, /^waiter_workers_silent 0$/m)
+    const names = page.match(/^# TYPE (\S+)/gm) ?? []
+    t.equal(new Set(names).size, names.length, 'series of a family stand together')
+    const series = page.match(/^[^#].*(?= )/gm) ?? []
+    t.equal(new Set(series).size, series.length, 'no series comes twice')
+  }
+})
+
+t.test('a worker that hangs does not keep the others from telling', async t => {
+  const connections = await connectToEach(waiter)
+  t.teardown(() => close(connections))
+  const { pid } = waiter.processes('router')[0] as { pid: number }
+  process.kill(pid, 'SIGSTOP')
+  t.teardown(() => process.kill(pid, 'SIGCONT'))
+  // One of the two is the one that hangs.
+  const answers = connections.map(connection => ask(connection, '/metrics?format=prometheus'))
+  const page = (await Promise.any(answers)).body.toString()
+  t.match(page, /^waiter_workers_silent 1$/m)
+  t.equal(page.match(/^waiter_info/gm)?.length, 1)
+  process.kill(pid, 'SIGCONT')
+  t.equal((await Promise.all(answers)).length, 2, 'and tells later')
+})
+
 t.test('a service of one slot: whichever worker is asked, nobody waits for ever', async t => {
   const reportFile = join(waiter.dataDirectory, 'single')
   await postToken(

@@ -1,5 +1,5 @@
 import type { Logger } from '@waiter/base'
-import type { SlotExchange } from '@waiter/control'
+import type { SiblingMeasures, SlotExchange } from '@waiter/control'
 import type { ProxyServer, ProxyServerOptions, UpstreamTls } from '@waiter/proxy'
 import type { Entitlements, ServicesConfig } from '@waiter/services'
 import type { EjectionConfig, FindService } from '@waiter/slots'
@@ -15,6 +15,10 @@ import type { CorsSettings } from './request/cors-gate.ts'
 export interface RouterOptions {
   readonly routerId: string
   readonly nodeId: string
+  /** Which worker of its node, from 1; absent: the only one. */
+  readonly worker?: number | undefined
+  /** Asks the other workers of its node what they measured; absent: there are none. */
+  readonly measureSiblings?: (() => Promise<SiblingMeasures>) | undefined
   readonly services: ServicesConfig
   readonly entitlements: Entitlements
   readonly authentication: AuthenticationSettings

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { createPrng } from '@waiter/base'
-import type { AnswerQuestion, LeaderLink, SlotExchange } from '@waiter/control'
+import type { AnswerQuestion, LeaderLink, MetricFamily, SlotExchange } from '@waiter/control'
 import type { Certificates, ListenOptions, ProxyServer, ProxyServerOptions } from '@waiter/proxy'
 import { type OverridesRecord, STORE_PREFIXES, type SuspensionRecord, type WithdrawalRecord } from '@waiter/services'
 import { type KeyValueStore, StoreMirror } from '@waiter/store/port'
@@ -8,6 +8,7 @@ import { createApi } from './api/create-api.ts'
 import { createAsyncRequests } from './async/create-async-requests.ts'
 import { createAnswers } from './cluster/questions.ts'
 import { Drain } from './drain.ts'
+import { measureForPrometheus } from './metrics/render-prometheus.ts'
 import { RouterMetrics } from './metrics/router-metrics.ts'
 import { OverrideService } from './overrides/override-service.ts'
 import { Pipeline } from './pipeline.ts'
@@ -28,6 +29,8 @@ export interface Router {
   readonly answer: AnswerQuestion
   /** Through which it lends and borrows slots. */
   readonly exchange: SlotExchange | undefined
+  /** What it measured, for Prometheus. */
+  measure(): readonly MetricFamily[]
   /** @returns the port */
   listen(options: ListenOptions): Promise<number>
   /** New certificates for the listeners with TLS. */
@@ -75,14 +78,17 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   })
   const asyncRequests = createAsyncRequests(options)
   const descriptions = new KnownDescriptions({ ...options, table, leader: () => link })
+  const measures = {
+    ...{ options, table, tokens, metrics: new RouterMetrics(performance.now()) },
+    stats: () => proxy?.stats(),
+    leader: () => link,
+  }
   const api = createApi({
-    ...{ options, table, tokens, descriptions, drain, withdrawals },
+    ...measures,
+    ...{ descriptions, drain, withdrawals },
     tokenService: new TokenService({ ...options, replica: tokens }),
     overrides: new OverrideService({ ...options, mirror: overrides }),
     suspensions: new SuspensionService({ ...options, mirror: suspensions }),
-    metrics: new RouterMetrics(performance.now()),
-    stats: () => proxy?.stats(),
-    leader: () => link,
     pipeline: () => pipeline,
   })
   const pipeline = new Pipeline(options, { table, tokens, overrides, descriptions, versions, asyncRequests, api })
@@ -93,6 +99,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   return {
     table,
     exchange,
+    measure: () => measureForPrometheus(measures, performance.now()),
     answer: createAnswers({
       ...{ nodeId: options.nodeId, table, drain, asyncRequests, findDescription: id => descriptions.find(id) },
       refresh: id => refresh(options.store, { overrides, suspensions }, id),

@@ -4,11 +4,12 @@ import { fileURLToPath } from 'node:url'
 import type { Logger } from '@waiter/base'
 import type { Settings } from './config/schema.ts'
 import { ControlGroup } from './control-group.ts'
+import { countWorkers } from './count-workers.ts'
 import type { DataDirectory } from './data-directory.ts'
 import type { LogTarget } from './logging.ts'
 import { openMembers } from './members/open-members.ts'
 import { countControlNodes } from './members/plan-members.ts'
-import { type StartOptions, WORKERS_MAX } from './options.ts'
+import type { StartOptions } from './options.ts'
 import type { ChildContext, ClusterSecrets } from './process/messages.ts'
 import { type RouterAddresses, RouterWorkers } from './router-workers.ts'
 
@@ -125,7 +126,7 @@ function createRouters(
   const { options, settings } = spec
   const port = options.port ?? settings.port
   const securePort = settings['server-options']['ssl-port']
-  const count = countWorkers(options.workers ?? settings.workers, options.nodes)
+  const count = countWorkers(options.workers ?? settings.workers, options.nodes, availableParallelism())
   const workers = new RouterWorkers({
     entry: entry('router-main.ts'),
     count,
@@ -165,12 +166,6 @@ function clusterSecretsOf({ settings, data }: ClusterSpec): ClusterSecrets {
 /** The nodes of this machine take ports one after the other. */
 function portOfNode(first: number, index: number): number {
   return first === 0 ? 0 : first + index
-}
-
-/** `auto`: the nodes of this machine share its cores out. */
-function countWorkers(wanted: number | 'auto', nodes: number): number {
-  if (wanted !== 'auto') return wanted
-  return Math.min(WORKERS_MAX, Math.max(1, Math.floor(availableParallelism() / nodes)))
 }
 
 function entry(file: string): string {

@@ -21,7 +21,7 @@ export function renderUsage(command: string = DEFAULT_COMMAND): string {
   return `Usage: ${command} [options]
 
   --nodes N        nodes to start on this machine (default 3; see docs/operations.md)
-  --workers N      router processes of each node, sharing its port; auto: one per core (default 1)
+  --workers N      router processes of each node, sharing its port; auto: one per core, at most 8 (default auto)
   --port P         port of the first router; the next routers take the following ports (default 9091)
   --data-dir DIR   tokens, instances and logs live here (default .waiter)
   --config FILE    YAML configuration
@@ -33,7 +33,7 @@ export function renderUsage(command: string = DEFAULT_COMMAND): string {
 const NODES_MAX = 9
 /** One may fail, whatever it has to do. */
 const NODES_DEFAULT = '3'
-export const WORKERS_MAX = 64
+const WORKERS_MAX = 64
 const PORT_MAX = 65_535
 
 /**

@@ -35,7 +35,7 @@ export interface RouterWorkersOptions {
   /** For HTTPS; absent: none. */
   readonly securePort: number | undefined
   /** The rest of a worker's start message. */
-  readonly startMessage: (worker: number) => Omit<RouterStart, 'kind' | 'worker' | 'bind' | 'tls'>
+  readonly startMessage: (worker: number) => Omit<RouterStart, 'kind' | 'worker' | 'workers' | 'bind' | 'tls'>
   readonly log: Logger
 }
 
@@ -98,6 +98,16 @@ export class RouterWorkers {
     await Promise.all(this.#children.map(child => child.stop(graceMs)))
   }
 
+  /** Tells each where the others are. */
+  #introduce(): void {
+    if (this.#options.count === 1) return
+    for (const child of this.#children) {
+      const others = this.#children.filter(other => other !== child)
+      const addresses = others.flatMap(({ addresses: known }) => known?.peerAddress ?? [])
+      child.send({ kind: 'siblings', addresses })
+    }
+  }
+
   #create(worker: number): SupervisedChild {
     const { entry, count, bind, securePort, startMessage, log } = this.#options
     return new SupervisedChild(
@@ -106,6 +116,7 @@ export class RouterWorkers {
         kind: 'start-router',
         ...startMessage(worker),
         worker,
+        workers: count,
         bind: {
           host: bind.host,
           port: this.#address === undefined ? bind.port : portOf(this.#address),
@@ -120,7 +131,7 @@ export class RouterWorkers {
               },
       }),
       log,
-      { engineFlags: ENGINE_FLAGS },
+      { engineFlags: ENGINE_FLAGS, onReady: () => this.#introduce() },
     )
   }
 }

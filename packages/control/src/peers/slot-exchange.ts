@@ -77,7 +77,7 @@ export class SlotExchange {
   }
 
   /** What is offered to other routers. */
-  get handlers(): RouterServiceServer {
+  get handlers(): Pick<RouterServiceServer, 'borrow'> {
     return { borrow: (call: BorrowCall) => this.#serve(call) }
   }
 

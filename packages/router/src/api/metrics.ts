@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { keepMatching } from '../metrics/keep-matching.ts'
 import { renderJvm } from '../metrics/render-process.ts'
-import { renderPrometheus } from '../metrics/render-prometheus.ts'
+import { measureForPrometheus, measureSilence, renderPrometheus } from '../metrics/render-prometheus.ts'
 import { renderServiceMetrics } from '../metrics/render-service.ts'
 import { renderWaiterMetrics } from '../metrics/render-waiter.ts'
 import type { ApiCall, ApiParts } from './api-context.ts'
@@ -18,7 +18,8 @@ export function addMetricsRoutes(endpoints: Endpoints, parts: ApiParts): void {
       method: 'get',
       path: '/metrics',
       summary: 'What this router measured',
-      description: 'JSON; Prometheus text with `format=prometheus`, or when `accept` asks for it.',
+      description:
+        'JSON; Prometheus text, of all workers of its node, with `format=prometheus`, or when `accept` asks for it.',
       tag: 'metrics',
       access: 'public',
       query: {
@@ -40,12 +41,12 @@ export function addMetricsRoutes(endpoints: Endpoints, parts: ApiParts): void {
         },
       },
     },
-    ({ call, query }) => {
+    async ({ call, query }) => {
       const { format } = query
       if (format !== undefined && format !== 'json' && format !== 'prometheus')
         throw badRequest('format must be json or prometheus')
       if (format === 'prometheus' || (format === undefined && wantsPrometheus(call)))
-        return call.body(renderPrometheus(parts, performance.now()), 200, { 'content-type': PROMETHEUS_TYPE })
+        return call.body(await renderPage(parts), 200, { 'content-type': PROMETHEUS_TYPE })
       const tree = renderTree(parts, {
         serviceId: query['service-id'],
         hasServices: !query['exclude-services'],
@@ -54,6 +55,14 @@ export function addMetricsRoutes(endpoints: Endpoints, parts: ApiParts): void {
       return call.json(query.name === undefined ? tree : keepMatching(tree, query.name))
     },
   )
+}
+
+/** Whichever worker of a node is scraped answers for all of them: they share a port. */
+async function renderPage(parts: ApiParts): Promise<string> {
+  const own = measureForPrometheus(parts, performance.now())
+  const siblings = await parts.options.measureSiblings?.()
+  if (siblings === undefined) return renderPrometheus([own])
+  return renderPrometheus([own, ...siblings.pages, measureSilence(siblings.silent)])
 }
 
 /** Prometheus names its formats; browsers and curl do not. */

@@ -1,3 +1,4 @@
+import type { MetricFamily } from '@waiter/control'
 import type { LogHistogram } from './log-histogram.ts'
 import type { MetricsSources } from './render-waiter.ts'
 
@@ -12,11 +13,30 @@ const LATENCY_EXPONENTS = [7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27] as const
  * hot path nothing, and are only put into words here. One series per service that lives, so their number is bounded by
  * what runs.
  */
-export function renderPrometheus(sources: MetricsSources, nowMs: number): string {
-  const page = new Page()
+export function measureForPrometheus(sources: MetricsSources, nowMs: number): readonly MetricFamily[] {
+  const { worker } = sources.options
+  const page = new Page(worker === undefined ? {} : { worker })
   addRouterFigures(page, sources, nowMs)
   addServiceFigures(page, sources)
-  return page.text()
+  return page.families()
+}
+
+/** One page of what several routers measured; the format wants all series of a family together. */
+export function renderPrometheus(pages: readonly (readonly MetricFamily[])[]): string {
+  const linesByHead = new Map<string, string[]>()
+  for (const { head, lines } of pages.flat()) {
+    const known = linesByHead.get(head)
+    if (known === undefined) linesByHead.set(head, [...lines])
+    else for (const line of lines) known.push(line)
+  }
+  return [...linesByHead].map(([head, lines]) => `${head}\n${lines.join('\n')}\n`).join('')
+}
+
+/** What a worker that answers for its node says of those that it asked. */
+export function measureSilence(silent: number): readonly MetricFamily[] {
+  const page = new Page({})
+  page.gauge('waiter_workers_silent', 'Workers of this node whose figures are missing: they did not answer.', silent)
+  return page.families()
 }
 
 function addRouterFigures(
@@ -100,36 +120,41 @@ function addServiceFigures(page: Page, { table }: MetricsSources): void {
   }
 }
 
-interface Family {
-  readonly head: string
-  readonly lines: string[]
-}
-
-/** Collects series by family: the format wants all series of a family together. */
+/** Collects series by family. */
 class Page {
-  readonly #families = new Map<string, Family>()
+  readonly #families = new Map<string, MetricFamily>()
+  /** Of every series. */
+  readonly #labels: Labels
+
+  constructor(labels: Labels) {
+    this.#labels = labels
+  }
 
   gauge(name: string, help: string, value: number, labels: Labels = {}): void {
-    this.#family(name, 'gauge', help).push(`${name}${renderLabels(labels)} ${value}`)
+    this.#family(name, 'gauge', help).push(`${name}${this.#render(labels)} ${value}`)
   }
 
   counter(name: string, help: string, value: number, labels: Labels = {}): void {
-    this.#family(name, 'counter', help).push(`${name}${renderLabels(labels)} ${value}`)
+    this.#family(name, 'counter', help).push(`${name}${this.#render(labels)} ${value}`)
   }
 
   histogram(name: string, help: string, histogram: LogHistogram, labels: Labels): void {
     const lines = this.#family(name, 'histogram', help)
     for (const exponent of LATENCY_EXPONENTS) {
       const le = 2 ** exponent / US_PER_SECOND
-      lines.push(`${name}_bucket${renderLabels({ ...labels, le })} ${histogram.countBelowPowerOfTwo(exponent)}`)
+      lines.push(`${name}_bucket${this.#render({ ...labels, le })} ${histogram.countBelowPowerOfTwo(exponent)}`)
     }
-    lines.push(`${name}_bucket${renderLabels({ ...labels, le: '+Inf' })} ${histogram.count}`)
-    lines.push(`${name}_sum${renderLabels(labels)} ${histogram.sum / US_PER_SECOND}`)
-    lines.push(`${name}_count${renderLabels(labels)} ${histogram.count}`)
+    lines.push(`${name}_bucket${this.#render({ ...labels, le: '+Inf' })} ${histogram.count}`)
+    lines.push(`${name}_sum${this.#render(labels)} ${histogram.sum / US_PER_SECOND}`)
+    lines.push(`${name}_count${this.#render(labels)} ${histogram.count}`)
   }
 
-  text(): string {
-    return [...this.#families.values()].map(({ head, lines }) => `${head}\n${lines.join('\n')}\n`).join('')
+  families(): readonly MetricFamily[] {
+    return [...this.#families.values()]
+  }
+
+  #render(labels: Labels): string {
+    return renderLabels({ ...this.#labels, ...labels })
   }
 
   #family(name: string, type: string, help: string): string[] {

@@ -8,7 +8,7 @@ import type { RouterMetrics } from './router-metrics.ts'
 
 /** What the figures of a router are read from. */
 export interface MetricsSources {
-  readonly options: Pick<RouterOptions, 'nodeId' | 'routerId' | 'version'>
+  readonly options: Pick<RouterOptions, 'nodeId' | 'routerId' | 'version' | 'worker'>
   readonly table: ServiceTable
   readonly tokens: TokenReplica
   readonly metrics: RouterMetrics

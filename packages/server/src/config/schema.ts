@@ -265,8 +265,10 @@ export const settingsSchema = z.strictObject({
     .describe('Port of the first router; further routers of this machine take the next ones. 0: any that is free.'),
   workers: z
     .union([z.int().min(1).max(64), z.literal('auto')])
-    .default(1)
-    .describe('Router processes of each node, on one port. `auto`: one per core, shared out among nodes.'),
+    .default('auto')
+    .describe(
+      'Router processes of each node, on one port. `auto`: one per core, at most 8, shared out among nodes of one machine.',
+    ),
   'cluster-config': cluster,
   'router-id-prefix': z.string().max(64).default('').describe('What ids of routers begin with.'),
   'authenticator-config': authenticator,

@@ -50,6 +50,8 @@ export interface RouterStart extends ChildContext {
   readonly kind: 'start-router'
   /** Which of the node's workers, from 1. */
   readonly worker: number
+  /** How many the node has. */
+  readonly workers: number
   readonly bind: Bind & {
     /** Other workers listen on the same port. */
     readonly isShared: boolean
@@ -93,8 +95,18 @@ export interface MembersMessage {
   readonly members: readonly ControlMember[]
 }
 
+/** Where the other workers of a router's node are asked what they measured: again whenever one has another address. */
+export interface SiblingsMessage {
+  readonly kind: 'siblings'
+  /** `host:port` of each. */
+  readonly addresses: readonly string[]
+}
+
+/** News of others, while a child runs. */
+export type NewsForChild = MembersMessage | SiblingsMessage
+
 /** Parent to child. */
-export type ToChild = StartMessage | StopMessage | MembersMessage
+export type ToChild = StartMessage | StopMessage | NewsForChild
 
 /** Where a child serves: a URL or `host:port`. */
 export interface ChildAddresses {
@@ -103,6 +115,8 @@ export interface ChildAddresses {
   readonly secureAddress?: string | undefined
   /** Of a control process: where other members reach its log. */
   readonly raftAddress?: string | undefined
+  /** Of a router: where other routers reach it. */
+  readonly peerAddress?: string | undefined
 }
 
 /** What a control process tells while it runs. */

@@ -5,11 +5,13 @@ import {
   type ControlAddress,
   ControlDirectory,
   createClusterCalls,
+  createMeasureHandler,
   createRemoteStore,
   type NodeAuth,
   RouterAgent,
   RouterServiceService,
   type RpcServer,
+  Siblings,
   SlotExchange,
   startRpcServer,
 } from '@waiter/control'
@@ -36,7 +38,7 @@ const SECS_PER_DAY = 86_400
 runChild<RouterStart>('start-router', async (message, log, parent) => {
   const { settings, nodeId, worker, clusterSecrets, bind } = message
   const auth = openNodeAuth(message)
-  const { directory, cluster, closeCluster } = openCluster(message, auth, parent, log)
+  const { directory, cluster, siblings, closeCluster } = openCluster(message, auth, parent, log)
   const services = toServicesConfig(settings)
   const routerId = createRouterId(message)
   const tls =
@@ -45,6 +47,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
   const router: Router = await startRouter({
     routerId,
     nodeId,
+    ...(siblings && { worker, measureSiblings: () => siblings.measure() }),
     services,
     entitlements: createSimpleEntitlements(administratorsOf(settings)),
     authentication: toAuthentication(settings, clusterSecrets),
@@ -99,6 +102,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
   return {
     address: httpUrl,
     secureAddress: httpsUrl,
+    peerAddress: peers.address,
     stop: async graceMs => {
       tls?.files.stop()
       await router.stop(graceMs)
@@ -113,17 +117,20 @@ function toControlAddress({ nodeId, grpc }: ControlMember): ControlAddress {
 }
 
 /** Where the control nodes are, and what is asked of them as a group. */
-function openCluster({ controls }: RouterStart, auth: NodeAuth, parent: ParentLink, log: Logger) {
-  const directory = new ControlDirectory({ controls: controls.map(toControlAddress), auth, log })
+function openCluster(message: RouterStart, auth: NodeAuth, parent: ParentLink, log: Logger) {
+  const siblings = openSiblings(message, auth, parent, log)
+  const directory = new ControlDirectory({ controls: message.controls.map(toControlAddress), auth, log })
   const calls = createClusterCalls(auth)
   parent.onMembers(members => directory.setControls(members.map(toControlAddress)))
   return {
     directory,
+    siblings,
     cluster: {
       members: () => calls.members(directory),
       transferLeader: (node: string) => calls.transferLeader(directory, node),
     },
     closeCluster: () => {
+      siblings?.close()
       directory.close()
       calls.close()
     },
@@ -146,9 +153,19 @@ function createRouterId({ settings, nodeId, worker }: RouterStart): string {
   return `${prefix === '' ? seat : `${prefix}-${seat}`}-${randomBytes(6).toString('hex')}`
 }
 
-async function listenForPeers({ exchange }: Router, host: string, auth: NodeAuth): Promise<RpcServer> {
-  const handlers = exchange?.handlers
-  const services = handlers === undefined ? [] : [{ definition: RouterServiceService, handlers }]
+/** The other workers of this node, if it is to have any. */
+function openSiblings({ workers }: RouterStart, auth: NodeAuth, parent: ParentLink, log: Logger): Siblings | undefined {
+  if (workers === 1) return undefined
+  const siblings = new Siblings(auth, log)
+  parent.onSiblings(addresses => siblings.set(addresses))
+  return siblings
+}
+
+async function listenForPeers(router: Router, host: string, auth: NodeAuth): Promise<RpcServer> {
+  const { exchange } = router
+  const measure = createMeasureHandler(() => router.measure())
+  const services =
+    exchange === undefined ? [] : [{ definition: RouterServiceService, handlers: { ...exchange.handlers, ...measure } }]
   return await startRpcServer({ host, port: 0 }, services, auth)
 }
 

@@ -5,6 +5,7 @@ import type {
   ControlNews,
   FromChild,
   MembersMessage,
+  SiblingsMessage,
   StartMessage,
   StopMessage,
   ToChild,
@@ -20,6 +21,8 @@ export interface ChildRole extends ChildAddresses {
 export interface ParentLink {
   /** Hears who the control processes are: at once, if that was told before, and whenever it changes. One listener. */
   onMembers(listener: (members: MembersMessage['members']) => void): void
+  /** Hears where the other workers of its node are: likewise. */
+  onSiblings(listener: (addresses: SiblingsMessage['addresses']) => void): void
   tell(news: ControlNews): void
 }
 
@@ -50,13 +53,11 @@ export function runChild<Start extends StartMessage>(
   process.on('unhandledRejection', crash)
 
   let role: ChildRole | undefined
-  let members: MembersMessage['members'] | undefined
-  let onMembers: ((members: MembersMessage['members']) => void) | undefined
+  const members = new Latest<MembersMessage['members']>()
+  const siblings = new Latest<SiblingsMessage['addresses']>()
   const parent: ParentLink = {
-    onMembers: listener => {
-      onMembers = listener
-      if (members !== undefined) listener(members)
-    },
+    onMembers: listener => members.listen(listener),
+    onSiblings: listener => siblings.listen(listener),
     tell: send,
   }
   process.on('message', (message: ToChild) => {
@@ -65,8 +66,11 @@ export function runChild<Start extends StartMessage>(
       return
     }
     if (message.kind === 'members') {
-      members = message.members
-      onMembers?.(members)
+      members.tell(message.members)
+      return
+    }
+    if (message.kind === 'siblings') {
+      siblings.tell(message.addresses)
       return
     }
     if (message.kind !== kind) return
@@ -74,8 +78,8 @@ export function runChild<Start extends StartMessage>(
     start(message as Start, log, parent).then(
       started => {
         role = started
-        const { address, secureAddress, raftAddress } = started
-        send({ kind: 'ready', address, secureAddress, raftAddress })
+        const { address, secureAddress, raftAddress, peerAddress } = started
+        send({ kind: 'ready', address, secureAddress, raftAddress, peerAddress })
       },
       error => {
         log?.error({ err: error }, 'could not start')
@@ -90,6 +94,22 @@ export function runChild<Start extends StartMessage>(
       },
     )
   })
+}
+
+/** What was told last, for one listener that may come later. */
+class Latest<Value> {
+  #value: Value | undefined
+  #listener: ((value: Value) => void) | undefined
+
+  listen(listener: (value: Value) => void): void {
+    this.#listener = listener
+    if (this.#value !== undefined) listener(this.#value)
+  }
+
+  tell(value: Value): void {
+    this.#value = value
+    this.#listener?.(value)
+  }
 }
 
 async function stopAndExit(role: ChildRole | undefined, message: StopMessage, log: Logger | undefined): Promise<void> {

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { type Logger, WaiterError } from '@waiter/base'
-import type { ChildAddresses, ControlNews, FromChild, MembersMessage, StartMessage, ToChild } from './messages.ts'
+import type { ChildAddresses, ControlNews, FromChild, NewsForChild, StartMessage, ToChild } from './messages.ts'
 
 /** Restarts of a child that keeps dying: at once, then doubling up to this. */
 const RESTART_DELAY_MS_MAX = 5_000
@@ -66,7 +66,7 @@ export class SupervisedChild {
   }
 
   /** Tells the child something, if it runs. */
-  send(message: MembersMessage): void {
+  send(message: NewsForChild): void {
     if (this.#process?.connected) this.#process.send(message satisfies ToChild)
   }
 

@@ -14,7 +14,10 @@ export interface StartWaiterOptions {
   readonly args?: readonly string[]
   /** As many nodes as a user gets who does not say how many; most tests need one, which starts sooner. */
   readonly hasDefaultNodes?: boolean
-  /** Configuration, as an object (JSON is YAML). A port range of its own for instances is added. */
+  /**
+   * Configuration, as an object (JSON is YAML). A port range of its own for instances is added, and one worker for each
+   * node unless it says another number: what a request meets does not depend on the machine then.
+   */
   readonly config?: Readonly<Record<string, unknown>>
   /** An existing one, to start again on it; by default a temporary one that goes with the Waiter. */
   readonly dataDirectory?: string
@@ -314,6 +317,7 @@ function withPortRange(config: Readonly<Record<string, unknown>>): Record<string
   const first = PORT_FIRST + slice * PORTS_PER_WAITER
   const range = [first, first + PORTS_PER_WAITER - 1]
   return {
+    workers: 1,
     ...config,
     'scheduler-config': { ...scheduler, process: { 'port-range': range, ...scheduler.process } },
   }

@@ -9,15 +9,32 @@ import {
   Client,
   type ClientDuplexStream,
   type ClientOptions,
+  type ClientUnaryCall,
   type handleBidiStreamingCall,
+  type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
+  type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
 export const protobufPackage = "waiter.v1";
 
 export const protobufFileName = "waiter/v1/router.proto";
+
+export interface MeasureRequest {
+}
+
+export interface MeasureResponse {
+  families: MetricFamily[];
+}
+
+/** Part of a page for Prometheus. */
+export interface MetricFamily {
+  /** Its HELP and TYPE lines. */
+  head: string;
+  lines: string[];
+}
 
 /** Everything of one turn. Needs are to be heard before returns. */
 export interface BorrowRequest {
@@ -74,6 +91,144 @@ export interface SlotGrant {
   extraPorts: number[];
   logDirectory: string;
 }
+
+function createBaseMeasureRequest(): MeasureRequest {
+  return {};
+}
+
+export const MeasureRequest: MessageFns<MeasureRequest> = {
+  encode(_: MeasureRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MeasureRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMeasureRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseMeasureResponse(): MeasureResponse {
+  return { families: [] };
+}
+
+export const MeasureResponse: MessageFns<MeasureResponse> = {
+  encode(message: MeasureResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.families) {
+      MetricFamily.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MeasureResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMeasureResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.families.push(MetricFamily.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseMetricFamily(): MetricFamily {
+  return { head: "", lines: [] };
+}
+
+export const MetricFamily: MessageFns<MetricFamily> = {
+  encode(message: MetricFamily, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.head !== "") {
+      writer.uint32(10).string(message.head);
+    }
+    for (const v of message.lines) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MetricFamily {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMetricFamily();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.head = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.lines.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
 
 function createBaseBorrowRequest(): BorrowRequest {
   return { hello: undefined, needs: [], returns: [], goodbye: false };
@@ -650,6 +805,16 @@ export const RouterServiceService = {
     responseSerialize: (value: BorrowResponse): Buffer => Buffer.from(BorrowResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): BorrowResponse => BorrowResponse.decode(value),
   },
+  /** What it measures. Workers of one node ask each other: whichever is scraped answers for all. */
+  measure: {
+    path: "/waiter.v1.RouterService/Measure" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: MeasureRequest): Buffer => Buffer.from(MeasureRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): MeasureRequest => MeasureRequest.decode(value),
+    responseSerialize: (value: MeasureResponse): Buffer => Buffer.from(MeasureResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): MeasureResponse => MeasureResponse.decode(value),
+  },
 } as const;
 
 export interface RouterServiceServer extends UntypedServiceImplementation {
@@ -658,6 +823,8 @@ export interface RouterServiceServer extends UntypedServiceImplementation {
    * without `goodbye` is broken: what was lent stays lent until the borrower comes again, or is dead.
    */
   borrow: handleBidiStreamingCall<BorrowRequest, BorrowResponse>;
+  /** What it measures. Workers of one node ask each other: whichever is scraped answers for all. */
+  measure: handleUnaryCall<MeasureRequest, MeasureResponse>;
 }
 
 export interface RouterServiceClient extends Client {
@@ -668,6 +835,22 @@ export interface RouterServiceClient extends Client {
   borrow(): ClientDuplexStream<BorrowRequest, BorrowResponse>;
   borrow(options: Partial<CallOptions>): ClientDuplexStream<BorrowRequest, BorrowResponse>;
   borrow(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<BorrowRequest, BorrowResponse>;
+  /** What it measures. Workers of one node ask each other: whichever is scraped answers for all. */
+  measure(
+    request: MeasureRequest,
+    callback: (error: ServiceError | null, response: MeasureResponse) => void,
+  ): ClientUnaryCall;
+  measure(
+    request: MeasureRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: MeasureResponse) => void,
+  ): ClientUnaryCall;
+  measure(
+    request: MeasureRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: MeasureResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const RouterServiceClient = makeGenericClientConstructor(
