@@ -17,6 +17,7 @@
  *
  * Rules are numbered in SPEC.md.
  */
+export type { Accusation } from './advice.ts'
 export {
   ASYNC_CHECK_INTERVAL_MS_MIN,
   ASYNC_SLOT_MS_MAX,
@@ -49,6 +50,7 @@ export {
   type ReservationCounts,
   ReservationMachine,
   type ReservationMachineOptions,
+  type Suspicion,
 } from './reservation-machine.ts'
 export {
   type AssignedInstance,

@@ -23,6 +23,12 @@ export class InstanceEntry implements Slot {
   suspectedUntilMs = 0
   definiteUntilMs = 0
 
+  /** Until when some other router advises against it, and until when enough of them do (rules V1, V2); 0 when none does. */
+  doubtedUntilMs = 0
+  advisedUntilMs = 0
+  /** What was heard until then is refuted: a request went well. */
+  acquittedAtMs: number = Number.NEGATIVE_INFINITY
+
   /** Position in the order of preference, and the picker's own bookkeeping (-1: not listed). */
   rank = 0
   position = -1
@@ -46,6 +52,16 @@ export class InstanceEntry implements Slot {
 
   get isEjected(): boolean {
     return this.suspectedUntilMs > 0 || this.definiteUntilMs > 0
+  }
+
+  /** Could be granted as far as this router itself knows. */
+  get isSound(): boolean {
+    return this.isAssigned && !this.isEjected
+  }
+
+  /** Granted only when no other instance has a free slot (rule V1). */
+  get isDoubted(): boolean {
+    return this.doubtedUntilMs > 0
   }
 
   get freeSlots(): number {

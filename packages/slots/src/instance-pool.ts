@@ -1,4 +1,5 @@
 import type { InstanceId, Prng } from '@waiter/base'
+import { type Accusation, Advice } from './advice.ts'
 import type { BorrowedInstance } from './borrow-types.ts'
 import { type EjectionKind, InstanceEntry } from './instance-entry.ts'
 import { compareByPreference, createPicker, type Picker } from './picker.ts'
@@ -19,7 +20,7 @@ export interface InstancePoolOptions {
 /**
  * The instances a router may use, which of them have a free slot, and which are left alone for a while.
  *
- * Invariant: the picker lists exactly the entries with `freeSlots > 0`, and `slotsAvailable` is their sum.
+ * Invariant: the pickers list exactly the entries with `freeSlots > 0`, and `slotsAvailable` is their sum.
  */
 export class InstancePool {
   readonly #entries: Map<InstanceId, InstanceEntry> = new Map()
@@ -30,14 +31,21 @@ export class InstancePool {
   readonly #prng: Prng
   #loadBalancing: LoadBalancing
   #picker: Picker
+  /** Lists the doubted ones instead (rule V1); made when the first is. */
+  #lastChoice: Picker | undefined
+  readonly #advice: Advice
+  /** In the order of preference. */
+  #assigned: readonly InstanceEntry[] = []
   /** Assigned and not ejected. */
   #soundCount = 0
   /** Ejected, yet usable because nothing else is (rule E3). */
   #floor: InstanceEntry | undefined
+  /** Changes whenever the suspicions of assigned instances may have. */
+  suspicionVersion = 0
   slotsAssigned = 0
   slotsInUse = 0
   slotsAvailable = 0
-  /** When the next ejection ends; `Infinity` when there is none. */
+  /** When the next ejection or piece of advice ends; `Infinity` when there is none. */
   nextReadmitMs: number = Number.POSITIVE_INFINITY
 
   constructor(options: InstancePoolOptions) {
@@ -46,6 +54,7 @@ export class InstancePool {
     this.#prng = options.prng
     this.#loadBalancing = options.loadBalancing
     this.#picker = createPicker(options.loadBalancing, options.prng)
+    this.#advice = new Advice(options.ejection.maxMs)
   }
 
   /** Every entry still remembered, in the order of first sight. */
@@ -65,6 +74,7 @@ export class InstancePool {
     if (loadBalancing === this.#loadBalancing) return
     this.#loadBalancing = loadBalancing
     this.#picker = createPicker(loadBalancing, this.#prng)
+    this.#lastChoice = undefined
     this.#rebuild()
   }
 
@@ -79,7 +89,7 @@ export class InstancePool {
     const assigned = new Set<InstanceId>()
     for (const instance of assignment) {
       assigned.add(instance.instanceId)
-      this.#assignOne(instance)
+      this.#assignOne(instance, nowMs)
     }
     for (const entry of this.#entries.values()) {
       if (assigned.has(entry.instanceId)) continue
@@ -88,6 +98,7 @@ export class InstancePool {
       this.#suspects.delete(entry)
       this.#forgetIfDone(entry)
     }
+    if (this.#ejected.size > 0) this.suspicionVersion++
     this.#clearDueEjections(nowMs)
     this.#rebuild()
     return idle
@@ -95,7 +106,7 @@ export class InstancePool {
 
   /** Takes a slot of the best instance that has one. */
   take(): InstanceEntry | undefined {
-    const entry = this.#picker.pick()
+    const entry = this.#picker.pick() ?? this.#lastChoice?.pick()
     if (entry !== undefined) this.#use(entry)
     return entry
   }
@@ -111,8 +122,21 @@ export class InstancePool {
     entry.inUse++
     this.slotsInUse++
     this.slotsAvailable--
-    if (entry.inUse < entry.slots) this.#picker.touch(entry)
-    else this.#picker.remove(entry)
+    const picker = this.#pickerOf(entry)
+    if (entry.inUse < entry.slots) picker.touch(entry)
+    else picker.remove(entry)
+  }
+
+  #pickerOf(entry: InstanceEntry): Picker {
+    return entry.isDoubted ? this.#pickerOfDoubted() : this.#picker
+  }
+
+  #pickerOfDoubted(): Picker {
+    if (this.#lastChoice === undefined) {
+      this.#lastChoice = createPicker(this.#loadBalancing, this.#prng)
+      this.#lastChoice.reset(this.#assigned)
+    }
+    return this.#lastChoice
   }
 
   giveBack(entry: InstanceEntry): void {
@@ -121,8 +145,8 @@ export class InstancePool {
     if (entry.isUsable) {
       if (entry.inUse >= entry.slots) return
       this.slotsAvailable++
-      if (entry.inUse === entry.slots - 1) this.#picker.add(entry)
-      else this.#picker.touch(entry)
+      if (entry.inUse === entry.slots - 1) this.#pickerOf(entry).add(entry)
+      else this.#pickerOf(entry).touch(entry)
     } else if (entry.isRetired) {
       this.#forgetIfDone(entry)
     }
@@ -142,17 +166,22 @@ export class InstancePool {
     this.slotsInUse++
     if (before === 0) return entry
     this.slotsAvailable--
-    if (entry.freeSlots > 0) this.#picker.touch(entry)
-    else this.#picker.remove(entry)
+    if (entry.freeSlots > 0) this.#pickerOf(entry).touch(entry)
+    else this.#pickerOf(entry).remove(entry)
     return entry
   }
 
   /** Something went well: the failure history is void. A definite ejection runs out by itself (rule E4). */
-  clearFailures(entry: InstanceEntry): void {
+  clearFailures(entry: InstanceEntry, nowMs: number): void {
+    if (entry.isDoubted) {
+      entry.acquittedAtMs = nowMs
+      this.#reweigh(entry, nowMs)
+    }
     if (entry.consecutiveFailures === 0 && entry.suspectedUntilMs === 0) return
     entry.consecutiveFailures = 0
     entry.suspicionCount = 0
     entry.refusalCount = 0
+    if (entry.suspectedUntilMs > 0) this.suspicionVersion++
     entry.suspectedUntilMs = 0
     this.#suspects.delete(entry)
     this.#settle(entry)
@@ -162,6 +191,7 @@ export class InstancePool {
   recordFailure(entry: InstanceEntry, kind: EjectionKind, nowMs: number): void {
     entry.consecutiveFailures++
     if (entry.consecutiveFailures >= this.#ejection.suspectAfterFailures && !entry.isRetired) this.#suspects.add(entry)
+    if (entry.isDoubted) this.#reweigh(entry, nowMs)
     if (kind === 'definite') {
       if (entry.definiteUntilMs > 0) return
       const doublings = Math.min(REFUSAL_DOUBLINGS_MAX, entry.refusalCount++)
@@ -177,10 +207,40 @@ export class InstancePool {
     }
   }
 
+  /** Takes what other routers say of these instances, instead of all they said before (rules V1–V5). */
+  advise(accusations: readonly Accusation[], nowMs: number): void {
+    this.#advice.replace(accusations)
+    for (const entry of this.#entries.values())
+      if (entry.isDoubted || this.#advice.concerns(entry.instanceId)) this.#reweigh(entry, nowMs)
+  }
+
+  #reweigh(entry: InstanceEntry, nowMs: number): void {
+    // Doubt decides which picker lists it.
+    if (entry.freeSlots > 0) this.#pickerOf(entry).remove(entry)
+    this.#advice.weigh(entry, nowMs)
+    if (entry.freeSlots > 0) this.#pickerOf(entry).add(entry)
+    if (entry.isSound) this.#setUsable(entry, true)
+    this.#settleAdvice()
+    this.#settleNextReadmit()
+  }
+
+  /** Rule V3: advice is heeded while it takes no more instances than it leaves. */
+  #settleAdvice(): void {
+    const { doubted } = this.#advice
+    if (doubted.size === 0) return
+    let advisedCount = 0
+    for (const entry of doubted) if (entry.isSound && entry.advisedUntilMs > 0) advisedCount++
+    const isHeeded = advisedCount * 2 <= this.#soundCount
+    for (const entry of doubted) if (entry.isSound) this.#setUsable(entry, !(isHeeded && entry.advisedUntilMs > 0))
+  }
+
   /** Never shortens an ejection. */
   eject(entry: InstanceEntry, kind: EjectionKind, untilMs: number): void {
     if (kind === 'definite') entry.definiteUntilMs = Math.max(entry.definiteUntilMs, untilMs)
-    else entry.suspectedUntilMs = Math.max(entry.suspectedUntilMs, untilMs)
+    else {
+      entry.suspectedUntilMs = Math.max(entry.suspectedUntilMs, untilMs)
+      this.suspicionVersion++
+    }
     this.#settle(entry)
   }
 
@@ -188,9 +248,10 @@ export class InstancePool {
   readmitDue(nowMs: number): void {
     if (nowMs < this.nextReadmitMs) return
     for (const entry of this.#clearDueEjections(nowMs)) this.#settle(entry)
+    if (nowMs >= this.#advice.nextEndMs) for (const entry of [...this.#advice.doubted]) this.#reweigh(entry, nowMs)
   }
 
-  #assignOne(instance: AssignedInstance): void {
+  #assignOne(instance: AssignedInstance, nowMs: number): void {
     let entry = this.#entries.get(instance.instanceId)
     if (entry === undefined) {
       entry = new InstanceEntry(instance.instanceId)
@@ -199,11 +260,15 @@ export class InstancePool {
     entry.assign(instance)
     entry.slots = Math.min(entry.slots, this.#concurrencyLevel)
     if (entry.consecutiveFailures >= this.#ejection.suspectAfterFailures) this.#suspects.add(entry)
+    // Everything is listed anew after this.
+    if (this.#advice.concerns(entry.instanceId)) this.#advice.weigh(entry, nowMs)
   }
 
   /** A retired entry is kept while requests run there, and while an ejection is worth remembering. */
   #forgetIfDone(entry: InstanceEntry): void {
-    if (entry.isRetired && entry.inUse === 0 && !entry.isEjected) this.#entries.delete(entry.instanceId)
+    if (!entry.isRetired || entry.inUse > 0 || entry.isEjected) return
+    this.#entries.delete(entry.instanceId)
+    this.#advice.doubted.delete(entry)
   }
 
   #clearDueEjections(nowMs: number): readonly InstanceEntry[] {
@@ -214,6 +279,7 @@ export class InstancePool {
       if (entry.definiteUntilMs <= nowMs) entry.definiteUntilMs = 0
       changed.push(entry)
     }
+    if (changed.length > 0) this.suspicionVersion++
     return changed
   }
 
@@ -222,16 +288,17 @@ export class InstancePool {
     const wasSound = entry.isAssigned && !this.#ejected.has(entry)
     if (entry.isEjected) this.#ejected.add(entry)
     else this.#ejected.delete(entry)
-    const isSound = entry.isAssigned && !entry.isEjected
+    const { isSound } = entry
     this.#soundCount += Number(isSound) - Number(wasSound)
     this.#setUsable(entry, isSound || (entry === this.#floor && entry.definiteUntilMs === 0))
     this.#settleFloor()
+    this.#settleAdvice()
     this.#settleNextReadmit()
     this.#forgetIfDone(entry)
   }
 
   #settleNextReadmit(): void {
-    let next = Number.POSITIVE_INFINITY
+    let next = this.#advice.nextEndMs
     for (const entry of this.#ejected) next = Math.min(next, entry.nextReadmitMs)
     this.nextReadmitMs = next
   }
@@ -262,8 +329,8 @@ export class InstancePool {
     const after = entry.freeSlots
     if (before === after) return
     this.slotsAvailable += after - before
-    if (after > 0) this.#picker.add(entry)
-    else this.#picker.remove(entry)
+    if (after > 0) this.#pickerOf(entry).add(entry)
+    else this.#pickerOf(entry).remove(entry)
   }
 
   /** Deals ranks anew and lists everything free; O(n log n), only on a new assignment. */
@@ -273,7 +340,9 @@ export class InstancePool {
     assigned.forEach((entry, rank) => {
       entry.rank = rank
     })
+    this.#assigned = assigned
     this.#picker.reset(assigned)
+    this.#lastChoice?.reset(assigned)
     this.#floor = undefined
     this.#soundCount = 0
     this.slotsAssigned = 0
@@ -291,6 +360,7 @@ export class InstancePool {
       this.#setUsable(entry, true)
     }
     this.#settleFloor()
+    this.#settleAdvice()
     this.#settleNextReadmit()
   }
 }

@@ -1,4 +1,5 @@
 import { assert, type InstanceId, type Prng } from '@waiter/base'
+import type { Accusation } from './advice.ts'
 import type { BorrowedInstance } from './borrow-types.ts'
 import { type EjectionKind, InstanceEntry } from './instance-entry.ts'
 import { InstancePool } from './instance-pool.ts'
@@ -29,6 +30,13 @@ export interface ReservationCounts {
   readonly ejectedInstanceIds: readonly InstanceId[]
 }
 
+/** An instance that this router leaves alone, because requests failed there or somebody asked for it. */
+export interface Suspicion {
+  readonly instanceId: InstanceId
+  readonly untilMs: number
+  readonly consecutiveFailures: number
+}
+
 /** One instance as `/state` shows it. */
 export interface InstanceSlotState {
   readonly instanceId: InstanceId
@@ -42,6 +50,8 @@ export interface InstanceSlotState {
   readonly isUsable: boolean
   readonly consecutiveFailures: number
   readonly ejectedUntilMs: number | null
+  /** Other routers advise against it until then. */
+  readonly doubtedUntilMs: number | null
 }
 
 /** A waiter of another router goes first only if it has waited longer by this: within it, borrowing costs more than it helps. */
@@ -195,6 +205,15 @@ export class ReservationMachine {
   }
 
   /**
+   * Takes what other routers say of this service's instances now: all of it, again whenever it changes. Advice: it makes
+   * an instance the last choice, or leaves it alone when enough agree, but never most of them (rules V1–V5).
+   */
+  advise(accusations: readonly Accusation[], nowMs: number): void {
+    this.#pool.advise(accusations, nowMs)
+    this.#serve()
+  }
+
+  /**
    * Does what time demands: readmits instances, serves waiters, then gives up those whose deadline has come.
    *
    * @returns the new `wakeAtMs`
@@ -289,6 +308,19 @@ export class ReservationMachine {
     return [...this.#pool.suspects].map(entry => entry.instanceId)
   }
 
+  /** Suspicions of this router that hold now: what it advises others (rule V6). Definite ejections are over too soon. */
+  suspicions(): readonly Suspicion[] {
+    const found: Suspicion[] = []
+    for (const { instanceId, isRetired, suspectedUntilMs, consecutiveFailures } of this.#pool.ejected)
+      if (!isRetired && suspectedUntilMs > 0) found.push({ instanceId, untilMs: suspectedUntilMs, consecutiveFailures })
+    return found
+  }
+
+  /** Changes whenever `suspicions` does. */
+  get suspicionVersion(): number {
+    return this.#pool.suspicionVersion
+  }
+
   /** For people; not for decisions. */
   instanceStates(): readonly InstanceSlotState[] {
     return [...this.#pool.entries.values()].map(entry => ({
@@ -303,6 +335,7 @@ export class ReservationMachine {
       isUsable: entry.isUsable,
       consecutiveFailures: entry.consecutiveFailures,
       ejectedUntilMs: entry.isEjected ? Math.max(entry.suspectedUntilMs, entry.definiteUntilMs) : null,
+      doubtedUntilMs: entry.isDoubted ? entry.doubtedUntilMs : null,
     }))
   }
 
@@ -318,7 +351,7 @@ export class ReservationMachine {
         this.#pool.recordFailure(entry, 'definite', nowMs)
         return
       default:
-        this.#pool.clearFailures(entry)
+        this.#pool.clearFailures(entry, nowMs)
     }
   }
 
