@@ -6,15 +6,13 @@ import type { Settings } from './config/schema.ts'
 import { ControlGroup } from './control-group.ts'
 import { countWorkers } from './count-workers.ts'
 import type { DataDirectory } from './data-directory.ts'
+import { createHostContext, planNodePorts } from './host.ts'
 import type { LogTarget } from './logging.ts'
 import { openMembers } from './members/open-members.ts'
 import { countControlNodes } from './members/plan-members.ts'
 import type { StartOptions } from './options.ts'
-import type { ChildContext, ClusterSecrets } from './process/messages.ts'
+import type { ChildContext, ClusterSecrets, HostContext } from './process/messages.ts'
 import { type RouterAddresses, RouterWorkers } from './router-workers.ts'
-
-/** What routers say to each other stays on this machine. */
-const PEER_HOST = '127.0.0.1'
 
 /** One started node, as it is announced. */
 export interface RunningNode {
@@ -48,6 +46,10 @@ export interface ClusterSpec {
   readonly log: Logger
 }
 
+interface HostSpec extends ClusterSpec {
+  readonly host: HostContext
+}
+
 /** The routers of one node. */
 interface RouterSeat {
   readonly nodeId: string
@@ -60,13 +62,16 @@ interface RouterSeat {
  * Control processes and routers are processes of their own, so that a burst of proxy work cannot starve the control plane;
  * this process only keeps them alive.
  */
-export async function startCluster(spec: ClusterSpec): Promise<RunningCluster> {
+export async function startCluster(given: ClusterSpec): Promise<RunningCluster> {
+  const spec: HostSpec = { ...given, host: createHostContext(given.data.hostId, given.settings) }
   const { options, data, log } = spec
   const nodeIds = Array.from({ length: options.nodes }, (_, index) => `node-${index + 1}`)
   const controlIds = nodeIds.slice(0, countControlNodes(options.nodes))
   const routers = nodeIds.map((nodeId, index) => createRouters(spec, nodeId, index, () => controls.members))
   const controls: ControlGroup = new ControlGroup({
     members: await openMembers(data.paths, controlIds, log),
+    host: spec.host,
+    ports: planNodePorts(spec.settings),
     schedulerDirectory: data.paths.scheduler,
     context: nodeId => contextOf(spec, nodeId, 'control'),
     onChange: members => {
@@ -118,7 +123,7 @@ function describeNode(
 }
 
 function createRouters(
-  spec: ClusterSpec,
+  spec: HostSpec,
   nodeId: string,
   index: number,
   controls: () => ControlGroup['members'],
@@ -127,6 +132,7 @@ function createRouters(
   const port = options.port ?? settings.port
   const securePort = settings['server-options']['ssl-port']
   const count = countWorkers(options.workers ?? settings.workers, options.nodes, availableParallelism())
+  const ports = planNodePorts(settings)
   const workers = new RouterWorkers({
     entry: entry('router-main.ts'),
     count,
@@ -138,7 +144,7 @@ function createRouters(
         ...contextOf(spec, nodeId, role),
         requestLogFile: requestLogFileOf(spec, nodeId, role),
         controls: controls(),
-        peerHost: PEER_HOST,
+        peerBind: { host: spec.host.listen, port: ports.peers(index * count + worker - 1) },
       }
     },
     log: spec.log,
@@ -146,11 +152,11 @@ function createRouters(
   return { nodeId, workers, count }
 }
 
-function contextOf(spec: ClusterSpec, nodeId: string, role: string): ChildContext {
-  const { settings, logTarget, data } = spec
+function contextOf(spec: HostSpec, nodeId: string, role: string): ChildContext {
+  const { settings, logTarget, data, host } = spec
   const log =
     logTarget.kind === 'stderr' ? logTarget : { ...logTarget, path: join(data.paths.logs, `${nodeId}-${role}.log`) }
-  return { nodeId, settings, clusterSecrets: clusterSecretsOf(spec), log }
+  return { nodeId, host, settings, clusterSecrets: clusterSecretsOf(spec), log }
 }
 
 function requestLogFileOf({ settings, data }: ClusterSpec, nodeId: string, role: string): string {

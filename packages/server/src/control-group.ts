@@ -1,19 +1,19 @@
-import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Logger, WaiterError } from '@waiter/base'
+import type { NodePorts } from './host.ts'
 import type { Members } from './members/open-members.ts'
-import type { ChildContext, ControlMember, ControlNews, ControlStart } from './process/messages.ts'
+import type { ChildContext, ControlMember, ControlNews, ControlStart, HostContext } from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
 import { portOf } from './router-workers.ts'
 
-/** Control traffic stays on this machine. */
-const CONTROL_HOST = '127.0.0.1'
 /** The first leader is there within a second; a machine that does other things as well may take some more. */
 const FIRST_LEADER_MS_MAX = 30_000
 
 export interface ControlGroupOptions {
   readonly members: Members
+  readonly host: HostContext
+  readonly ports: NodePorts
   readonly schedulerDirectory: string
   /** What a control process of this node needs. */
   readonly context: (nodeId: string) => ChildContext
@@ -23,16 +23,20 @@ export interface ControlGroupOptions {
 }
 
 /** One control process. */
-interface Seat {
+interface Seat extends SeatPlace {
+  readonly child: SupervisedChild
+}
+
+interface SeatPlace {
   readonly id: number
   readonly nodeId: string
-  readonly child: SupervisedChild
+  /** Which of the host's, from 0. */
+  readonly index: number
 }
 
 /** The control processes of this machine: keeps them alive and lets them find each other. */
 export class ControlGroup {
   readonly #options: ControlGroupOptions
-  readonly #startId = randomUUID()
   readonly #seats = new Map<number, Seat>()
   readonly #led = Promise.withResolvers<void>()
   /** Who serves as the leader. */
@@ -42,7 +46,8 @@ export class ControlGroup {
 
   constructor(options: ControlGroupOptions) {
     this.#options = options
-    for (const { id, node } of options.members.file.members) this.#seats.set(id, this.#createSeat(id, node))
+    for (const [index, { id, node }] of options.members.file.members.entries())
+      this.#seats.set(id, this.#createSeat({ id, nodeId: node, index }))
   }
 
   /** Those that run, and where. */
@@ -51,7 +56,7 @@ export class ControlGroup {
       const { address, raftAddress } = child.addresses ?? {}
       return address === undefined || raftAddress === undefined
         ? []
-        : [{ id, nodeId, grpc: address, raft: raftAddress }]
+        : [{ id, nodeId, hostId: this.#options.host.hostId, grpc: address, raft: raftAddress }]
     })
   }
 
@@ -114,9 +119,10 @@ export class ControlGroup {
     await Promise.all([...this.#seats.values()].map(({ child }) => child.stop(0)))
   }
 
-  #createSeat(id: number, nodeId: string): Seat {
+  #createSeat(place: SeatPlace): Seat {
     const { log } = this.#options
-    const child: SupervisedChild = new SupervisedChild(entry(), () => this.#startOf(id, nodeId, child), log, {
+    const { id } = place
+    const child: SupervisedChild = new SupervisedChild(entry(), () => this.#startOf(place, child), log, {
       onReady: () => {
         if (this.#isStarted) this.#announce()
       },
@@ -125,11 +131,11 @@ export class ControlGroup {
         if (this.#leader === id) this.#leader = undefined
       },
     })
-    return { id, nodeId, child }
+    return { ...place, child }
   }
 
-  #startOf(id: number, nodeId: string, child: SupervisedChild): ControlStart {
-    const { members, schedulerDirectory, context } = this.#options
+  #startOf({ id, nodeId, index }: SeatPlace, child: SupervisedChild): ControlStart {
+    const { members, schedulerDirectory, context, host, ports } = this.#options
     const { group, 'first-members': firstMembers, 'first-term': firstTerm } = members.file
     const { address, raftAddress } = child.addresses ?? {}
     return {
@@ -145,10 +151,9 @@ export class ControlGroup {
         wanted: members.wanted,
       },
       schedulerDirectory,
-      startId: this.#startId,
       // The others know it by its ports.
-      bind: { host: CONTROL_HOST, port: portOf(address) },
-      raftBind: { host: CONTROL_HOST, port: portOf(raftAddress) },
+      bind: { host: host.listen, port: portOf(address) || ports.grpc(index), isFixed: ports.isFixed },
+      raftBind: { host: host.listen, port: portOf(raftAddress) || ports.raft(index), isFixed: ports.isFixed },
     }
   }
 

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { WaiterError } from '@waiter/base'
+import { openHostId } from './host.ts'
 import { writeDurably } from './write-durably.ts'
 
 /** Where one cluster on this machine keeps everything. */
@@ -18,6 +19,8 @@ export interface DataPaths {
 /** The directory, taken for this process. */
 export interface DataDirectory {
   readonly paths: DataPaths
+  /** Names the host, for ever. */
+  readonly hostId: string
   /** Shared by the nodes of the cluster; proves membership. Created once, readable by the owner only. */
   readonly clusterSecret: string
   /** Gives the directory back to the next start. */
@@ -43,6 +46,7 @@ export function openDataDirectory(path: string): DataDirectory {
         raft: join(path, 'raft'),
         scheduler: join(path, 'scheduler'),
       },
+      hostId: openHostId(join(path, 'host.json')),
       clusterSecret: readOrCreateSecret(join(path, 'cluster-secret')),
       release,
     }

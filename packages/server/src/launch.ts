@@ -5,7 +5,7 @@ import { type RunningCluster, startCluster } from './cluster.ts'
 import { loadSettings } from './config/load-settings.ts'
 import { openDataDirectory } from './data-directory.ts'
 import { createLogger, type LogTarget } from './logging.ts'
-import { parseOptions, renderUsage } from './options.ts'
+import { overridesOf, parseOptions, renderUsage } from './options.ts'
 
 /** A signal that comes again this soon is the same Ctrl-C, passed on by npm or the shell. */
 const SAME_SIGNAL_MS = 500
@@ -42,7 +42,7 @@ async function run(args: readonly string[], command: string): Promise<void> {
     process.stdout.write(renderUsage(command))
     return
   }
-  const settings = loadSettings(options.configFile, process.env)
+  const settings = loadSettings(options.configFile, process.env, overridesOf(options))
   const data = openDataDirectory(options.dataDirectory)
   process.on('exit', () => data.release())
   const logTarget: LogTarget = options.isJson

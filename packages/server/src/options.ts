@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { WaiterError } from '@waiter/base'
+import type { Override } from './config/environment.ts'
 
 /** What the command line asks for; everything else is configuration. */
 export interface StartOptions {
@@ -9,6 +10,12 @@ export interface StartOptions {
   readonly workers: number | 'auto' | undefined
   /** The first router's port; the next routers take the following ones. 0: the system chooses. Absent: configuration. */
   readonly port: number | undefined
+  /** Where clients are listened to. Absent: configuration. */
+  readonly host: string | undefined
+  /** What other hosts call this one. Absent: configuration. */
+  readonly advertise: string | undefined
+  /** The first port for other nodes. Absent: configuration. */
+  readonly clusterPort: number | undefined
   readonly dataDirectory: string
   readonly configFile: string | undefined
   readonly isJson: boolean
@@ -23,6 +30,9 @@ export function renderUsage(command: string = DEFAULT_COMMAND): string {
   --nodes N        nodes to start on this machine (default 3; see docs/operations.md)
   --workers N      router processes of each node, sharing its port; auto: one per core, at most 8 (default auto)
   --port P         port of the first router; the next routers take the following ports (default 9091)
+  --host ADDR      address on which routers listen (default 127.0.0.1; 0.0.0.0 lets others in)
+  --advertise ADDR address or name of this host for nodes of other hosts (default: none can reach it)
+  --cluster-port P first port for nodes of other hosts (default 9190 with --advertise)
   --data-dir DIR   tokens, instances and logs live here (default .waiter)
   --config FILE    YAML configuration
   --json           print one line of JSON when ready; logs go to stderr
@@ -35,6 +45,7 @@ const NODES_MAX = 9
 const NODES_DEFAULT = '3'
 const WORKERS_MAX = 64
 const PORT_MAX = 65_535
+const CLUSTER_PORT_MAX = 64_000
 
 /**
  * Reads the command line.
@@ -50,10 +61,26 @@ export function parseOptions(args: readonly string[], command = DEFAULT_COMMAND)
     nodes: wholeNumber('--nodes', values.nodes ?? NODES_DEFAULT, 1, NODES_MAX),
     workers: parseWorkers(values.workers),
     port,
+    host: values.host,
+    advertise: values.advertise,
+    clusterPort:
+      values['cluster-port'] === undefined
+        ? undefined
+        : wholeNumber('--cluster-port', values['cluster-port'], 0, CLUSTER_PORT_MAX),
     dataDirectory: resolve(values['data-dir'] ?? '.waiter'),
     configFile: values.config === undefined ? undefined : resolve(values.config),
     isJson: values.json ?? false,
   }
+}
+
+/** Keys of the configuration that options set: the command line counts more than file and environment. */
+export function overridesOf({ host, advertise, clusterPort }: StartOptions): readonly Override[] {
+  const all: Override[] = [
+    { variable: '--host', path: ['host'], value: host },
+    { variable: '--advertise', path: ['cluster-config', 'advertise'], value: advertise },
+    { variable: '--cluster-port', path: ['cluster-config', 'port'], value: clusterPort },
+  ]
+  return all.filter(({ value }) => value !== undefined)
 }
 
 function parseOrExplain(args: readonly string[], command: string) {
@@ -64,6 +91,9 @@ function parseOrExplain(args: readonly string[], command: string) {
         nodes: { type: 'string' },
         workers: { type: 'string' },
         port: { type: 'string' },
+        host: { type: 'string' },
+        advertise: { type: 'string' },
+        'cluster-port': { type: 'string' },
         'data-dir': { type: 'string' },
         config: { type: 'string' },
         json: { type: 'boolean' },

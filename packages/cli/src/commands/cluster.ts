@@ -13,7 +13,7 @@ export async function showMembers(context: CommandContext, options: FormatOption
     const clusters = Object.fromEntries(answers.map(({ api, value }) => [api.cluster.name, value]))
     await print(context.io, { clusters }, format)
   } else {
-    const headings = ['Cluster', 'Node', 'Role', 'Leader', 'Active', 'Behind', 'Address']
+    const headings = ['Cluster', 'Node', 'Host', 'Role', 'Leader', 'Active', 'Behind', 'Address']
     const rows = answers.flatMap(({ api, value }) =>
       listOf(value, 'members').map(member => [api.cluster.name, ...toRow(value, member)]),
     )
@@ -43,6 +43,7 @@ function toRow(view: Json, member: Json): string[] {
   const behind = Math.max(0, numberOf(view, 'commit-index') - numberOf(member, 'match-index'))
   return [
     textOf(member, 'node'),
+    textOf(member, 'host'),
     textOf(member, 'role'),
     leads ? 'Yes' : 'No',
     member['active?'] === true ? 'Yes' : 'No',

@@ -69,6 +69,9 @@ export interface RouterAgentOptions {
   readonly auth: NodeAuth
   readonly routerId: RouterId
   readonly nodeId: string
+  /** The host it runs on, and which start of it. */
+  readonly hostId?: string
+  readonly startId?: string
   /** Which of the node's workers, from 1. */
   readonly worker: number
   readonly httpUrl: string
@@ -284,13 +287,14 @@ export class RouterAgent implements LeaderLink {
     this.#address = address
     const stream = this.#clients.get(address).attach()
     this.#stream = stream
-    const { routerId, nodeId, worker, httpUrl, peerAddress = '' } = this.#options
+    const { routerId, nodeId, worker, httpUrl, peerAddress = '', hostId = '', startId = '' } = this.#options
     stream.on('data', (response: AttachResponse) => this.#onResponse(stream, response))
     stream.on('error', error => this.#onLost(stream, error))
     stream.on('end', () => this.#onLost(stream, undefined))
     const beliefs = this.#options.host.collectBeliefs().map(toBelief)
     const relatedRouterIds = [...this.#options.host.collectRelated()]
-    const value = { routerId, nodeId, worker, httpUrl, peerAddress, relatedRouterIds, beliefs }
+    const where = { nodeId, worker, hostId, startId, httpUrl, peerAddress }
+    const value = { routerId, ...where, relatedRouterIds, beliefs }
     stream.write({ message: { $case: 'hello', value } })
   }
 

@@ -4,13 +4,14 @@ import type { Scheduler } from '@waiter/schedulers'
 import type { ServicesConfig } from '@waiter/services'
 import type { KeyValueStore } from '@waiter/store'
 import type { LeaderClock, LeaderSettings } from './leader-settings.ts'
+import type { HostStart } from './router-registry.ts'
 
 /** What a leader works with. */
 export interface LeaderOptions {
   readonly leaderId: string
   readonly term: Term
-  /** Changes when all routers of the cluster have ended together, and none needs to be waited for. Default: never. */
-  readonly startId?: string
+  /** This host. Another start of it: all its routers have ended, and none needs to be waited for. */
+  readonly host?: HostStart
   readonly scheduler: Scheduler
   readonly store: KeyValueStore
   readonly services: ServicesConfig

@@ -97,7 +97,7 @@ export class Leader implements SessionSource {
     })
     this.#questions = new RouterQuestions(options.clock)
     this.#watchers = new InstanceWatchers(this.#services, task => options.clock.soon(task))
-    this.#registry = new RouterRegistry(options.store, options.startId ?? '', options.log)
+    this.#registry = new RouterRegistry(options.store, options.host ?? { hostId: '', startId: '' }, options.log)
     this.#versions = new VersionDesk({
       ...options,
       tell: service => this.#tellAll(service.id),

@@ -15,6 +15,9 @@ export interface RegisteredRouter {
 /** How a router introduces itself. A node starts a worker only after its former has ended. */
 export interface RouterIntroduction extends RegisteredRouter {
   readonly httpUrl: string
+  /** Where it runs, and which start of that host: when it starts, all routers of its former start have ended. */
+  readonly hostId?: string
+  readonly startId?: string
   /** Where it lends slots to other routers; empty: nowhere. */
   readonly peerAddress?: string
   /** Routers with which it has slots lent or borrowed. */
@@ -34,8 +37,15 @@ interface SeatRecord {
   readonly 'router-id': RouterId
   readonly node: string
   readonly worker: number
-  /** Which start of the machine it belongs to. */
+  /** The host, and which start of it. */
+  readonly host?: string
   readonly start: string
+}
+
+/** A host as of one start. */
+export interface HostStart {
+  readonly hostId: string
+  readonly startId: string
 }
 
 /**
@@ -44,23 +54,23 @@ interface SeatRecord {
  */
 export class RouterRegistry {
   readonly #store: KeyValueStore
-  readonly #startId: string
+  readonly #own: HostStart
   readonly #log: Logger
   #writes: Promise<void> = Promise.resolve()
 
-  /** @param startId routers of other starts are gone */
-  constructor(store: KeyValueStore, startId: string, log: Logger) {
+  /** @param own this host: routers of its other starts are gone */
+  constructor(store: KeyValueStore, own: HostStart, log: Logger) {
     this.#store = store
-    this.#startId = startId
+    this.#own = own
     this.#log = log
   }
 
-  /** Those that an earlier leader of this start had. */
+  /** Those that an earlier leader had, of this start of this host and of other hosts. */
   async read(): Promise<RegisteredRouter[]> {
     const found: RegisteredRouter[] = []
     for await (const { value } of this.#store.list(ROUTER_PREFIX)) {
       const record = JSON.parse(value) as SeatRecord
-      if (record.start !== this.#startId) continue
+      if ((record.host ?? this.#own.hostId) === this.#own.hostId && record.start !== this.#own.startId) continue
       found.push({ routerId: record['router-id'], nodeId: record.node, worker: record.worker })
     }
     return found
@@ -76,8 +86,9 @@ export class RouterRegistry {
     }
   }
 
-  save({ routerId, nodeId, worker }: RegisteredRouter): void {
-    const record: SeatRecord = { 'router-id': routerId, node: nodeId, worker, start: this.#startId }
+  save({ routerId, nodeId, worker, hostId, startId }: RegisteredRouter & Partial<HostStart>): void {
+    const { hostId: host, startId: start } = { ...this.#own, ...(hostId && startId ? { hostId, startId } : {}) }
+    const record: SeatRecord = { 'router-id': routerId, node: nodeId, worker, host, start }
     this.#enqueue({ routerId, nodeId, worker }, JSON.stringify(record))
   }
 

@@ -1,5 +1,6 @@
 import { Server, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js'
 import { WaiterError } from '@waiter/base'
+import { formatAddress, type HostAndPort } from './address.ts'
 import type { NodeAuth } from './node-auth.ts'
 
 /** Largest message a node accepts: a full assignment of 10,000 services stays below it. */
@@ -7,7 +8,7 @@ export const RPC_MESSAGE_BYTES_MAX: number = 64 * 1024 * 1024
 
 /** A running control-plane listener. */
 export interface RpcServer {
-  /** `127.0.0.1:41234` */
+  /** Where others reach it: `127.0.0.1:41234`. */
   readonly address: string
   /** Ends open streams at once; callers reconnect elsewhere. */
   close(): void
@@ -22,11 +23,11 @@ export interface RpcService {
 /**
  * Opens the control-plane listener. Every call must carry a proof of membership.
  *
- * @param bind host and port; port 0 lets the system choose
+ * @param bind host and port; port 0 lets the system choose. `advertise`: how others call that host, if not so
  * @throws WaiterError WTR_LISTEN_FAILED when the address is taken or not ours
  */
 export async function startRpcServer(
-  bind: { readonly host: string; readonly port: number },
+  bind: HostAndPort & { readonly advertise?: string },
   services: readonly RpcService[],
   auth: NodeAuth,
 ): Promise<RpcServer> {
@@ -41,16 +42,19 @@ export async function startRpcServer(
   })
   for (const service of services) server.addService(service.definition, service.handlers)
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${bind.host}:${bind.port}`, auth.serverCredentials, (error, boundPort) => {
+    server.bindAsync(formatAddress(bind.host, bind.port), auth.serverCredentials, (error, boundPort) => {
       if (error === null) resolve(boundPort)
       else
         reject(
-          new WaiterError(`cannot listen for nodes on ${bind.host}:${bind.port}: is the port in use?`, {
-            code: 'WTR_LISTEN_FAILED',
-            cause: error,
-          }),
+          new WaiterError(
+            `cannot listen for nodes on ${formatAddress(bind.host, bind.port)}: is the port in use, and the address ours?`,
+            {
+              code: 'WTR_LISTEN_FAILED',
+              cause: error,
+            },
+          ),
         )
     })
   })
-  return { address: `${bind.host}:${port}`, close: () => server.forceShutdown() }
+  return { address: formatAddress(bind.advertise ?? bind.host, port), close: () => server.forceShutdown() }
 }

@@ -21,6 +21,7 @@ const membersSchema: z.ZodType<Readonly<Record<string, unknown>>> = z.strictObje
     z.strictObject({
       id: z.int(),
       node: z.string(),
+      host: z.string(),
       address: z.string(),
       role: z.enum(['voter', 'learner', 'leaving']),
       'leader?': z.boolean(),
@@ -79,6 +80,7 @@ export function renderMembers(view: MembersView): Record<string, unknown> {
     members: view.members.map(member => ({
       id: member.id,
       node: member.nodeId,
+      host: member.hostId,
       address: member.address,
       role: member.role,
       'leader?': member.leads,

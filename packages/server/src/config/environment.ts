@@ -18,8 +18,9 @@ const OF_INSTANCES = new Set(
 const OF_KUBERNETES = /(?:^|_)(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/
 const KUBERNETES_VALUE = /^(?:tcp|udp|sctp):\/\//
 
-/** One key of the configuration that an environment variable sets. */
+/** One key of the configuration that an environment variable or an option of the command line sets. */
 export interface Override {
+  /** Its name; an option's begins with `--`. */
   readonly variable: string
   readonly path: readonly string[]
   readonly value: unknown
@@ -58,6 +59,11 @@ export function applyOverrides(document: unknown, overrides: readonly Override[]
     }
   }
   return document
+}
+
+/** How people call it. */
+export function nameOfOverride(variable: string): string {
+  return variable.startsWith('--') ? `option ${variable}` : `environment variable ${variable}`
 }
 
 function isForeign(variable: string, text: string): boolean {
@@ -109,5 +115,5 @@ function readValueFile(variable: string, file: string): string {
 }
 
 function problem(variable: string, text: string): WaiterError {
-  return new WaiterError(`environment variable ${variable}: ${text}`, { code: 'WTR_CONFIG' })
+  return new WaiterError(`${nameOfOverride(variable)}: ${text}`, { code: 'WTR_CONFIG' })
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { WaiterError } from '@waiter/base'
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml'
-import { applyOverrides, type Override, readOverrides } from './environment.ts'
+import { applyOverrides, nameOfOverride, type Override, readOverrides } from './environment.ts'
 import { type Settings, settingsSchema } from './schema.ts'
 import { findServicesProblem } from './services-config.ts'
 
@@ -18,15 +18,17 @@ interface Source {
 }
 
 /**
- * Reads and checks the configuration: defaults, then the YAML file, then environment variables.
+ * Reads and checks the configuration: defaults, then the YAML file, then environment variables,
+ * then what the command line sets.
  *
  * @throws WaiterError WTR_CONFIG naming file and line or the variable, the key, and what would be right
  */
 export function loadSettings(
   file: string | undefined,
   environment: Readonly<Record<string, string | undefined>> = {},
+  options: readonly Override[] = [],
 ): Settings {
-  const overrides = readOverrides(environment)
+  const overrides = mergeOverrides(readOverrides(environment), options)
   const source = file === undefined ? noFile(overrides) : readSource(file, overrides)
   const result = settingsSchema.safeParse(applyOverrides(source.plain, overrides))
   if (result.success) {
@@ -41,6 +43,12 @@ export function loadSettings(
   const key = [...path, ...(unknownKey === undefined ? [] : [unknownKey])]
   const problem = unknownKey === undefined ? issue.message : 'no such key: misspelt, or not supported'
   throw configError(source, key, problem)
+}
+
+/** The command line counts more. */
+function mergeOverrides(environment: readonly Override[], options: readonly Override[]): readonly Override[] {
+  const taken = new Set(options.map(({ path }) => path.join('.')))
+  return [...environment.filter(({ path }) => !taken.has(path.join('.'))), ...options]
 }
 
 function noFile(overrides: readonly Override[]): Source {
@@ -104,6 +112,6 @@ function nodeOf(document: Document, path: readonly (string | number)[]): unknown
 /** A variable's name is the place of what it set; everything else is in the file. */
 function configError({ overrides, placeOf }: Source, key: readonly (string | number)[], problem: string): WaiterError {
   const override = overrides.find(({ path }) => path.every((part, index) => String(key[index]) === part))
-  const place = override === undefined ? placeOf(key) : `environment variable ${override.variable}`
+  const place = override === undefined ? placeOf(key) : nameOfOverride(override.variable)
   return new WaiterError(`${place}: ${key.join('.') || 'the document'}: ${problem}`, { code: 'WTR_CONFIG' })
 }

@@ -34,6 +34,8 @@ const section = <Shape extends z.core.$ZodShape>(meaning: string, shape: Shape) 
     .prefault({} as never)
     .describe(meaning)
 
+const nodeAddress = z.string().regex(/^[A-Za-z0-9.:_-]{1,253}$/, 'an IP address or a name, without a port')
+
 const cluster = section('Which cluster this is.', {
   name: z
     .string()
@@ -45,6 +47,23 @@ const cluster = section('Which cluster this is.', {
     .regex(/^[a-z0-9-]{1,64}$/, 'lower-case letters, digits and dashes')
     .default('waiter-service-')
     .describe('What every service id begins with.'),
+  advertise: nodeAddress
+    .default('127.0.0.1')
+    .describe('Address or name under which nodes of other hosts reach this one (`--advertise`). Default: none can.'),
+  host: nodeAddress
+    .optional()
+    .describe(
+      'Address to listen on for other nodes. Default: what is advertised; `0.0.0.0` when that is a name or behind NAT.',
+    ),
+  port: z
+    .int()
+    .min(0)
+    .max(64_000)
+    .optional()
+    .describe(
+      'First port for other nodes (`--cluster-port`): two for each control node from here on, from 20 further on one for each ' +
+        'router. 0: any. Default: 9190 when other hosts can reach this one, else any.',
+    ),
   'node-tls': z
     .strictObject({
       'ca-file': z.string().min(1).describe('Certificate (PEM) of the authority that signs certificates of nodes.'),

@@ -57,6 +57,14 @@ function findAccessProblem(settings: Settings): ServicesProblem | undefined {
   return undefined
 }
 
+/** Under these a host is reached by others; in a URL and in `host` IPv6 has brackets. */
+function ownAddresses({ host, 'cluster-config': { advertise } }: Settings): string[] {
+  const WILDCARDS = ['0.0.0.0', '::']
+  return [host, advertise]
+    .filter(one => !WILDCARDS.includes(one))
+    .map(address => (address.includes(':') ? `[${address}]` : address))
+}
+
 function findDescriptionProblem(settings: Settings): ServicesProblem | undefined {
   const valid = validateServicesConfig(buildServicesConfig(settings))
   if (valid.ok) return undefined
@@ -82,7 +90,9 @@ function buildServicesConfig(settings: Settings): ServicesConfig {
   return createServicesConfig({
     clusterName: settings['cluster-config'].name,
     servicePrefix: settings['cluster-config']['service-prefix'],
-    waiterHostnames: [...new Set([...hostnames, ...LOOPBACK_NAMES].map(name => name.toLowerCase()))],
+    waiterHostnames: [
+      ...new Set([...hostnames, ...LOOPBACK_NAMES, ...ownAddresses(settings)].map(name => name.toLowerCase())),
+    ],
     defaults: { ...base.defaults, ...settings['service-description-defaults'] },
     constraints: settings['service-description-constraints'],
     profiles: settings['profile-config'],

@@ -4,9 +4,11 @@ import {
   type ClusterCalls,
   type ClusterMember,
   type ClusterNode,
+  formatAddress,
   type LeaderNews,
   type MembersView,
   notLeader,
+  parseAddress,
 } from '@waiter/control'
 import { openRaftStore, type RaftStore } from '@waiter/store'
 import { NONE, type NodeId } from 'raft-ts'
@@ -28,7 +30,7 @@ const KEY_BYTES = 32
 export interface RaftMemberOptions {
   readonly nodeId: string
   readonly raft: RaftStart
-  readonly bind: Bind
+  readonly bind: Bind & { readonly advertise: string }
   readonly secret: string
   readonly calls: ClusterCalls
   readonly log: Logger
@@ -53,7 +55,7 @@ export class RaftMember implements ClusterNode {
     this.store = parts.store
     this.#transport = parts.transport
     this.#peers = parts.peers
-    this.address = addressOf(options.bind.host, parts.transport.port)
+    this.address = formatAddress(options.bind.advertise, parts.transport.port)
     this.store.node.subscribe(event => {
       if (event.kind === 'leaderChanged') this.#tell()
     })
@@ -93,7 +95,7 @@ export class RaftMember implements ClusterNode {
     const isFirst = before.size === 0
     this.#peers = new Map(members.map(member => [member.id, member]))
     for (const { id, raft } of members)
-      if (id !== this.#options.raft.id && before.get(id)?.raft !== raft) this.#transport.setPeer(id, hostAndPort(raft))
+      if (id !== this.#options.raft.id && before.get(id)?.raft !== raft) this.#tellTransport(id, raft)
     this.#tell()
     if (isFirst) this.#hastenFirstElection()
   }
@@ -128,6 +130,7 @@ export class RaftMember implements ClusterNode {
       return {
         id,
         nodeId: this.#peers.get(id)?.nodeId ?? '',
+        hostId: this.#peers.get(id)?.hostId ?? '',
         address: this.#peers.get(id)?.grpc ?? '',
         role: voters.includes(id) ? 'voter' : votersOutgoing.includes(id) ? 'leaving' : 'learner',
         leads: id === node.leader,
@@ -167,6 +170,11 @@ export class RaftMember implements ClusterNode {
     await this.store.close()
   }
 
+  #tellTransport(id: NodeId, raft: string): void {
+    const address = parseAddress(raft)
+    if (address !== undefined) this.#transport.setPeer(id, address)
+  }
+
   #tell(): void {
     for (const listener of [...this.#listeners]) listener()
   }
@@ -185,7 +193,7 @@ export class RaftMember implements ClusterNode {
   }
 }
 
-/** On the port it had before, if nobody has taken that meanwhile. */
+/** On the port it had before, if nobody has taken that meanwhile; a fixed one must be free. */
 async function bindTransport(raft: RaftStart, bind: Bind, secret: string, log: Logger): Promise<TcpTransport> {
   const key = Buffer.from(hkdfSync('sha256', secret, 'waiter', 'raft-transport v1', KEY_BYTES))
   const open = async (port: number): Promise<TcpTransport> => {
@@ -203,16 +211,16 @@ async function bindTransport(raft: RaftStart, bind: Bind, secret: string, log: L
   try {
     return await open(bind.port)
   } catch (error) {
+    if (bind.isFixed === true) throw portTaken(bind, error)
     log.warn({ err: error, port: bind.port }, 'the former port is taken; another one is used')
     return await open(0)
   }
 }
 
-function addressOf(host: string, port: number): string {
-  return `${host}:${port}`
-}
-
-function hostAndPort(address: string): { host: string; port: number } {
-  const at = address.lastIndexOf(':')
-  return { host: address.slice(0, at), port: Number(address.slice(at + 1)) }
+function portTaken({ host, port }: Bind, cause: unknown): WaiterError {
+  return new WaiterError(
+    `cannot listen for control nodes on ${formatAddress(host, port)}: is the port in use, and the address ours? Choose ` +
+      'others with cluster-config.port and cluster-config.host',
+    { code: 'WTR_LISTEN_FAILED', cause },
+  )
 }

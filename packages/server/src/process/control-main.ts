@@ -60,7 +60,9 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
   const auth = openNodeAuth(message)
   const calls = createClusterCalls(auth)
   const [secret] = message.clusterSecrets
-  const member = await RaftMember.open({ nodeId, raft: message.raft, bind: message.raftBind, secret, calls, log })
+  const { advertise } = message.host
+  const raftBind = { ...message.raftBind, advertise }
+  const member = await RaftMember.open({ nodeId, raft: message.raft, bind: raftBind, secret, calls, log })
   const leadership = new Leadership<LeaderReign>({
     begin: (term, signal) => beginReign({ message, member, log, parent }, term, signal),
     onChange: reign => parent.tell({ kind: 'leadership', leads: reign !== undefined }),
@@ -72,7 +74,7 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
     return leader
   }
   const server = await serve(
-    message.bind,
+    { ...message.bind, advertise },
     [
       { definition: CoordinatorServiceService, handlers: { ...createCoordinatorHandlers(currentLeader, log) } },
       { definition: KeyValueServiceService, handlers: { ...createKeyValueHandlers(member.store, log) } },
@@ -139,7 +141,7 @@ async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): P
   const leader = new Leader({
     leaderId: nodeId,
     term,
-    startId: message.startId,
+    host: message.host,
     scheduler,
     store: member.store,
     services: toServicesConfig(settings),
@@ -216,13 +218,18 @@ function openScheduler(message: ControlStart, log: Logger, fence?: { readonly te
   })
 }
 
-/** On the port it had before, if nobody has taken that meanwhile. */
-async function serve(bind: Bind, services: readonly RpcService[], auth: NodeAuth, log: Logger): Promise<RpcServer> {
+/** On the port it had before, if nobody has taken that meanwhile; a fixed one must be free. */
+async function serve(
+  bind: Bind & { readonly advertise: string },
+  services: readonly RpcService[],
+  auth: NodeAuth,
+  log: Logger,
+): Promise<RpcServer> {
   if (bind.port === 0) return await startRpcServer(bind, services, auth)
   try {
     return await startRpcServer(bind, services, auth)
   } catch (error) {
-    if (!(error instanceof WaiterError)) throw error
+    if (!(error instanceof WaiterError) || bind.isFixed === true) throw error
     log.warn({ err: error, port: bind.port }, 'the former port is taken; another one is used')
     return await startRpcServer({ ...bind, port: 0 }, services, auth)
   }

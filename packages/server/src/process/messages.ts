@@ -4,9 +4,21 @@ import type { LogTarget } from '../logging.ts'
 /** Secrets that all nodes of the cluster share. */
 export type ClusterSecrets = readonly [newest: string, ...older: string[]]
 
+/** The host: one data directory, and what one launcher runs. */
+export interface HostContext {
+  /** For ever. */
+  readonly hostId: string
+  /** Names this start: routers of earlier ones are gone. */
+  readonly startId: string
+  /** Where nodes are listened to; what others are told to call. Loopback unless other hosts are to reach this one. */
+  readonly listen: string
+  readonly advertise: string
+}
+
 /** What every child needs. Sent over IPC, never by command line: a process list is public. */
 export interface ChildContext {
   readonly nodeId: string
+  readonly host: HostContext
   readonly settings: Settings
   /** The first makes cookies, proofs and passwords; all are accepted. */
   readonly clusterSecrets: ClusterSecrets
@@ -17,6 +29,8 @@ export interface ChildContext {
 export interface Bind {
   readonly host: string
   readonly port: number
+  /** No other port will do: somebody was told of it. */
+  readonly isFixed?: boolean
 }
 
 /** Which member of which group a control process is. */
@@ -38,8 +52,6 @@ export interface ControlStart extends ChildContext {
   readonly kind: 'start-control'
   readonly raft: RaftStart
   readonly schedulerDirectory: string
-  /** Names this start of the machine: routers of earlier ones are gone. */
-  readonly startId: string
   /** Where routers and other nodes call it. */
   readonly bind: Bind
   /** Where other members reach its log. */
@@ -68,7 +80,7 @@ export interface RouterStart extends ChildContext {
   /** The control nodes, as of now. */
   readonly controls: readonly ControlMember[]
   /** Where other routers reach this one to borrow slots. */
-  readonly peerHost: string
+  readonly peerBind: Bind
 }
 
 export type StartMessage = ControlStart | RouterStart
@@ -85,6 +97,7 @@ export interface StopMessage {
 export interface ControlMember {
   readonly id: number
   readonly nodeId: string
+  readonly hostId: string
   readonly grpc: string
   readonly raft: string
 }

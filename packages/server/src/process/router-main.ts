@@ -7,6 +7,7 @@ import {
   createClusterCalls,
   createMeasureHandler,
   createRemoteStore,
+  formatAddress,
   type NodeAuth,
   RouterAgent,
   RouterServiceService,
@@ -22,6 +23,7 @@ import { DEFAULT_EJECTION, type EjectionConfig } from '@waiter/slots'
 import { administratorsOf, toAuthentication, toCors, toServicesConfig } from '../config/services-config.ts'
 import { showSettings } from '../config/show-settings.ts'
 import { listenOrExplain } from '../listening.ts'
+import { isLoopback } from '../host.ts'
 import { openNodeAuth } from '../node-security.ts'
 import { SECURE_PORT_MEND } from '../router-workers.ts'
 import { createPasswordFor } from '../service-password.ts'
@@ -81,15 +83,17 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
   })
   const port = await listenOrExplain(() => router.listen({ ...bind, reusePort: bind.isShared }), bind)
   securePort = tls && (await listenSecurely(router, bind, tls))
-  const host = bind.host.includes(':') ? `[${bind.host}]` : bind.host
-  const httpUrl = `http://${host}:${port}`
-  const httpsUrl = securePort === undefined ? undefined : `https://${host}:${securePort}`
-  const peers = await listenForPeers(router, message.peerHost, auth)
+  const host = toReachable(bind.host, message.host.advertise)
+  const httpUrl = `http://${formatAddress(host, port)}`
+  const httpsUrl = securePort === undefined ? undefined : `https://${formatAddress(host, securePort)}`
+  const peers = await listenForPeers(router, message, auth)
   const agent = new RouterAgent({
     locator: directory,
     auth,
     routerId,
     nodeId,
+    hostId: message.host.hostId,
+    startId: message.host.startId,
     worker,
     httpUrl,
     peerAddress: peers.address,
@@ -161,12 +165,17 @@ function openSiblings({ workers }: RouterStart, auth: NodeAuth, parent: ParentLi
   return siblings
 }
 
-async function listenForPeers(router: Router, host: string, auth: NodeAuth): Promise<RpcServer> {
+/** Who listens everywhere is reached where its host is. */
+function toReachable(host: string, advertise: string): string {
+  return (host === '0.0.0.0' || host === '::') && !isLoopback(advertise) ? advertise : host
+}
+
+async function listenForPeers(router: Router, { host, peerBind }: RouterStart, auth: NodeAuth): Promise<RpcServer> {
   const { exchange } = router
   const measure = createMeasureHandler(() => router.measure())
   const services =
     exchange === undefined ? [] : [{ definition: RouterServiceService, handlers: { ...exchange.handlers, ...measure } }]
-  return await startRpcServer({ host, port: 0 }, services, auth)
+  return await startRpcServer({ ...peerBind, advertise: host.advertise }, services, auth)
 }
 
 interface OpenTls {

@@ -84,6 +84,8 @@ export interface ClusterMember {
   /** Told by the leader only: the last entry that this member is known to have, and whether it was heard lately. */
   matchIndex: number;
   active: boolean;
+  /** The host it runs on: of a data directory, for ever. */
+  hostId: string;
 }
 
 export interface TransferLeaderRequest {
@@ -517,7 +519,7 @@ export const ListMembersResponse: MessageFns<ListMembersResponse> = {
 };
 
 function createBaseClusterMember(): ClusterMember {
-  return { id: 0, nodeId: "", address: "", role: "", leads: false, matchIndex: 0, active: false };
+  return { id: 0, nodeId: "", address: "", role: "", leads: false, matchIndex: 0, active: false, hostId: "" };
 }
 
 export const ClusterMember: MessageFns<ClusterMember> = {
@@ -542,6 +544,9 @@ export const ClusterMember: MessageFns<ClusterMember> = {
     }
     if (message.active !== false) {
       writer.uint32(56).bool(message.active);
+    }
+    if (message.hostId !== "") {
+      writer.uint32(66).string(message.hostId);
     }
     return writer;
   },
@@ -613,6 +618,14 @@ export const ClusterMember: MessageFns<ClusterMember> = {
             }
 
             message.active = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.hostId = reader.string();
             continue;
           }
         }

@@ -68,6 +68,9 @@ export interface RouterHello {
   peerAddress: string;
   /** Routers with which it has slots lent or borrowed. One that does not attach is dead after a while. */
   relatedRouterIds: string[];
+  /** The host it runs on, for ever, and which start of it: routers of earlier ones are gone. */
+  hostId: string;
+  startId: string;
 }
 
 export interface ServiceBelief {
@@ -698,7 +701,17 @@ export const RouterAnswer: MessageFns<RouterAnswer> = {
 };
 
 function createBaseRouterHello(): RouterHello {
-  return { routerId: "", nodeId: "", httpUrl: "", beliefs: [], worker: 0, peerAddress: "", relatedRouterIds: [] };
+  return {
+    routerId: "",
+    nodeId: "",
+    httpUrl: "",
+    beliefs: [],
+    worker: 0,
+    peerAddress: "",
+    relatedRouterIds: [],
+    hostId: "",
+    startId: "",
+  };
 }
 
 export const RouterHello: MessageFns<RouterHello> = {
@@ -723,6 +736,12 @@ export const RouterHello: MessageFns<RouterHello> = {
     }
     for (const v of message.relatedRouterIds) {
       writer.uint32(90).string(v!);
+    }
+    if (message.hostId !== "") {
+      writer.uint32(98).string(message.hostId);
+    }
+    if (message.startId !== "") {
+      writer.uint32(106).string(message.startId);
     }
     return writer;
   },
@@ -794,6 +813,22 @@ export const RouterHello: MessageFns<RouterHello> = {
             }
 
             message.relatedRouterIds.push(reader.string());
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.hostId = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.startId = reader.string();
             continue;
           }
         }

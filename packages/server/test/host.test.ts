@@ -1,0 +1,59 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { loadSettings } from '../src/config/load-settings.ts'
+import { toServicesConfig } from '../src/config/services-config.ts'
+import { createHostContext, isLoopback, openHostId, planNodePorts } from '../src/host.ts'
+import { overridesOf, parseOptions, type StartOptions } from '../src/options.ts'
+
+const settingsOf = (...args: string[]) => loadSettings(undefined, {}, overridesOf(parseOptions(args) as StartOptions))
+
+t.test('a host has one id, for ever', async t => {
+  const file = join(t.testdir(), 'host.json')
+  const id = openHostId(file)
+  t.match(id, /^[0-9a-f]{16}$/)
+  t.equal(openHostId(file), id)
+  t.not(openHostId(join(t.testdir(), 'other.json')), id)
+  writeFileSync(file, '{"format":1}')
+  t.throws(() => openHostId(file), { code: 'WTR_DATA_DIR', message: /host\.json is damaged: restore it/ })
+  t.equal(readFileSync(file, 'utf8'), '{"format":1}', 'and is not replaced by another')
+})
+
+t.test('nobody is listened to but this machine, unless an address is advertised', async t => {
+  const alone = settingsOf()
+  t.match(createHostContext('h', alone), { hostId: 'h', listen: '127.0.0.1', advertise: '127.0.0.1' })
+  const ports = planNodePorts(alone)
+  t.same([ports.isFixed, ports.grpc(0), ports.raft(1), ports.peers(2)], [false, 0, 0, 0], 'any that are free')
+  t.match(createHostContext('h', settingsOf('--advertise', '10.0.0.5')), { listen: '10.0.0.5', advertise: '10.0.0.5' })
+  t.not(createHostContext('h', alone).startId, createHostContext('h', alone).startId, 'each start has its own name')
+  t.same(['localhost', '127.0.0.2', '::1', '10.0.0.5', '127.evil.example'].map(isLoopback), [
+    true,
+    true,
+    true,
+    false,
+    false,
+  ])
+})
+
+t.test('ports are in one piece, so that a firewall can let them through', async t => {
+  const { isFixed, grpc, raft, peers } = planNodePorts(settingsOf('--advertise', 'a.example.com'))
+  t.same([isFixed, grpc(0), raft(0), grpc(1), raft(1), peers(0), peers(3)], [true, 9190, 9191, 9192, 9193, 9210, 9213])
+  t.equal(planNodePorts(settingsOf('--cluster-port', '7000')).grpc(0), 7000)
+  t.equal(planNodePorts(settingsOf('--advertise', 'a.example.com', '--cluster-port', '0')).grpc(0), 0)
+})
+
+t.test('the command line counts more than the environment, and mistakes in it are named', async t => {
+  const environment = { WAITER_CLUSTER_CONFIG__ADVERTISE: '10.0.0.1', WAITER_CLUSTER_CONFIG__NAME: 'east' }
+  const options = overridesOf(parseOptions(['--advertise', '10.0.0.2']) as StartOptions)
+  t.match(loadSettings(undefined, environment, options)['cluster-config'], { advertise: '10.0.0.2', name: 'east' })
+  t.throws(() => settingsOf('--advertise', 'http://x'), {
+    code: 'WTR_CONFIG',
+    message: /^option --advertise: cluster-config\.advertise: an IP address or a name, without a port/,
+  })
+})
+
+t.test('under its addresses a host is asked for its own API', async t => {
+  const names = toServicesConfig(settingsOf('--host', '::', '--advertise', 'FD00::5')).waiterHostnames
+  t.ok(names.includes('[fd00::5]'))
+  t.notOk(names.includes('[::]'))
+})
