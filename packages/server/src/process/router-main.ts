@@ -83,9 +83,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
   })
   const port = await listenOrExplain(() => router.listen({ ...bind, reusePort: bind.isShared }), bind)
   securePort = tls && (await listenSecurely(router, bind, tls))
-  const host = toReachable(bind.host, message.host.advertise)
-  const httpUrl = `http://${formatAddress(host, port)}`
-  const httpsUrl = securePort === undefined ? undefined : `https://${formatAddress(host, securePort)}`
+  const { httpUrl, httpsUrl } = urlsOf(message, port, securePort)
   const peers = await listenForPeers(router, message, auth)
   const agent = new RouterAgent({
     locator: directory,
@@ -165,9 +163,14 @@ function openSiblings({ workers }: RouterStart, auth: NodeAuth, parent: ParentLi
   return siblings
 }
 
-/** Who listens everywhere is reached where its host is. */
-function toReachable(host: string, advertise: string): string {
-  return (host === '0.0.0.0' || host === '::') && !isLoopback(advertise) ? advertise : host
+/** Where clients reach it. Who listens everywhere is reached where its host is. */
+function urlsOf({ bind, host: { advertise } }: RouterStart, port: number, securePort: number | undefined) {
+  const isEverywhere = bind.host === '0.0.0.0' || bind.host === '::'
+  const host = isEverywhere && !isLoopback(advertise) ? advertise : bind.host
+  return {
+    httpUrl: `http://${formatAddress(host, port)}`,
+    httpsUrl: securePort === undefined ? undefined : `https://${formatAddress(host, securePort)}`,
+  }
 }
 
 async function listenForPeers(router: Router, { host, peerBind }: RouterStart, auth: NodeAuth): Promise<RpcServer> {
