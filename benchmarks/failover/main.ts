@@ -6,7 +6,8 @@
  */
 import { parseArgs } from 'node:util'
 import { startWaiter } from '../../packages/testkit/src/index.ts'
-import { percentileOf, runScenario } from './scenario.ts'
+import { percentileOf } from '../load/percentile.ts'
+import { runScenario } from './scenario.ts'
 
 /** The goal for a start that a fail-over delays, beyond what the same start takes otherwise. */
 const DELAY_MS_MAX = 1_000

@@ -62,12 +62,6 @@ export async function runScenario({ waiter, kills, perSecond, onProgress }: Scen
   return { loads, rounds, calmStartsMs, stopped: pids.filter(pid => !left.includes(pid)).length }
 }
 
-/** `p` from 0 to 100; the nearest rank. */
-export function percentileOf(values: readonly number[], p: number): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.max(0, Math.ceil((p / 100) * sorted.length) - 1)] ?? Number.NaN
-}
-
 async function killLeader(waiter: StartedWaiter, token: string): Promise<Round> {
   const before = await untilLed(waiter, 0)
   await writeToken(waiter, token)

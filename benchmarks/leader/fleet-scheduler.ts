@@ -1,5 +1,5 @@
-import { EventHub, type InstanceRecord, type KillRequest, type KillResult, type Scheduler } from '@waiter/schedulers'
 import type { SchedulerEvent } from '@waiter/schedulers'
+import { EventHub, type InstanceRecord, type KillRequest, type KillResult, type Scheduler } from '@waiter/schedulers'
 import type { ServiceDefinition } from '@waiter/services'
 
 interface FleetService {

@@ -1,6 +1,6 @@
 import { silentLogger } from '@waiter/base'
-import { type AgentHost, type AssignmentChange, type NodeAuth, onlyControl, RouterAgent } from '@waiter/control'
 import type { ServiceLoadRow } from '@waiter/control'
+import { type AgentHost, type AssignmentChange, type NodeAuth, onlyControl, RouterAgent } from '@waiter/control'
 import type { ServiceDefinition } from '@waiter/services'
 
 /** A router without clients: reports the load that it is told to have, applies and acknowledges what it is assigned. */
