@@ -10,6 +10,7 @@ import { isAddress, isMemberId } from './parse.ts'
 import { type PacketBody, Prober } from './prober.ts'
 import { RowMap, type WriteOutcome } from './rows/row-map.ts'
 import { RowSpreader } from './rows/row-spreader.ts'
+import type { RowEntry } from './rows/row-types.ts'
 import { RULES, type Rules } from './rules.ts'
 import { DEFAULT_SETTINGS, type GossipSettings, pushPullInterval, retransmitLimit } from './settings.ts'
 
@@ -113,7 +114,10 @@ export class Gossip {
       sync: to => this.#sync(to),
     })
     this.#rows = new RowMap({ self: id, generation: incarnation, limits: settings, random, rules })
-    this.#spreader = new RowSpreader({ self: id, settings, random }, this.#rows)
+    this.#spreader = new RowSpreader(
+      { self: id, settings, random, onRow: owner => this.#emit({ kind: 'row', id: owner }) },
+      this.#rows,
+    )
     this.#seeds = options.seeds ?? []
     this.#lastMs = nowMs
     this.#nextPushPullAtMs = nowMs + random.next() * settings.pushPullIntervalMs
@@ -236,6 +240,12 @@ export class Gossip {
   row(id: MemberId, nowMs: number): ReadonlyMap<string, string> | undefined {
     if (id !== this.id && !isPresent(this.#membership.table.get(id)?.state ?? 'dead')) return undefined
     return this.#rows.values(id, nowMs)
+  }
+
+  /** The same with how much longer each value holds; for those whose key begins so. */
+  entries(id: MemberId, prefix: string, nowMs: number): readonly RowEntry[] {
+    if (id !== this.id && !isPresent(this.#membership.table.get(id)?.state ?? 'dead')) return []
+    return this.#rows.entries(id, prefix, nowMs)
   }
 
   /** How far a row is known, for tests and displays. */

@@ -47,6 +47,8 @@ export type Effect =
       readonly state: Claim['state'] | 'reaped'
       readonly previous: Claim['state'] | undefined
     }
+  /** Somebody else's row says something new. */
+  | { readonly kind: 'row'; readonly id: MemberId }
   /** Somebody else speaks in this member's name, or an earlier life of it is still remembered. */
   | { readonly kind: 'nameTaken'; readonly address: Address }
   /** The others have been told; the process may end. */

@@ -282,3 +282,37 @@ t.test('D5 after a broken stream everything is told again', async t => {
   driven.pass(1_000, driven.answerAll)
   t.match(driven.streams().at(-1)?.message, { rows: [{ base: 0, version: 2 }] })
 })
+
+t.test('R9 a row that says something new is told, and its values are read with what is left of them', async t => {
+  const member = new Driven()
+  member.hear(claim('c'))
+  const owner = rowsOf('c')
+  const send = (known?: { generation: number; version: number }): void => {
+    member.effects.length = 0
+    const delta = owner.deltaSince('c', known, 0)!
+    member.stream({ kind: 'rows', from: 'c', rows: [delta] })
+  }
+  const told = (): unknown[] => member.effects.filter(({ kind }) => kind === 'row')
+  owner.set('ejected/x', '1', at(0, 5_000))
+  owner.set('load', '2', at(0))
+  send()
+  t.same(told(), [{ kind: 'row', id: 'c' }])
+  const entries = (prefix: string) => member.gossip.entries('c', prefix, member.nowMs + 1_000)
+  t.same(entries('ejected/'), [{ key: 'ejected/x', value: '1', ttlMs: 4_000 }])
+  t.same(
+    entries('').map(({ key, ttlMs }) => [key, ttlMs]),
+    [
+      ['ejected/x', 4_000],
+      ['load', Number.POSITIVE_INFINITY],
+    ],
+  )
+  send()
+  t.same(told(), [], 'the same again is nothing new')
+  const known = owner.own
+  owner.delete('load', 0)
+  send(known)
+  t.same(told(), [{ kind: 'row', id: 'c' }])
+  t.same(member.gossip.entries('nobody', '', 0), [])
+  member.hear(claim('c', 'left'))
+  t.same(entries(''), [], 'nothing of who is not there')
+})

@@ -16,13 +16,14 @@ import {
   type MemberState,
   parsePacket,
   parseStreamMessage,
+  type RowEntry,
 } from '../index.ts'
 import { formatAddress, splitAddress } from './address.ts'
 import { ENVELOPE_BYTES, Envelope, PACKET_BYTES_MAX, type Refusal } from './envelope.ts'
 import { type ClusterKey, deriveKey, SECRET_BYTES_MIN } from './keys.ts'
 import { RateLimit } from './rate-limit.ts'
 import { StreamClients } from './stream-clients.ts'
-import { StreamServer } from './stream-server.ts'
+import { StreamServer, type Traffic } from './stream-server.ts'
 
 /** Who gossips, where, and with whom. */
 export interface GossipNodeOptions {
@@ -38,6 +39,10 @@ export interface GossipNodeOptions {
   readonly seeds?: readonly Address[]
   readonly settings?: Partial<GossipSettings>
   readonly log: Logger
+  /** Another member's row says something new. */
+  readonly onRow?: (id: MemberId) => void
+  /** This member has ended by itself: a bug, which the log tells of. */
+  readonly onFailed?: () => void
   readonly onMember?: (change: {
     readonly id: MemberId
     readonly state: MemberState | 'reaped'
@@ -49,6 +54,8 @@ export interface GossipNodeOptions {
 export interface GossipNodeStatus extends GossipStatus {
   readonly packetsSent: number
   readonly packetsReceived: number
+  readonly bytesSent: number
+  readonly bytesReceived: number
   readonly packetsRefused: Readonly<Record<Refusal, number>>
   readonly streams: number
   readonly streamFailures: number
@@ -80,6 +87,8 @@ export class GossipNode implements AsyncDisposable {
   #loopDelayMs = 0
   #sent = 0
   #received = 0
+  /** Bodies of packets and streams, without what the network adds. */
+  readonly #traffic: Traffic
   #complainedAtMs = Number.NEGATIVE_INFINITY
   #onLeft: (() => void) | undefined
   #isStopped = false
@@ -100,9 +109,10 @@ export class GossipNode implements AsyncDisposable {
       ...older.map(secret => deriveKey(secret, options.cluster)),
     ] as const
     let node: GossipNode | undefined
-    const server = new StreamServer(keys, text => node?.answer(text) ?? [])
+    const traffic: Traffic = { bytesSent: 0, bytesReceived: 0 }
+    const server = new StreamServer(keys, text => node?.answer(text) ?? [], traffic)
     const udp = await bindBoth(options.bind, server)
-    node = new GossipNode(options, { keys, udp, server })
+    node = new GossipNode(options, { keys, udp, server, traffic })
     return node
   }
 
@@ -112,11 +122,13 @@ export class GossipNode implements AsyncDisposable {
       readonly keys: readonly [ClusterKey, ...ClusterKey[]]
       readonly udp: Socket
       readonly server: StreamServer
+      readonly traffic: Traffic
     },
   ) {
     this.#options = options
     this.#udp = parts.udp
     this.#server = parts.server
+    this.#traffic = parts.traffic
     this.#envelope = new Envelope(parts.keys, () => Date.now())
     this.#refused = { size: 0, rate: 0, version: 0, key: 0, proof: 0, time: 0, replay: 0, malformed: 0 }
     const nowMs = (): number => performance.now()
@@ -124,6 +136,7 @@ export class GossipNode implements AsyncDisposable {
       answer: text => this.answer(text),
       onFailed: address => this.#input(gossip => gossip.streamFailed(address)),
       nowMs,
+      traffic: parts.traffic,
     })
     this.address = formatAddress(options.advertisedHost ?? options.bind.host, this.#udp.address().port)
     this.#gossip = new Gossip({
@@ -150,6 +163,11 @@ export class GossipNode implements AsyncDisposable {
     return this.#gossip.row(id, performance.now())
   }
 
+  /** The same with how much longer each value holds; for those whose key begins so. */
+  entries(id: MemberId, prefix: string): readonly RowEntry[] {
+    return this.#gossip.entries(id, prefix, performance.now())
+  }
+
   /** Says something to everybody. False: it exceeds a limit, and was not said. */
   set(key: string, value: string, ttlMs?: number): boolean {
     let isTaken = false
@@ -173,6 +191,7 @@ export class GossipNode implements AsyncDisposable {
       ...this.#gossip.status(),
       packetsSent: this.#sent,
       packetsReceived: this.#received,
+      ...this.#traffic,
       packetsRefused: { ...this.#refused },
       streams: this.#clients.size,
       streamFailures: this.#clients.failures,
@@ -209,6 +228,7 @@ export class GossipNode implements AsyncDisposable {
   /** Answers a frame of a peer that has proved itself. */
   private answer(text: string): readonly string[] {
     if (this.#isStopped) return []
+    this.#traffic.bytesReceived += text.length
     const message = parseStreamMessage(text, this.#gossip.settings)
     let replies: string[] = []
     this.#input((gossip, nowMs) => {
@@ -219,6 +239,7 @@ export class GossipNode implements AsyncDisposable {
 
   #receive(bytes: Buffer, from: RemoteInfo): void {
     if (this.#isStopped) return
+    this.#traffic.bytesReceived += bytes.length
     const opened = this.#rate.admits(from.address, performance.now())
       ? this.#envelope.open(bytes)
       : ({ refusal: 'rate' } as const)
@@ -238,8 +259,15 @@ export class GossipNode implements AsyncDisposable {
 
   #input(what: (gossip: Gossip, nowMs: number) => void): void {
     if (this.#isStopped) return
-    what(this.#gossip, performance.now())
-    this.#settle()
+    try {
+      what(this.#gossip, performance.now())
+      this.#settle()
+    } catch (error) {
+      // Whoever gossips can do without; nothing else may end because of it.
+      this.#options.log.error({ err: error }, 'a bug: gossip ends here')
+      void this.stop()
+      this.#options.onFailed?.()
+    }
   }
 
   #tick(): void {
@@ -267,7 +295,9 @@ export class GossipNode implements AsyncDisposable {
       case 'packet': {
         const { host, port } = splitAddress(effect.to)
         this.#sent++
-        this.#udp.send(this.#envelope.seal(encodePacket(effect.packet)), port, host, ignoreFailure)
+        const sealed = this.#envelope.seal(encodePacket(effect.packet))
+        this.#traffic.bytesSent += sealed.length
+        this.#udp.send(sealed, port, host, ignoreFailure)
         return
       }
       case 'stream':
@@ -275,6 +305,9 @@ export class GossipNode implements AsyncDisposable {
         return
       case 'member':
         this.#options.onMember?.(effect)
+        return
+      case 'row':
+        this.#options.onRow?.(effect.id)
         return
       case 'nameTaken':
         this.#complain(effect.address)

@@ -3,7 +3,7 @@ import type { Address } from '../index.ts'
 import { splitAddress } from './address.ts'
 import { encodeFrame } from './frames.ts'
 import type { ClusterKey } from './keys.ts'
-import { type AnswerFrame, BUFFERED_BYTES_MAX, PSK_CIPHERS, serveFrames } from './stream-server.ts'
+import { type AnswerFrame, BUFFERED_BYTES_MAX, PSK_CIPHERS, serveFrames, type Traffic } from './stream-server.ts'
 
 const CONNECT_MS_MAX = 2_000
 /** Who could not be reached is not tried again at once. */
@@ -17,6 +17,7 @@ export class StreamClients {
   readonly #answer: AnswerFrame
   readonly #onFailed: (address: Address) => void
   readonly #nowMs: () => number
+  readonly #traffic: Traffic
   readonly #sockets = new Map<Address, TLSSocket>()
   readonly #failedAtMs = new Map<Address, number>()
   #isStopped = false
@@ -28,12 +29,14 @@ export class StreamClients {
       readonly answer: AnswerFrame
       readonly onFailed: (address: Address) => void
       readonly nowMs: () => number
+      readonly traffic: Traffic
     },
   ) {
     this.#key = key
     this.#answer = how.answer
     this.#onFailed = how.onFailed
     this.#nowMs = how.nowMs
+    this.#traffic = how.traffic
   }
 
   get size(): number {
@@ -47,7 +50,9 @@ export class StreamClients {
       this.#fail(address)
       return
     }
-    socket.write(encodeFrame(text))
+    const frame = encodeFrame(text)
+    this.#traffic.bytesSent += frame.length
+    socket.write(frame)
     if (socket.writableLength > BUFFERED_BYTES_MAX) socket.destroy()
   }
 
@@ -84,7 +89,7 @@ export class StreamClients {
       if (!isProved) this.#noteFailure(address)
       this.#fail(address)
     })
-    serveFrames(socket, this.#answer)
+    serveFrames(socket, this.#answer, this.#traffic)
     return socket
   }
 

@@ -14,6 +14,12 @@ export const IDLE_MS_MAX = 60_000
 /** Bytes that wait for a peer that does not read; with more it is cut off. */
 export const BUFFERED_BYTES_MAX = 16_777_216
 
+/** What all packets and streams of a member carried. */
+export interface Traffic {
+  bytesSent: number
+  bytesReceived: number
+}
+
 /** Answers one frame with others. Throws when the frame makes no sense. */
 export type AnswerFrame = (text: string) => readonly string[]
 
@@ -24,7 +30,7 @@ export class StreamServer {
   readonly #pending = new Set<Socket>()
   strangers = 0
 
-  constructor(keys: readonly ClusterKey[], answer: AnswerFrame) {
+  constructor(keys: readonly ClusterKey[], answer: AnswerFrame, traffic: Traffic) {
     const keyByName = new Map(keys.map(({ name, streams }) => [name, streams]))
     const secure = createTlsServer(
       {
@@ -36,7 +42,7 @@ export class StreamServer {
       },
       socket => {
         this.#release(socket)
-        serveFrames(socket, answer)
+        serveFrames(socket, answer, traffic)
       },
     )
     secure.on('tlsClientError', (_error, socket) => {
@@ -79,14 +85,18 @@ export class StreamServer {
 }
 
 /** Reads frames until the peer goes, is silent for too long, or talks nonsense. */
-export function serveFrames(socket: TLSSocket, answer: AnswerFrame): void {
+export function serveFrames(socket: TLSSocket, answer: AnswerFrame, traffic: Traffic): void {
   const reader = new FrameReader()
   socket.setTimeout(IDLE_MS_MAX, () => socket.destroy())
   socket.on('error', () => socket.destroy())
   socket.on('data', (chunk: Buffer) => {
     try {
       const isSound = reader.push(chunk, text => {
-        for (const reply of answer(text)) socket.write(encodeFrame(reply))
+        for (const reply of answer(text)) {
+          const frame = encodeFrame(reply)
+          traffic.bytesSent += frame.length
+          socket.write(frame)
+        }
       })
       if (!isSound || socket.writableLength > BUFFERED_BYTES_MAX) socket.destroy()
     } catch {

@@ -3,7 +3,7 @@ import type { MemberId } from '../member.ts'
 import { RULES, type Rules } from '../rules.ts'
 import type { GossipSettings } from '../settings.ts'
 import { deltaBytes, Row } from './row.ts'
-import type { Digest, MergeOutcome, RowDelta, RowPosition } from './row-types.ts'
+import type { Digest, MergeOutcome, RowDelta, RowEntry, RowPosition } from './row-types.ts'
 
 type RowLimits = Pick<
   GossipSettings,
@@ -124,6 +124,10 @@ export class RowMap {
   /** What holds now in one row. */
   values(owner: MemberId, nowMs: number): Map<string, string> | undefined {
     return this.#rows.get(owner)?.values(nowMs)
+  }
+
+  entries(owner: MemberId, prefix: string, nowMs: number): readonly RowEntry[] {
+    return this.#rows.get(owner)?.entries(prefix, nowMs) ?? []
   }
 
   /** D7: equal when the same rows are known up to the same versions. */

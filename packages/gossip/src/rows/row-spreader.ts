@@ -17,6 +17,7 @@ export class RowSpreader {
   readonly #rows: RowMap
   readonly #settings: GossipSettings
   readonly #random: Prng
+  readonly #onRow: (id: MemberId) => void
   /** How far each peer knows each row, as far as we know. */
   readonly #knownBy = new Map<MemberId, Map<MemberId, RowPosition>>()
   isDirty = false
@@ -25,12 +26,19 @@ export class RowSpreader {
   refused = 0
 
   constructor(
-    options: { readonly self: MemberId; readonly settings: GossipSettings; readonly random: Prng },
+    options: {
+      readonly self: MemberId
+      readonly settings: GossipSettings
+      readonly random: Prng
+      /** Another member's row changed. */
+      readonly onRow: (id: MemberId) => void
+    },
     rows: RowMap,
   ) {
     this.#self = options.self
     this.#settings = options.settings
     this.#random = options.random
+    this.#onRow = options.onRow
     this.#rows = rows
   }
 
@@ -83,6 +91,7 @@ export class RowSpreader {
       } else if (outcome === 'refused') this.refused++
       else {
         known.set(delta.owner, { generation: delta.generation, version: delta.version })
+        if (outcome === 'applied') this.#onRow(delta.owner)
         if (outcome === 'applied' || delta.owner === this.#self) this.isDirty = true
       }
     }

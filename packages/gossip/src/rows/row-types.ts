@@ -9,6 +9,14 @@ export interface WireEntry {
   readonly ttlMs: number | undefined
 }
 
+/** One value of a row as it is read. */
+export interface RowEntry {
+  readonly key: string
+  readonly value: string
+  /** How much longer it holds; `Infinity`: until it is changed. */
+  readonly ttlMs: number
+}
+
 /** R4: what changed in a row between two versions. `base` 0: the whole row, which replaces what was there. */
 export interface RowDelta {
   readonly owner: MemberId

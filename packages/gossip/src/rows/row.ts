@@ -1,6 +1,6 @@
 import { hash32 } from '../hash.ts'
 import type { MemberId } from '../member.ts'
-import type { RowDelta, RowPosition, WireEntry } from './row-types.ts'
+import type { RowDelta, RowEntry, RowPosition, WireEntry } from './row-types.ts'
 
 interface Entry {
   value: string | undefined
@@ -70,6 +70,16 @@ export class Row {
       if (value !== undefined && expiresAtMs > nowMs) values.set(key, value)
     }
     return values
+  }
+
+  /** What holds now under keys that begin so. */
+  entries(prefix: string, nowMs: number): RowEntry[] {
+    const found: RowEntry[] = []
+    for (const [key, { value, expiresAtMs }] of this.#entries) {
+      if (value === undefined || expiresAtMs <= nowMs || !key.startsWith(prefix)) continue
+      found.push({ key, value, ttlMs: expiresAtMs - nowMs })
+    }
+    return found
   }
 
   /** R4: what somebody lacks who knows the row up to `known`. */

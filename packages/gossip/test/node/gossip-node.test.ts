@@ -107,3 +107,20 @@ t.test('leaving alone, and stopping twice, are no trouble', async t => {
   await node.stop()
   t.notOk(node.set('k', 'v'))
 })
+
+t.test('a bug ends gossip and nothing else, and is told', async t => {
+  await using first = await start('first')
+  let isTold = false
+  await using second = await start('second', {
+    seeds: [first.address],
+    onMember: () => {
+      throw new Error('a bug')
+    },
+    onFailed: () => {
+      isTold = true
+    },
+  })
+  await until(() => isTold)
+  t.notOk(second.set('k', 'v'))
+  t.ok(first.status().bytesSent > 0 && first.status().bytesReceived > 0)
+})
