@@ -184,7 +184,7 @@ t.test('a router that talks nonsense loses its stream, and the leader goes on', 
       $case: 'hello',
       value: {
         ...{ routerId: 'x', nodeId: 'x', worker: 1, httpUrl: '', beliefs: [] },
-        ...{ peerAddress: '', hostId: '', startId: '', relatedRouterIds: [] },
+        ...{ peerAddress: '', gossipAddress: '', hostId: '', startId: '', relatedRouterIds: [] },
       },
     },
   })

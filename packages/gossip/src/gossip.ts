@@ -55,8 +55,8 @@ const HEALERS_WANTED = 3
 /** Many may be dead for good; those who are not must be found among them. */
 const HEAL_TARGETS = 3
 const REAP_CHECK_MS = 5_000
-/** M8: rounds of gossip before a leaver may go. */
-const LEAVE_ROUNDS = 5
+/** M8: rounds of gossip before a leaver may go, at most; in a small group everybody is told in fewer. */
+const LEAVE_ROUNDS_MAX = 5
 
 /**
  * One member of a gossip group: a deterministic machine. Feed it time, packets and stream messages; carry out what
@@ -83,7 +83,7 @@ export class Gossip {
   #healFirst: Address | undefined
   #nextSweepAtMs: number
   #mismatchSyncAtMs = 0
-  #leaveRoundsLeft = LEAVE_ROUNDS
+  #leaveRoundsLeft = LEAVE_ROUNDS_MAX
   #viewMismatches = 0
 
   constructor(options: GossipOptions) {
@@ -228,6 +228,9 @@ export class Gossip {
   /** M8: says goodbye; `hasLeft` follows when the others had the chance to hear it. */
   leave(nowMs: number): void {
     this.#noticeTime(nowMs)
+    const others = this.#membership.presentCount - 1
+    // Everybody once, and a round more for what is lost.
+    this.#leaveRoundsLeft = Math.min(LEAVE_ROUNDS_MAX, 1 + Math.ceil(others / this.settings.gossipFanOut))
     this.#membership.leave()
   }
 
@@ -391,12 +394,20 @@ export class Gossip {
     for (const effect of effects) this.#emit(effect)
   }
 
+  /** D1: a newcomer is told our row. D8: its own may have come before it did. */
+  #greet(id: MemberId): void {
+    this.#spreader.isDirty = true
+    const message = this.#spreader.wantRefused(id)
+    const member = this.#membership.table.get(id)
+    if (message !== undefined && member !== undefined) this.#emit({ kind: 'stream', to: member.address, message })
+  }
+
   #emit(effect: Effect): void {
     this.#effects.push(effect)
     if (effect.kind !== 'member') return
     const { id, state } = effect
-    // D1: a newcomer is told our row; the dead and the gone keep none.
-    if (state === 'alive') this.#spreader.isDirty = true
+    // The dead and the gone keep no row.
+    if (state === 'alive') this.#greet(id)
     else if (state === 'dead' || state === 'left') this.#spreader.forget(id)
     else if (state === 'reaped') this.#rows.drop(id)
   }

@@ -316,3 +316,16 @@ t.test('R9 a row that says something new is told, and its values are read with w
   member.hear(claim('c', 'left'))
   t.same(entries(''), [], 'nothing of who is not there')
 })
+
+t.test('D8 a row that came before its owner was known is asked for when it is', async t => {
+  const member = new Driven()
+  const owner = rowsOf('c')
+  owner.set('k', '1', at(0))
+  const delta = owner.deltaSince('c', undefined, 0)!
+  member.stream({ kind: 'rows', from: 'c', rows: [delta] })
+  t.equal(member.gossip.status().rowsRefused, 1)
+  member.hear(claim('b'), claim('c'))
+  const wants = () => member.effects.filter(effect => effect.kind === 'stream' && effect.message.kind === 'want')
+  t.match(wants(), [{ to: addressOf('c'), message: { from: 'a', digest: new Map([['c', { version: 0 }]]) } }])
+  t.equal(wants().length, 1, 'and nothing of others')
+})

@@ -8,6 +8,8 @@
 export { AccessLog } from './access-log/access-log.ts'
 export { LogFile } from './access-log/log-file.ts'
 export type { AuthenticationSettings, AuthenticatorSpec } from './auth/create-authentication.ts'
+export type { GossipMember, MemberChange } from './gossip/gossip-member.ts'
+export type { RouterGossip, RouterGossipSettings } from './gossip/router-gossip.ts'
 export type { CorsSettings } from './request/cors-gate.ts'
 export { type Router, startRouter } from './router.ts'
 export type { RouterOptions } from './router-options.ts'

@@ -9,6 +9,7 @@ import type { ClusterLink } from './api/cluster-routes.ts'
 import type { AuthenticationSettings } from './auth/create-authentication.ts'
 import type { SupportInfo } from './errors/error-response.ts'
 import type { Messages } from './errors/messages.ts'
+import type { RouterGossipSettings } from './gossip/router-gossip.ts'
 import type { CorsSettings } from './request/cors-gate.ts'
 
 /** What a router is made of; the composition root fills it in. */
@@ -34,6 +35,8 @@ export interface RouterOptions {
   readonly cluster?: ClusterLink
   /** Absent: it neither lends slots to other routers nor borrows theirs. */
   readonly createSlotExchange?: (find: FindService) => SlotExchange
+  /** Absent: it does not gossip. */
+  readonly gossip?: RouterGossipSettings | undefined
   readonly createProxyServer: (options: ProxyServerOptions) => ProxyServer
   readonly renderHeader: (name: string, value: string) => string
   readonly ejection: EjectionConfig

@@ -8,6 +8,7 @@ import { createApi } from './api/create-api.ts'
 import { createAsyncRequests } from './async/create-async-requests.ts'
 import { createAnswers } from './cluster/questions.ts'
 import { Drain } from './drain.ts'
+import { RouterGossip } from './gossip/router-gossip.ts'
 import { measureForPrometheus } from './metrics/render-prometheus.ts'
 import { RouterMetrics } from './metrics/router-metrics.ts'
 import { OverrideService } from './overrides/override-service.ts'
@@ -25,6 +26,8 @@ import { VersionChooser } from './versions/version-chooser.ts'
 /** A router: takes clients' requests and serves them, with or without a leader. */
 export interface Router {
   readonly table: ServiceTable
+  /** What it tells other routers and hears from them without the leader; undefined: nothing. */
+  readonly gossip: RouterGossip | undefined
   /** Answers what other routers ask of this one. */
   readonly answer: AnswerQuestion
   /** Through which it lends and borrows slots. */
@@ -44,6 +47,8 @@ export interface Router {
 /** Whom a page may call is Waiter's to say (spec §1.12): browsers refuse an answer that says it twice. */
 const CORS_ANSWERS = ['access-control-allow-origin', 'access-control-allow-credentials']
 
+const nowMs = (): number => performance.now()
+
 /** Builds a router; it listens when told to. */
 export async function startRouter(options: RouterOptions): Promise<Router> {
   const tokens = new TokenReplica(options.store, options.log)
@@ -61,13 +66,15 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     findSuspension: serviceId => suspensions.find(serviceId),
     ejection: options.ejection,
     random: createPrng(randomInt(2 ** 32)),
-    nowMs: () => performance.now(),
+    nowMs,
     onInstanceRetired: (host, port) => proxy?.closeUpstream(host, port),
     references,
     successions: () => versions.successions.all(),
   })
   const exchange = options.createSlotExchange?.(serviceId => table.get(serviceId))
   table.share(exchange)
+  const gossip = options.gossip && new RouterGossip({ ...options, settings: options.gossip, table, nowMs })
+  table.gossipThrough(gossip)
   const versions: VersionChooser = new VersionChooser({
     table,
     findWithdrawals: token => withdrawals.find(token),
@@ -79,7 +86,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   const asyncRequests = createAsyncRequests(options)
   const descriptions = new KnownDescriptions({ ...options, table, leader: () => link })
   const measures = {
-    ...{ options, table, tokens, metrics: new RouterMetrics(performance.now()) },
+    ...{ options, table, tokens, gossip, metrics: new RouterMetrics(performance.now()) },
     stats: () => proxy?.stats(),
     leader: () => link,
   }
@@ -97,8 +104,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   const following = mirrors.map(mirror => mirror.run())
   await Promise.all(mirrors.map(mirror => mirror.ready))
   return {
-    table,
-    exchange,
+    ...{ table, exchange, gossip },
     measure: () => measureForPrometheus(measures, performance.now()),
     answer: createAnswers({
       ...{ nodeId: options.nodeId, table, drain, asyncRequests, findDescription: id => descriptions.find(id) },
@@ -111,8 +117,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       table.connect(leaderLink)
     },
     stop: async graceMs => {
-      drain.stop()
-      asyncRequests.stop()
+      for (const part of [drain, gossip, asyncRequests]) part?.stop()
       api.close()
       await server.close(graceMs)
       for (const part of [exchange, link]) part?.close()

@@ -145,6 +145,7 @@ function createRouters(
         requestLogFile: requestLogFileOf(spec, nodeId, role),
         controls: controls(),
         peerBind: { host: spec.host.listen, port: ports.peers(index * count + worker - 1) },
+        gossipBind: { host: spec.host.listen, port: ports.gossip(index * count + worker - 1) },
       }
     },
     log: spec.log,

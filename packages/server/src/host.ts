@@ -56,8 +56,10 @@ export interface NodePorts {
   /** Of the control node on this seat, from 0. */
   grpc(seat: number): number
   raft(seat: number): number
-  /** Of a router, where others borrow slots. */
+  /** Of a router, from 0, where others borrow slots. */
   peers(router: number): number
+  /** Of a router, where it gossips: UDP and TCP. */
+  gossip(router: number): number
 }
 
 /** In one piece from the first port on: a firewall can let them through. */
@@ -68,6 +70,7 @@ export function planNodePorts({ 'cluster-config': { port, advertise } }: Setting
     isFixed: first !== 0,
     grpc: seat => at(2 * seat),
     raft: seat => at(2 * seat + 1),
-    peers: router => at(CONTROL_PORTS + router),
+    peers: router => at(CONTROL_PORTS + 2 * router),
+    gossip: router => at(CONTROL_PORTS + 2 * router + 1),
   }
 }

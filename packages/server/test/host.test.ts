@@ -23,7 +23,11 @@ t.test('nobody is listened to but this machine, unless an address is advertised'
   const alone = settingsOf()
   t.match(createHostContext('h', alone), { hostId: 'h', listen: '127.0.0.1', advertise: '127.0.0.1' })
   const ports = planNodePorts(alone)
-  t.same([ports.isFixed, ports.grpc(0), ports.raft(1), ports.peers(2)], [false, 0, 0, 0], 'any that are free')
+  t.same(
+    [ports.isFixed, ports.grpc(0), ports.raft(1), ports.peers(2), ports.gossip(2)],
+    [false, 0, 0, 0, 0],
+    'any that are free',
+  )
   t.match(createHostContext('h', settingsOf('--advertise', '10.0.0.5')), { listen: '10.0.0.5', advertise: '10.0.0.5' })
   t.not(createHostContext('h', alone).startId, createHostContext('h', alone).startId, 'each start has its own name')
   t.same(['localhost', '127.0.0.2', '::1', '10.0.0.5', '127.evil.example'].map(isLoopback), [
@@ -36,8 +40,10 @@ t.test('nobody is listened to but this machine, unless an address is advertised'
 })
 
 t.test('ports are in one piece, so that a firewall can let them through', async t => {
-  const { isFixed, grpc, raft, peers } = planNodePorts(settingsOf('--advertise', 'a.example.com'))
-  t.same([isFixed, grpc(0), raft(0), grpc(1), raft(1), peers(0), peers(3)], [true, 9190, 9191, 9192, 9193, 9210, 9213])
+  const { isFixed, grpc, raft, peers, gossip } = planNodePorts(settingsOf('--advertise', 'a.example.com'))
+  t.ok(isFixed)
+  t.same([grpc(0), raft(0), grpc(1), raft(1)], [9190, 9191, 9192, 9193])
+  t.same([peers(0), gossip(0), peers(3), gossip(3)], [9210, 9211, 9216, 9217])
   t.equal(planNodePorts(settingsOf('--cluster-port', '7000')).grpc(0), 7000)
   t.equal(planNodePorts(settingsOf('--advertise', 'a.example.com', '--cluster-port', '0')).grpc(0), 0)
 })

@@ -77,6 +77,8 @@ export interface RouterAgentOptions {
   readonly httpUrl: string
   /** Where other routers borrow slots of this one; absent: nowhere. */
   readonly peerAddress?: string
+  /** Where this router gossips; empty: it does not (yet). */
+  readonly gossipAddress?: () => string
   readonly host: AgentHost
   /** Absent: this router answers no questions. */
   readonly answer?: AnswerQuestion
@@ -288,12 +290,13 @@ export class RouterAgent implements LeaderLink {
     const stream = this.#clients.get(address).attach()
     this.#stream = stream
     const { routerId, nodeId, worker, httpUrl, peerAddress = '', hostId = '', startId = '' } = this.#options
+    const gossipAddress = this.#options.gossipAddress?.() ?? ''
     stream.on('data', (response: AttachResponse) => this.#onResponse(stream, response))
     stream.on('error', error => this.#onLost(stream, error))
     stream.on('end', () => this.#onLost(stream, undefined))
     const beliefs = this.#options.host.collectBeliefs().map(toBelief)
     const relatedRouterIds = [...this.#options.host.collectRelated()]
-    const where = { nodeId, worker, hostId, startId, httpUrl, peerAddress }
+    const where = { nodeId, worker, hostId, startId, httpUrl, peerAddress, gossipAddress }
     const value = { routerId, ...where, relatedRouterIds, beliefs }
     stream.write({ message: { $case: 'hello', value } })
   }

@@ -161,22 +161,15 @@ export class Leader implements SessionSource {
   // -- routers ------------------------------------------------------------------------------------------------------
 
   attach(router: RouterIntroduction, stream: SessionStream): RouterSession {
-    const { routerId, nodeId, worker, httpUrl, peerAddress = '', relatedRouterIds = [], beliefs } = router
+    const { routerId, httpUrl, peerAddress = '', gossipAddress = '', relatedRouterIds = [], beliefs } = router
     const former = this.#sessions.get(routerId)
     if (former !== undefined) this.#close(former)
     this.#lost.remove(routerId)
     this.#buryPredecessors(router)
     const { term, clock } = this.#options
     const session = new RouterSession({
-      routerId,
-      nodeId,
-      worker,
-      httpUrl,
-      peerAddress,
-      stream,
-      source: this,
-      term,
-      soon: task => clock.soon(task),
+      ...{ ...router, peerAddress, gossipAddress },
+      ...{ stream, source: this, term, soon: task => clock.soon(task) },
     })
     for (const other of this.#sessions.values()) other.markPeer(routerId)
     this.#sessions.set(routerId, session)
@@ -223,7 +216,11 @@ export class Leader implements SessionSource {
 
   peersOf(routerId: RouterId): ReturnType<SessionSource['peersOf']> {
     const others = [...this.#sessions.values()].filter(other => other.routerId !== routerId && other.peerAddress !== '')
-    return others.map(other => ({ routerId: other.routerId, address: other.peerAddress }))
+    return others.map(({ routerId: id, peerAddress: address, gossipAddress }) => ({
+      routerId: id,
+      address,
+      gossipAddress,
+    }))
   }
 
   report(session: RouterSession, rows: readonly ServiceLoadRow[]): void {

@@ -20,6 +20,8 @@ export interface RouterIntroduction extends RegisteredRouter {
   readonly startId?: string
   /** Where it lends slots to other routers; empty: nowhere. */
   readonly peerAddress?: string
+  /** Where it gossips; empty: it does not. */
+  readonly gossipAddress?: string
   /** Routers with which it has slots lent or borrowed. */
   readonly relatedRouterIds?: readonly RouterId[]
   readonly beliefs: readonly ServiceBeliefRow[]

@@ -33,6 +33,7 @@ export class RouterSession {
   readonly httpUrl: string
   /** Where it lends slots; empty: nowhere. */
   readonly peerAddress: string
+  readonly gossipAddress: string
   readonly #stream: SessionStream
   readonly #source: SessionSource
   readonly #term: Term
@@ -56,6 +57,7 @@ export class RouterSession {
     readonly worker: number
     readonly httpUrl: string
     readonly peerAddress: string
+    readonly gossipAddress: string
     readonly stream: SessionStream
     readonly source: SessionSource
     readonly term: Term
@@ -67,6 +69,7 @@ export class RouterSession {
     this.worker = options.worker
     this.httpUrl = options.httpUrl
     this.peerAddress = options.peerAddress
+    this.gossipAddress = options.gossipAddress
     this.#stream = options.stream
     this.#source = options.source
     this.#term = options.term

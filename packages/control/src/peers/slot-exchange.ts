@@ -32,7 +32,12 @@ export interface SlotExchangeOptions {
 export interface PeerChange {
   /** True: who is not listed may not be asked any more; only `dead` ones are known to have ended. */
   readonly isFull: boolean
-  readonly peers: readonly { readonly routerId: RouterId; readonly address: string }[]
+  readonly peers: readonly {
+    readonly routerId: RouterId
+    readonly address: string
+    /** Where it gossips; absent or empty: it does not. */
+    readonly gossipAddress?: string
+  }[]
   readonly dead: readonly RouterId[]
 }
 

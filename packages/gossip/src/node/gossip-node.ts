@@ -61,6 +61,8 @@ export interface GossipNodeStatus extends GossipStatus {
   readonly streamFailures: number
   readonly strangers: number
   readonly loopDelayMs: number
+  /** Of the last half minute or so: how late nearly all of this member's timers were at most. */
+  readonly loopDelayP99Ms: number
 }
 
 /** A source may send so many packets a second; more are dropped unseen. A member of a large group sends about 100. */
@@ -70,9 +72,13 @@ const PORT_TRIES = 20
 /** A name clash or the like is told about once in so long. */
 const COMPLAINT_GAP_MS = 60_000
 const TIMER_MS_MAX = 60_000
+/** Timers that are remembered for `loopDelayP99Ms`; an idle member has about four a second. */
+const DELAYS_KEPT = 128
+const P99 = 0.99
 
 /** A gossip member with sockets and clocks: `Gossip` on UDP for packets and TLS with a shared key for streams. */
 export class GossipNode implements AsyncDisposable {
+  readonly id: MemberId
   readonly address: Address
   readonly #options: GossipNodeOptions
   readonly #gossip: Gossip
@@ -85,6 +91,8 @@ export class GossipNode implements AsyncDisposable {
   #timer: NodeJS.Timeout | undefined
   #dueAtMs = Number.POSITIVE_INFINITY
   #loopDelayMs = 0
+  readonly #delaysMs = new Float64Array(DELAYS_KEPT)
+  #delaysCount = 0
   #sent = 0
   #received = 0
   /** Bodies of packets and streams, without what the network adds. */
@@ -125,6 +133,7 @@ export class GossipNode implements AsyncDisposable {
       readonly traffic: Traffic
     },
   ) {
+    this.id = options.id
     this.#options = options
     this.#udp = parts.udp
     this.#server = parts.server
@@ -197,6 +206,7 @@ export class GossipNode implements AsyncDisposable {
       streamFailures: this.#clients.failures,
       strangers: this.#server.strangers,
       loopDelayMs: Math.round(this.#loopDelayMs),
+      loopDelayP99Ms: Math.round(this.#loopDelayP99Ms()),
     }
   }
 
@@ -275,8 +285,14 @@ export class GossipNode implements AsyncDisposable {
     // A timer of our own that fires late is the event loop's delay, measured without another timer.
     this.#loopDelayMs = Math.max(0, nowMs - this.#dueAtMs)
     this.#gossip.noteLoopDelay(this.#loopDelayMs)
+    this.#delaysMs[this.#delaysCount++ % DELAYS_KEPT] = this.#loopDelayMs
     this.#dueAtMs = Number.POSITIVE_INFINITY
     this.#input((gossip, now) => gossip.tick(now))
+  }
+
+  #loopDelayP99Ms(): number {
+    const sorted = this.#delaysMs.slice(0, Math.min(this.#delaysCount, DELAYS_KEPT)).sort()
+    return sorted[Math.ceil(sorted.length * P99) - 1] ?? 0
   }
 
   #settle(): void {

@@ -10,8 +10,10 @@ import type { Digest, RowDelta, RowPosition } from './row-types.ts'
 /** One message carries rows up to about this size; the next one carries the rest. */
 const MESSAGE_BYTES_WANTED = 262_144
 const ROW_OVERHEAD_BYTES = 128
+/** Strangers whose rows came before they did, in a burst of newcomers. */
+const STRANGERS_MAX = 1_024
 
-/** D1–D5: sends rows to those who lack them, and asks for what does not connect. */
+/** D1–D5, D8: sends rows to those who lack them, and asks for what does not connect. */
 export class RowSpreader {
   readonly #self: MemberId
   readonly #rows: RowMap
@@ -20,6 +22,8 @@ export class RowSpreader {
   readonly #onRow: (id: MemberId) => void
   /** How far each peer knows each row, as far as we know. */
   readonly #knownBy = new Map<MemberId, Map<MemberId, RowPosition>>()
+  /** Owners of rows that were refused because nobody knew them. */
+  readonly #strangers = new Set<MemberId>()
   isDirty = false
   #nextAtMs = 0
   gaps = 0
@@ -84,7 +88,9 @@ export class RowSpreader {
     const wanted = new Map<MemberId, RowPosition>()
     const known = this.#knownOf(message.from)
     for (const delta of message.rows) {
-      const outcome = delta.owner === this.#self || isMember(delta.owner) ? this.#rows.merge(delta, nowMs) : 'refused'
+      const isKnown = delta.owner === this.#self || isMember(delta.owner)
+      const outcome = isKnown ? this.#rows.merge(delta, nowMs) : 'refused'
+      if (!isKnown && this.#strangers.size < STRANGERS_MAX) this.#strangers.add(delta.owner)
       if (outcome === 'gap') {
         this.gaps++
         wanted.set(delta.owner, this.#rows.position(delta.owner) ?? { generation: 0, version: 0 })
@@ -96,6 +102,12 @@ export class RowSpreader {
       }
     }
     return wanted.size === 0 ? [] : [{ kind: 'want', from: this.#self, digest: wanted }]
+  }
+
+  /** D8: asks for a row that was refused when its owner was not known. */
+  wantRefused(owner: MemberId): StreamMessage | undefined {
+    if (!this.#strangers.delete(owner)) return undefined
+    return { kind: 'want', from: this.#self, digest: new Map([[owner, { generation: 0, version: 0 }]]) }
   }
 
   /** What was sent there may be lost: it is told everything again when there is something to tell. */

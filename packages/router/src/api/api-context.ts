@@ -6,6 +6,7 @@ import type { StoreMirror } from '@waiter/store/port'
 import type { Context } from 'hono'
 import type { Identity } from '../auth/identity.ts'
 import type { Drain } from '../drain.ts'
+import type { RouterGossip } from '../gossip/router-gossip.ts'
 import type { RouterMetrics } from '../metrics/router-metrics.ts'
 import type { OverrideService } from '../overrides/override-service.ts'
 import type { Pipeline } from '../pipeline.ts'
@@ -28,6 +29,8 @@ export interface ApiParts {
   readonly suspensions: SuspensionService
   readonly descriptions: KnownDescriptions
   readonly drain: Drain
+  /** Undefined: this router does not gossip. */
+  readonly gossip: RouterGossip | undefined
   readonly metrics: RouterMetrics
   readonly stats: () => ProxyStats | undefined
   readonly withdrawals: StoreMirror<WithdrawalRecord>

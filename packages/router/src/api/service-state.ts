@@ -72,6 +72,7 @@ function responderStateOf(runtime: ServiceRuntime, view: ServiceView | undefined
             state.isRetired ? 'retired' : 'healthy',
             ...(state.isExpired ? ['expired'] : []),
             ...(state.ejectedUntilMs === null ? [] : ['ejected']),
+            ...(state.doubtedUntilMs === null ? [] : ['doubted']),
           ],
         },
       ]),

@@ -1,6 +1,7 @@
 import type { ClusterView, ServiceView } from '@waiter/control'
 import type { BorrowedUse } from '@waiter/slots'
 import type { InstanceWatch } from '../cluster/instance-watch.ts'
+import { renderGossip } from '../gossip/render-gossip.ts'
 import { askRouters, type UsageRow, usageOf } from '../cluster/questions.ts'
 import type { TokenWatchers } from '../tokens/token-watchers.ts'
 import type { ApiParts } from './api-context.ts'
@@ -59,6 +60,13 @@ export function createSections(parts: ApiParts, watches: Watches): ReadonlyMap<s
     ],
     ['entitlement-manager', plain(() => ({ name: 'SimpleEntitlementManager' }))],
     ['fallback', plain(() => ({ state: availabilityOf(parts) }))],
+    [
+      'gossip',
+      {
+        include: ['loads'],
+        read: ({ include }) => renderGossip(parts.gossip, { hasLoads: include.has('loads'), nowMs: performance.now() }),
+      },
+    ],
     ['instance-tracker', plain(() => ({ 'watch-count': watches.instances.count }))],
     ['tls', plain(() => ({ ...(options.tlsState?.() ?? { disabled: true }) }))],
     ['request-log', plain(() => ({ ...(options.accessLog?.stats() ?? { disabled: true }) }))],

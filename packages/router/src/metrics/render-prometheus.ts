@@ -1,4 +1,5 @@
 import type { MetricFamily } from '@waiter/control'
+import type { RouterGossip } from '../gossip/router-gossip.ts'
 import type { LogHistogram } from './log-histogram.ts'
 import type { MetricsSources } from './render-waiter.ts'
 
@@ -41,7 +42,7 @@ export function measureSilence(silent: number): readonly MetricFamily[] {
 
 function addRouterFigures(
   page: Page,
-  { options, stats, leader, table, tokens, metrics }: MetricsSources,
+  { options, stats, leader, table, tokens, metrics, gossip }: MetricsSources,
   nowMs: number,
 ): void {
   page.gauge('waiter_info', 'Which router this is.', 1, { router: options.routerId, version: options.version })
@@ -58,6 +59,7 @@ function addRouterFigures(
     page.counter('waiter_http_refused_total', 'Requests that the engine refused itself.', engine.refusedTotal)
   }
   addExchangeFigures(page, table.exchangeCounts())
+  addGossipFigures(page, gossip)
   for (const [endpoint, count] of metrics.apiCalls)
     page.counter('waiter_api_calls_total', 'Calls of the API by endpoint.', count, { endpoint })
 }
@@ -71,6 +73,47 @@ function addExchangeFigures(page: Page, counts: ReturnType<MetricsSources['table
   page.counter('waiter_borrowed_requests_total', 'Requests served on borrowed slots.', served)
   page.gauge('waiter_slots_lent', 'Slots that are lent out.', lentNow.length)
   page.gauge('waiter_slots_borrowed', 'Borrowed slots in use.', borrowedNow.length)
+}
+
+const MEMBER_STATES = ['alive', 'suspect', 'dead', 'left'] as const
+
+function addGossipFigures(page: Page, gossip: RouterGossip | undefined): void {
+  if (gossip === undefined) return
+  const { member, advice, unshared } = gossip
+  page.gauge('waiter_gossip_member', 'Whether this router is in the gossip group.', member === undefined ? 0 : 1)
+  if (member === undefined) return
+  const members = member.members()
+  for (const state of MEMBER_STATES) {
+    const count = members.filter(other => other.state === state).length
+    page.gauge('waiter_gossip_members', 'Other routers, by what this one believes of them.', count, { state })
+  }
+  const status = member.status()
+  const health = 'How unwell this router finds itself, 0 to 7: it gives others so much more time.'
+  page.gauge('waiter_gossip_local_health', health, status.localHealth)
+  page.gauge('waiter_gossip_view_hash', 'Equal where routers believe the same of who is there.', status.viewHash)
+  page.gauge('waiter_gossip_streams', 'Open streams to other routers.', status.streams)
+  page.gauge('waiter_gossip_advice', 'Instances that other routers say they leave alone.', advice.size)
+  page.counter('waiter_gossip_advice_unshared_total', 'Ejections that were not told: too many.', unshared)
+  page.counter('waiter_gossip_packets_sent_total', 'Packets sent.', status.packetsSent)
+  page.counter('waiter_gossip_packets_received_total', 'Packets received and understood.', status.packetsReceived)
+  for (const [reason, count] of Object.entries(status.packetsRefused))
+    page.counter('waiter_gossip_packets_refused_total', 'Packets dropped, by reason.', count, { reason })
+  page.counter('waiter_gossip_bytes_sent_total', 'Bytes of packets and streams sent.', status.bytesSent)
+  page.counter('waiter_gossip_bytes_received_total', 'Bytes of packets and streams received.', status.bytesReceived)
+  page.counter('waiter_gossip_strangers_total', 'Streams of somebody without the cluster secret.', status.strangers)
+  page.counter(
+    'waiter_gossip_stream_failures_total',
+    'Streams that could not be opened, or broke.',
+    status.streamFailures,
+  )
+  page.counter('waiter_gossip_suspicions_total', 'Suspicions that this router raised itself.', status.suspicions)
+  page.counter('waiter_gossip_refutations_total', 'Suspicions against this router that it refuted.', status.refutations)
+  page.counter(
+    'waiter_gossip_rows_refused_total',
+    'Rows beyond a limit, or of somebody not known yet.',
+    status.rowsRefused,
+  )
+  page.counter('waiter_gossip_row_gaps_total', 'Row changes that had to be asked for again.', status.rowGaps)
 }
 
 function addServiceFigures(page: Page, { table }: MetricsSources): void {

@@ -1,5 +1,6 @@
 import type { LeaderLink } from '@waiter/control'
 import type { ProxyStats } from '@waiter/proxy'
+import type { RouterGossip } from '../gossip/router-gossip.ts'
 import type { RouterOptions } from '../router-options.ts'
 import type { ServiceTable } from '../services/service-table.ts'
 import type { TokenReplica } from '../tokens/token-replica.ts'
@@ -14,6 +15,8 @@ export interface MetricsSources {
   readonly metrics: RouterMetrics
   readonly stats: () => ProxyStats | undefined
   readonly leader: () => LeaderLink | undefined
+  /** Undefined: this router does not gossip. */
+  readonly gossip: RouterGossip | undefined
 }
 
 /** Everything that belongs to no service, in the shapes of spec §9.1. */

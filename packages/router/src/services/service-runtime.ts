@@ -2,6 +2,7 @@ import type { InstanceId, ServiceId } from '@waiter/base'
 import type { InstanceLease, ServiceLoadRow, ServiceSummary, SourceToken } from '@waiter/control'
 import { LATENCY_BUCKETS, latencyBucket, type ServiceDefinition, type SuspensionRecord } from '@waiter/services'
 import {
+  type Accusation,
   type BorrowedInstance,
   BorrowedSlot,
   type EjectionConfig,
@@ -24,6 +25,8 @@ export interface RuntimeListener {
   onQueueChange(runtime: ServiceRuntime): void
   /** A request ended on a slot that another router lent. */
   onBorrowedRelease(slot: BorrowedSlot, status: ReleaseStatus): void
+  /** Which instances are left alone here has changed. */
+  onSuspicions(runtime: ServiceRuntime): void
   /** A request that runs on a borrowed slot is counted here, too, from now on. */
   onAdopted(runtime: ServiceRuntime): void
 }
@@ -90,6 +93,7 @@ export class ServiceRuntime implements SharedService {
   #timer: NodeJS.Timeout | undefined
   #timerAtMs: number = Number.POSITIVE_INFINITY
   #hadWaiters = false
+  #suspicionVersion = 0
 
   constructor(definition: ServiceDefinition, options: RuntimeOptions) {
     this.id = definition.id
@@ -216,6 +220,14 @@ export class ServiceRuntime implements SharedService {
     return isKnown
   }
 
+  /** Takes what other routers say of its instances: all of it, whenever that changes. */
+  advise(accusations: readonly Accusation[]): void {
+    const { waiting } = this.machine
+    this.machine.advise(accusations, this.#nowMs())
+    this.#tellOfGrants(waiting)
+    this.armTimer()
+  }
+
   /** Takes what the leader assigns: which instances, how many slots, and whether anything comes up at all. */
   apply(definition: ServiceDefinition, leases: readonly InstanceLease[], summary: ServiceSummary | undefined): void {
     const { waiting } = this.machine
@@ -291,7 +303,11 @@ export class ServiceRuntime implements SharedService {
       this.#hadWaiters = this.machine.waiting > 0
       this.#listener.onQueueChange(this)
     }
-    const wakeAtMs = this.machine.wakeAtMs
+    const { wakeAtMs, suspicionVersion } = this.machine
+    if (suspicionVersion !== this.#suspicionVersion) {
+      this.#suspicionVersion = suspicionVersion
+      this.#listener.onSuspicions(this)
+    }
     if (wakeAtMs === this.#timerAtMs) return
     // A timer that fires too early re-arms itself: moving it later on every change would cost more than it saves.
     if (this.#timer !== undefined && wakeAtMs > this.#timerAtMs) return

@@ -4,6 +4,7 @@ import type {
   AssignmentChange,
   ExchangeCounts,
   LeaderLink,
+  PeerChange,
   ReferenceRow,
   ServiceBeliefRow,
   ServiceLoadRow,
@@ -13,7 +14,7 @@ import type {
   SuccessionRequest,
 } from '@waiter/control'
 import type { ServiceDefinition, SuspensionRecord } from '@waiter/services'
-import type { BorrowedSlot, EjectionConfig, ReleaseStatus } from '@waiter/slots'
+import type { Accusation, BorrowedSlot, EjectionConfig, ReleaseStatus } from '@waiter/slots'
 import { BoundedMap } from '../auth/bounded-map.ts'
 import type { ReferenceRecorder } from '../versions/reference-recorder.ts'
 import { type RuntimeListener, ServiceRuntime } from './service-runtime.ts'
@@ -39,6 +40,13 @@ export interface ServiceTableOptions {
   readonly successions: () => readonly SuccessionRequest[]
 }
 
+/** What services want from gossip. */
+interface TableGossip {
+  adviceOn(serviceId: ServiceId): readonly Accusation[]
+  noteSuspicions(runtime: ServiceRuntime): void
+  applyPeers(change: PeerChange): void
+}
+
 /** All services that this router knows: what the leader assigned, and what requests here asked for. */
 export class ServiceTable implements AgentHost, RuntimeListener {
   readonly #options: ServiceTableOptions
@@ -50,6 +58,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   readonly #announcedAtMs = new BoundedMap<ServiceId, number>(ANNOUNCED_MAX)
   #isInformed = false
   #exchange: SlotExchange | undefined
+  #gossip: TableGossip | undefined
   #link: Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService'> | undefined
 
   /** Called after the leader said something new of a service, or took it away. */
@@ -68,6 +77,11 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   /** Lets it lend slots to other routers and borrow theirs; before that, it has its own only. */
   share(exchange: SlotExchange | undefined): void {
     this.#exchange = exchange
+  }
+
+  /** Lets it hear what other routers say of instances, and tell them; before that, and without, it does neither. */
+  gossipThrough(gossip: TableGossip | undefined): void {
+    this.#gossip = gossip
   }
 
   /** How lending and borrowing went; undefined: it does neither. */
@@ -95,6 +109,8 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     const runtime = new ServiceRuntime(definition, { ejection, random, nowMs, listener: this })
     runtime.suspension = this.#suspensionOf(definition.id)
     this.#runtimes.set(definition.id, runtime)
+    const advice = this.#gossip?.adviceOn(definition.id) ?? []
+    if (advice.length > 0) runtime.advise(advice)
     this.#exchange?.serviceOpened(definition.id)
     return runtime
   }
@@ -140,6 +156,10 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     this.#exchange?.release(slot, status)
   }
 
+  onSuspicions(runtime: ServiceRuntime): void {
+    this.#gossip?.noteSuspicions(runtime)
+  }
+
   onAdopted(runtime: ServiceRuntime): void {
     if (isReduced(runtime)) this.#reduced.add(runtime)
     this.#link?.noteReducedUse()
@@ -148,7 +168,10 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   applyAssignment(change: AssignmentChange): void {
     this.#isInformed ||= change.isFull
     // The dead first: what runs on their slots is acknowledged with this assignment.
-    if (change.peers !== undefined) this.#exchange?.applyPeers(change.peers)
+    if (change.peers !== undefined) {
+      this.#exchange?.applyPeers(change.peers)
+      this.#gossip?.applyPeers(change.peers)
+    }
     const listed = new Set<ServiceId>()
     for (const service of change.upserts) {
       listed.add(service.definition.id)

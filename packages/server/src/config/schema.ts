@@ -61,8 +61,8 @@ const cluster = section('Which cluster this is.', {
     .max(64_000)
     .optional()
     .describe(
-      'First port for other nodes (`--cluster-port`): two for each control node from here on, from 20 further on one for each ' +
-        'router. 0: any. Default: 9190 when other hosts can reach this one, else any.',
+      'First port for other nodes (`--cluster-port`): two for each control node from here on, from 20 further on two for each ' +
+        'router process (TCP; of the second UDP, too). 0: any. Default: 9190 when other hosts can reach this one, else any.',
     ),
   'node-tls': z
     .strictObject({
@@ -222,6 +222,21 @@ const server = z
   .prefault({})
   .describe('HTTPS.')
 
+const gossip = section('What routers tell each other without the leader: who is there, and what each of them sees.', {
+  enabled: z.boolean().default(true).describe('Whether they do. Without it they serve as well, and learn it later.'),
+  'probe-interval-ms': positive(500, 'Each router asks another one in turn so often whether it is there.'),
+  'probe-timeout-ms': positive(200, 'After this others are asked to ask it, too.'),
+  'suspicion-multiplier': positive(3, 'Who does not answer is dead after at least so many probe intervals.'),
+  'row-interval-ms': positive(250, 'News of one router travels to the others at most so often.'),
+  'full-exchange-interval-ms': positive(15_000, 'Each router compares all it knows with another one so often.'),
+  'load-interval-ms': positive(1_000, 'Routers tell so often how many requests they have, if that has changed.'),
+  'load-services-max': z.int().min(0).max(1_000).default(256).describe('Of so many services, the busiest ones.'),
+  'share-ejections': z
+    .boolean()
+    .default(true)
+    .describe('Tell others which instances fail here, and prefer other instances to those that fail elsewhere.'),
+})
+
 const scaling = section('When and how far services are scaled.', {
   'decision-floor-ms': positive(100, 'How soon after a change the next decision for the same service may come.'),
   'autoscaler-interval-ms': positive(1_000, 'How often a service is looked at while its target still moves.'),
@@ -326,6 +341,7 @@ export const settingsSchema = z.strictObject({
     'expiry-threshold': positive(5, 'After so many failures in a row an instance is to be replaced.'),
     'max-eject-time-ms': positive(300_000, 'Longest ejection.'),
   }),
+  'gossip-config': gossip,
   scaling,
   'scheduler-config': scheduler,
   'service-description-constraints': z

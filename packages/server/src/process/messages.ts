@@ -81,6 +81,8 @@ export interface RouterStart extends ChildContext {
   readonly controls: readonly ControlMember[]
   /** Where other routers reach this one to borrow slots. */
   readonly peerBind: Bind
+  /** Where it gossips, by UDP and TCP. */
+  readonly gossipBind: Bind
 }
 
 export type StartMessage = ControlStart | RouterStart

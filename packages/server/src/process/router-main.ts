@@ -17,7 +17,7 @@ import {
   startRpcServer,
 } from '@waiter/control'
 import { type Certificates, createProxyServer, renderHeader } from '@waiter/proxy'
-import { AccessLog, LogFile, type Router, startRouter } from '@waiter/router'
+import { AccessLog, LogFile, type Router, type RouterGossipSettings, startRouter } from '@waiter/router'
 import { createSimpleEntitlements } from '@waiter/services'
 import { DEFAULT_EJECTION, type EjectionConfig } from '@waiter/slots'
 import { administratorsOf, toAuthentication, toCors, toServicesConfig } from '../config/services-config.ts'
@@ -31,6 +31,7 @@ import { loadBackendTls } from '../tls/backend-tls.ts'
 import { CertificateFiles } from '../tls/certificate-files.ts'
 import { VERSION } from '../version.ts'
 import type { ControlMember, RouterStart } from './messages.ts'
+import { keepGossip } from './keep-gossip.ts'
 import { type ParentLink, runChild } from './run-child.ts'
 
 const nowMs = (): number => performance.now()
@@ -60,6 +61,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     createSlotExchange: find => new SlotExchange({ routerId, auth, find, nowMs, log }),
     store: createRemoteStore(directory, auth),
     cluster,
+    gossip: toGossip(settings),
     createProxyServer,
     renderHeader,
     ejection: toEjection(settings),
@@ -78,28 +80,28 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     settings: showSettings(settings),
     version: VERSION,
     // The node notices the end and starts a fresh router.
-    endProcess: () => void router.stop(settings['shutdown-grace-ms']).finally(() => process.exit(0)),
+    endProcess: () => void end(settings['shutdown-grace-ms']).finally(() => process.exit(0)),
     log,
   })
   const port = await listenOrExplain(() => router.listen({ ...bind, reusePort: bind.isShared }), bind)
   securePort = tls && (await listenSecurely(router, bind, tls))
   const { httpUrl, httpsUrl } = urlsOf(message, port, securePort)
   const peers = await listenForPeers(router, message, auth)
+  const gossip = router.gossip && (await keepGossip(message, router.gossip, log))
+  router.gossip?.introduce({ routerId, nodeId, version: VERSION, httpUrl, peerAddress: peers.address })
   const agent = new RouterAgent({
     locator: directory,
-    auth,
-    routerId,
-    nodeId,
-    hostId: message.host.hostId,
-    startId: message.host.startId,
-    worker,
-    httpUrl,
+    ...{ auth, routerId, nodeId, worker, httpUrl, hostId: message.host.hostId, startId: message.host.startId },
     peerAddress: peers.address,
+    gossipAddress: () => gossip?.address() ?? '',
     host: router.table,
     answer: router.answer,
     log,
   })
   router.connect(agent)
+  const end = async (graceMs: number): Promise<void> => {
+    await Promise.all([gossip?.stop(), router.stop(graceMs)])
+  }
   log.info({ httpUrl, httpsUrl, routerId }, 'the router serves')
   return {
     address: httpUrl,
@@ -107,7 +109,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     peerAddress: peers.address,
     stop: async graceMs => {
       tls?.files.stop()
-      await router.stop(graceMs)
+      await end(graceMs)
       peers.close()
       closeCluster()
     },
@@ -136,6 +138,15 @@ function openCluster(message: RouterStart, auth: NodeAuth, parent: ParentLink, l
       directory.close()
       calls.close()
     },
+  }
+}
+
+function toGossip({ 'gossip-config': config }: RouterStart['settings']): RouterGossipSettings | undefined {
+  if (!config.enabled) return undefined
+  return {
+    loadIntervalMs: config['load-interval-ms'],
+    loadServicesMax: config['load-services-max'],
+    sharesEjections: config['share-ejections'],
   }
 }
 

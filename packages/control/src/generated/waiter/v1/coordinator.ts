@@ -71,6 +71,8 @@ export interface RouterHello {
   /** The host it runs on, for ever, and which start of it: routers of earlier ones are gone. */
   hostId: string;
   startId: string;
+  /** Where it gossips (UDP and TCP): "127.0.0.1:41236". Empty: it does not. */
+  gossipAddress: string;
 }
 
 export interface ServiceBelief {
@@ -195,6 +197,8 @@ export interface PeerRouter {
   routerId: string;
   /** "10.0.0.7:41234" */
   address: string;
+  /** Where it gossips: "10.0.0.7:41236". Empty: it does not. */
+  gossipAddress: string;
 }
 
 export interface ServiceAssignment {
@@ -711,6 +715,7 @@ function createBaseRouterHello(): RouterHello {
     relatedRouterIds: [],
     hostId: "",
     startId: "",
+    gossipAddress: "",
   };
 }
 
@@ -742,6 +747,9 @@ export const RouterHello: MessageFns<RouterHello> = {
     }
     if (message.startId !== "") {
       writer.uint32(106).string(message.startId);
+    }
+    if (message.gossipAddress !== "") {
+      writer.uint32(242).string(message.gossipAddress);
     }
     return writer;
   },
@@ -829,6 +837,14 @@ export const RouterHello: MessageFns<RouterHello> = {
             }
 
             message.startId = reader.string();
+            continue;
+          }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.gossipAddress = reader.string();
             continue;
           }
         }
@@ -1884,7 +1900,7 @@ export const Assignment: MessageFns<Assignment> = {
 };
 
 function createBasePeerRouter(): PeerRouter {
-  return { routerId: "", address: "" };
+  return { routerId: "", address: "", gossipAddress: "" };
 }
 
 export const PeerRouter: MessageFns<PeerRouter> = {
@@ -1894,6 +1910,9 @@ export const PeerRouter: MessageFns<PeerRouter> = {
     }
     if (message.address !== "") {
       writer.uint32(18).string(message.address);
+    }
+    if (message.gossipAddress !== "") {
+      writer.uint32(242).string(message.gossipAddress);
     }
     return writer;
   },
@@ -1925,6 +1944,14 @@ export const PeerRouter: MessageFns<PeerRouter> = {
             }
 
             message.address = reader.string();
+            continue;
+          }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.gossipAddress = reader.string();
             continue;
           }
         }

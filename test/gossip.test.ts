@@ -1,0 +1,157 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { silentLogger } from '@waiter/base'
+import { GossipNode } from '@waiter/gossip/node'
+import { eventually, startWaiter } from '@waiter/testkit'
+import t, { type Test } from 'tap'
+import { describeService, postToken, serviceIdOf } from './support/services.ts'
+
+const ROUTERS = 3
+const waiter = await startWaiter({
+  args: ['--nodes', String(ROUTERS)],
+  // Comes sooner to what takes 15 s by default; the rest as users have it.
+  config: { 'gossip-config': { 'full-exchange-interval-ms': 2_000 } },
+})
+t.teardown(() => waiter.stop())
+const seats = Array.from({ length: ROUTERS }, (_, index) => `node-${index + 1}-worker-1`)
+
+const RUDE = `exec '${process.execPath}' '${fileURLToPath(new URL('support/rude-backend.ts', import.meta.url))}' $PORT0`
+
+// biome-ignore lint/suspicious/noExplicitAny: a wrong guess about the shape fails the test.
+async function gossipAt(port: number): Promise<any> {
+  return (await waiter.api('/state/gossip?include=loads', port)).state
+}
+
+/** Until a router believes this of another one. */
+async function believes(port: number, id: string, state: string): Promise<void> {
+  await eventually(
+    async () => (await gossipAt(port)).members[id]?.state === state || undefined,
+    `${id} to be ${state} for ${port}`,
+    { everyMs: 50 },
+  )
+}
+
+async function tagsAt(port: number, serviceId: string): Promise<readonly string[][]> {
+  const { state } = await waiter.api(`/state/${serviceId}`, port)
+  const instances = Object.values(state['responder-state']['instance-id->state'] ?? {})
+  return (instances as Record<string, string[]>[]).map(instance => instance['status-tags'] ?? [])
+}
+
+t.test('all routers find each other, and each tells what it is', async t => {
+  for (const [index, port] of waiter.ports.entries()) {
+    for (const seat of seats) if (seat !== seats[index]) await believes(port, seat, 'alive')
+    const known = await eventually(async () => {
+      const { members } = await gossipAt(port)
+      return Object.values(members as object).every(member => member['http-url'] !== null) ? members : undefined
+    }, 'the rows of all')
+    for (const [other, url] of waiter.ready.routers.entries())
+      if (other !== index) t.match(known[seats[other]!], { 'http-url': url, node: `node-${other + 1}` })
+  }
+  const { details } = await waiter.api('/state')
+  t.ok(details.gossip, 'and /state names it')
+  const { text } = await waiter.request({ path: '/metrics?format=prometheus' })
+  t.match(text, /waiter_gossip_members\{state="alive"\} 2\n/)
+  t.match(text, /waiter_gossip_bytes_sent_total \d+\n/)
+})
+
+/** Has a request fail in the middle, which is not tried again. */
+async function failOnceAt(t: Test, port: number, headers: Record<string, string>): Promise<void> {
+  const answer = await waiter.request({ port, path: '/closes', method: 'POST', headers })
+  t.equal(answer.status, 502)
+}
+
+t.test('an instance that fails at two routers is the last choice of the third, yet serves as the only one', async t => {
+  await postToken(waiter, 'rude', describeService(RUDE, { name: 'rude', 'concurrency-level': 10, 'max-instances': 1 }))
+  const headers = { 'x-waiter-token': 'rude' }
+  const serviceId = await serviceIdOf(waiter, headers)
+  const [first, second, third] = waiter.ports as [number, number, number]
+  for (const port of waiter.ports) t.equal((await waiter.request({ port, headers })).status, 200)
+  for (const port of [first, second]) await failOnceAt(t, port, headers)
+  await eventually(async () => {
+    const { members } = await gossipAt(third)
+    const accusers = seats.slice(0, 2).filter(seat => Object.keys(members[seat].ejected).length === 1)
+    return accusers.length === 2 || undefined
+  }, 'the third to hear of it from both')
+  const [tags = []] = await tagsAt(third, serviceId)
+  t.ok(tags.includes('doubted') && !tags.includes('ejected'), tags.join())
+  t.equal((await waiter.request({ port: third, headers })).status, 200, 'it serves')
+  const [after = []] = await tagsAt(third, serviceId)
+  t.notOk(after.includes('doubted'), 'and that refutes them')
+  t.equal((await waiter.request({ port: first, headers })).status, 200)
+  await eventually(async () => {
+    const { members } = await gossipAt(third)
+    return Object.keys(members[seats[0]!].ejected).length === 0 || undefined
+  }, 'the first to take it back after a success of its own')
+})
+
+t.test('whoever has another secret is refused, and one who lies with the right one takes nothing away', async t => {
+  const [first = 0] = waiter.ports
+  const headers = { 'x-waiter-token': 'rude' }
+  const serviceId = await serviceIdOf(waiter, headers)
+  const { address, counts } = await gossipAt(first)
+  const secret = readFileSync(join(waiter.dataDirectory, 'cluster-secret'), 'utf8').trim()
+  const terms = { bind: { host: '127.0.0.1', port: 0 }, cluster: 'waiter', seeds: [address], log: silentLogger }
+  {
+    await using stranger = await GossipNode.start({ ...terms, id: 'stranger', secrets: [`${secret}x`] })
+    await eventually(
+      async () => (await gossipAt(first)).counts.strangers > counts.strangers || undefined,
+      'a stranger to knock',
+    )
+    t.same(stranger.members(), [])
+    t.notOk('stranger' in (await gossipAt(first)).members)
+  }
+  await using liar = await GossipNode.start({ ...terms, id: 'liar', secrets: [secret] })
+  const { state } = await waiter.api(`/state/${serviceId}`, first)
+  for (const instanceId of Object.keys(state['responder-state']['instance-id->state'])) {
+    const value = JSON.stringify({ service: serviceId, failures: 1_000, ejection: 1 })
+    t.ok(liar.set(`ejected/${instanceId}`, value, 1e9))
+  }
+  await eventually(
+    async () => (await tagsAt(first, serviceId)).every(tags => tags.includes('doubted')) || undefined,
+    'the lie to be heard',
+  )
+  t.equal((await waiter.request({ port: first, headers })).status, 200)
+  t.same(
+    (await tagsAt(first, serviceId)).filter(tags => tags.includes('doubted')),
+    [],
+  )
+  await liar.leave()
+  await believes(first, 'liar', 'left')
+})
+
+t.test('a router that hangs is found dead by the others, which go on; one that is killed is replaced', async t => {
+  const [first, second, third] = waiter.ports as [number, number, number]
+  const [seat] = seats.slice(2) as [string]
+  const before = (await gossipAt(first)).members[seat]
+  const pidOf = async (): Promise<number> => {
+    const own = (await gossipAt(third)).self['router-id']
+    const line = waiter
+      .log()
+      .split('\n')
+      .find(text => text.includes(own) && text.includes('the router serves'))
+    return JSON.parse(line!).pid
+  }
+  const pid = await pidOf()
+  process.kill(pid, 'SIGSTOP')
+  try {
+    for (const port of [first, second]) await believes(port, seat, 'dead')
+    t.equal((await waiter.request({ port: first, headers: { 'x-waiter-token': 'rude' } })).status, 200)
+    const { members } = await gossipAt(first)
+    t.equal(members[seats[1]!].state, 'alive')
+    t.equal(members[seat]['router-id'], null, 'nothing is read of the dead')
+  } finally {
+    process.kill(pid, 'SIGCONT')
+  }
+  for (const port of [first, second]) await believes(port, seat, 'alive')
+  for (const other of seats.slice(0, 2)) await believes(third, other, 'alive')
+  process.kill(pid, 'SIGKILL')
+  const after = await eventually(async () => {
+    const member = (await gossipAt(first)).members[seat]
+    return member.state === 'alive' && member['router-id'] !== null && member['router-id'] !== before['router-id']
+      ? member
+      : undefined
+  }, 'its successor to take its seat')
+  t.ok(after.incarnation > before.incarnation)
+  t.match(waiter.log(), /gossip: a router is dead/)
+})
