@@ -11,6 +11,8 @@ const ERRORS = {
   WTR_START_FAILED: { status: 503, retryable: true },
   WTR_STATE_NOT_WRITTEN: { status: 503, retryable: true },
   WTR_SCHEDULER_STOPPED: { status: 503, retryable: true },
+  WTR_HOST_UNREACHABLE: { status: 503, retryable: true },
+  WTR_NO_HOST: { status: 503, retryable: true },
   WTR_TOO_MANY_WATCHERS: { status: 503, retryable: true },
 } as const
 

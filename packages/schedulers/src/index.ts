@@ -10,6 +10,10 @@
  */
 export { type SchedulerErrorCode, schedulerError } from './errors.ts'
 export { EventHub } from './event-hub.ts'
+export type { HostCapacity } from './fleet/choose-hosts.ts'
+export { FleetScheduler, type FleetSchedulerOptions } from './fleet/fleet-scheduler.ts'
+export { type ContactLimits, DEFAULT_CONTACT_LIMITS } from './fleet/host-contact.ts'
+export type { FleetHost } from './fleet/host-follower.ts'
 export type { PortRange } from './process/port-pool.ts'
 export type { InstanceSeat, ProcessSchedulerOptions } from './process/process-options.ts'
 export { createProcessScheduler, type ProcessScheduler } from './process/process-scheduler.ts'

@@ -133,6 +133,11 @@ export interface InstanceRecord extends InstanceRef {
   /** Last lines of stderr of a failed instance, bounded; empty otherwise. */
   readonly stderrTail: string
   readonly logDirectory: string | null
+  /**
+   * Absent: its host answers. `lost`: it does not at present; what is known of the instance is what was true then, and it
+   * cannot be stopped. `given-up`: it has not for so long that the instance does not count as one of those requested.
+   */
+  readonly hostContact?: 'lost' | 'given-up'
   /** Scheduler-specific facts shown as they are, for example `shell-scheduler/pid`. */
   readonly extra: Readonly<Record<string, string | number | null>>
 }

@@ -2,17 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { type Behaviour, createExampleDefinition, schedulerContract } from '../src/contract.ts'
+import { createExampleDefinition, schedulerContract } from '../src/contract.ts'
 import { createProcessScheduler } from '../src/index.ts'
-import { healthyCommand, SILENT } from './support/commands.ts'
+import { COMMANDS } from './support/behaviours.ts'
 import { processesBelow } from './support/open.ts'
-
-const COMMANDS: Readonly<Record<Behaviour, string>> = {
-  healthy: healthyCommand(),
-  fails: 'exit 3',
-  silent: SILENT,
-  stubborn: healthyCommand('0.0.0.0', 'process.on("SIGTERM",()=>{})'),
-}
 
 const cases = schedulerContract({
   open: async () => {

@@ -91,6 +91,15 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
     for (const service of services.values()) this.#reconcile(service)
   }
 
+  /**
+   * Notes, durably, that a leader of this term acts: orders of lower ones are refused from now on.
+   *
+   * @throws WaiterError `WTR_FENCED` when a higher one has acted before
+   */
+  admit(fence: Fence): void {
+    this.#begin(fence)
+  }
+
   watch(signal: AbortSignal): AsyncIterable<SchedulerEvent> {
     return this.#hub.watch(signal)
   }

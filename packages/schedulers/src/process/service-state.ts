@@ -1,12 +1,10 @@
 import type { InstanceId, Millis } from '@waiter/base'
 import type { ServiceDefinition } from '@waiter/services'
+import { keepNewestEnded } from '../ended-records.ts'
 import type { InstanceRecord, ServiceRecord } from '../scheduler.ts'
 import { computeHealthyMs, type Instance } from './instance.ts'
 import type { Timer } from './timers.ts'
 
-/** Ended instances shown per service (spec §5.2), newest first to stay. */
-const FAILED_RECORDS_MAX = 10
-const KILLED_RECORDS_MAX = 12
 /** Wait before the second restart in a row; grows by restart-backoff-factor. */
 const BACKOFF_FIRST_MS = 1000
 const BACKOFF_MAX_MS = 60_000
@@ -67,13 +65,9 @@ export function describeService(service: ServiceState): ServiceRecord {
 /** Adds an ended record; returns those that fall out because there are too many. */
 export function applyEnded(service: ServiceState, record: InstanceRecord): readonly InstanceRecord[] {
   service.ended = [...service.ended.filter(other => other.instanceId !== record.instanceId), record]
-  const kept = new Set([
-    ...service.ended.filter(other => other.state === 'failed').slice(-FAILED_RECORDS_MAX),
-    ...service.ended.filter(other => other.state === 'killed').slice(-KILLED_RECORDS_MAX),
-  ])
-  const dropped = service.ended.filter(other => !kept.has(other))
-  service.ended = service.ended.filter(other => kept.has(other))
-  return dropped
+  const all = service.ended
+  service.ended = [...keepNewestEnded(all)]
+  return all.filter(other => !service.ended.includes(other))
 }
 
 /** Notes a failure and sets the time of the next start: at once for the first in a row, then with growing waits. */
