@@ -41,6 +41,8 @@ export interface SlotReturn {
 /** A service of this router, as lending and borrowing need it. */
 export interface SharedService {
   readonly machine: ReservationMachine
+  /** Requests for it came here: others that have slots are worth a stream before anybody waits. */
+  readonly isAskedFor: boolean
   /** A slot of the machine goes to another router; says what that must know of its instance. */
   lend(slot: Slot): BorrowedInstance
   /** A lent slot, or one that was adopted, comes back to the machine. */

@@ -7,6 +7,8 @@ export interface QuotaClaim {
   readonly demand: number
   /** Slots it has now; breaks ties, so that slots stay where they are. */
   readonly current: number
+  /** It waits, has no slot, and gets none from others either. */
+  readonly isStarved: boolean
 }
 
 /**
@@ -15,15 +17,15 @@ export interface QuotaClaim {
  * - Enough for all demand: everyone gets its demand; of the rest, half goes by demand and half evenly.
  * - Not enough: everyone with demand gets an even share of a fifth of the slots (one at least, its demand at most), and
  *   the rest goes in proportion to what is still demanded.
- * - Fewer slots than routers with demand: one each, in turns.
+ * - Fewer slots than routers with demand: one each, to those who starve, then to those who have one.
  *
  * @param claims in a fixed order of routers
- * @param turn any counter; each step moves scarce slots on to the next routers
+ * @param turn any counter; with each step, another of those who starve comes first
  */
 export function computeQuotas(slots: number, claims: readonly QuotaClaim[], turn: number): readonly number[] {
   const claimants = claims.filter(claim => claim.demand > 0).length
   const demanded = claims.reduce((sum, claim) => sum + claim.demand, 0)
-  if (slots < claimants) return dealInTurns(slots, claims, turn)
+  if (slots < claimants) return dealFew(slots, claims, turn)
   if (demanded > slots) {
     const guaranteed = Math.max(1, Math.floor((EVEN_SHARE * slots) / claimants))
     const floors = claims.map(claim => Math.min(claim.demand, guaranteed))
@@ -37,17 +39,16 @@ export function computeQuotas(slots: number, claims: readonly QuotaClaim[], turn
   return add(demands, apportion(slots - demanded, weights, claims, demands))
 }
 
-/** Walks the ring of routers from a place that moves on with every turn; each is served once in a round. */
-function dealInTurns(slots: number, claims: readonly QuotaClaim[], turn: number): readonly number[] {
+/**
+ * One slot each. Whoever gets what it needs by borrowing does without: a slot that moves serves nobody meanwhile. Among
+ * equals, a ring of routers is walked from a place that moves on with every turn.
+ */
+function dealFew(slots: number, claims: readonly QuotaClaim[], turn: number): readonly number[] {
+  const ring = claims.map((_, step) => (turn + step) % claims.length).filter(index => claims[index]!.demand > 0)
+  const urgency = ({ isStarved, current }: QuotaClaim): number => (isStarved ? 2 : Math.min(1, current))
+  ring.sort((a, b) => urgency(claims[b]!) - urgency(claims[a]!))
   const quotas = claims.map(() => 0)
-  const start = (turn * slots) % claims.length
-  let left = slots
-  for (let step = 0; step < claims.length && left > 0; step++) {
-    const index = (start + step) % claims.length
-    if (claims[index]!.demand === 0) continue
-    quotas[index] = 1
-    left--
-  }
+  for (const index of ring.slice(0, slots)) quotas[index] = 1
   return quotas
 }
 

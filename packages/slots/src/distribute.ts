@@ -13,13 +13,15 @@ export interface DistributeRouter {
   readonly current: Shares
   /** Requests in flight by instance, as far as known; slots in use are the last to be taken away. */
   readonly inUse: Shares
+  /** It waits, has no slot, and gets none from others either. */
+  readonly isStarved?: boolean
 }
 
 export interface DistributeInput {
   /** `slots` is what all routers together may use. */
   readonly instances: readonly { readonly instanceId: InstanceId; readonly slots: number }[]
   readonly routers: readonly DistributeRouter[]
-  /** Any counter; each step moves slots on that are too few for all routers. */
+  /** Any counter; with each step, another of those who starve comes first. */
   readonly turn: number
 }
 
@@ -47,13 +49,14 @@ interface Party {
   readonly hash: number
   readonly demand: number
   readonly inUse: Shares
+  readonly isStarved: boolean
   readonly shares: Map<InstanceId, number>
   total: number
 }
 
 function createParty(router: DistributeRouter): Party {
-  const { routerId, demand, inUse, current } = router
-  return { routerId, hash: hashText(routerId), demand, inUse, shares: new Map(current), total: 0 }
+  const { routerId, demand, inUse, current, isStarved = false } = router
+  return { routerId, hash: hashText(routerId), demand, inUse, isStarved, shares: new Map(current), total: 0 }
 }
 
 /** Cuts what routers have of one instance to its slots, free ones first; answers what they have then. */
@@ -82,11 +85,14 @@ function keepOnly(router: Party, known: ReadonlyMap<InstanceId, number>): void {
 }
 
 function moveSlots(routers: readonly Party[], slots: number, free: Map<InstanceId, number>, turn: number): void {
-  const claims = routers.map(router => ({ demand: router.demand, current: router.total }))
+  const claims = routers.map(({ demand, total, isStarved }) => ({ demand, current: total, isStarved }))
   const quotas = computeQuotas(slots, claims, turn)
+  const demanded = claims.reduce((sum, { demand }) => sum + demand, 0)
   const lacking = routers.map((router, index) => ({ router, amount: quotas[index]! - router.total }))
-  const urgent = lacking.filter(({ router, amount }) => amount > 0 && router.demand >= router.total)
-  const patient = lacking.filter(({ router, amount }) => amount > 0 && router.demand < router.total)
+  const isUrgent = ({ router, amount }: { router: Party; amount: number }): boolean =>
+    router.demand >= router.total && amount >= worthMoving(router, demanded > slots)
+  const urgent = lacking.filter(lack => lack.amount > 0 && isUrgent(lack))
+  const patient = lacking.filter(lack => lack.amount > 0 && !isUrgent(lack))
   const donors = lacking.filter(({ amount }) => amount < 0).sort((a, b) => a.amount - b.amount)
   let unleased = 0
   for (const amount of free.values()) unleased += amount
@@ -103,6 +109,11 @@ function moveSlots(routers: readonly Party[], slots: number, free: Map<InstanceI
     take(router, taken, free)
     unleased -= taken
   }
+}
+
+/** Where slots are scarce, all of them are busy: one that moves waits for its request, and for two messages. */
+function worthMoving({ total }: Party, isScarce: boolean): number {
+  return isScarce && total > 0 ? 1 + total / 4 : 1
 }
 
 /** Gives slots up: unused ones first, where most are unused. */

@@ -16,6 +16,11 @@ export class RouterLease {
   /** The most that it demanded lately: what its share is measured by, so that shares do not follow every request. */
   lastingDemand = 0
   #peakDemand = 0
+  /** All of the last round it waited, had no slot, and began nothing: its peers lend it none. */
+  isStarved = false
+  #begun = 0
+  #begunBefore = 0
+  #hasFared = true
   /** What it is to have in the end, and the sum of that. */
   target: Shares = NOTHING
   targetTotal = 0
@@ -30,9 +35,11 @@ export class RouterLease {
     this.routerId = routerId
   }
 
-  /** Requests in flight and waiting there, now. */
-  noteDemand(demand: number): void {
+  /** Requests in flight and waiting there, now; and how many have ever begun. */
+  noteDemand(demand: number, begun: number): void {
     this.demand = demand
+    this.#begun = begun
+    if (demand === 0) this.#hasFared = true
     this.#peakDemand = Math.max(this.#peakDemand, demand)
     this.lastingDemand = Math.max(this.lastingDemand, demand)
   }
@@ -41,6 +48,13 @@ export class RouterLease {
   endTurn(): void {
     this.lastingDemand = Math.max(this.#peakDemand, this.lastingDemand >> 1)
     this.#peakDemand = this.demand
+  }
+
+  /** Several turns are over: who fared badly in all of them comes first in the next. */
+  endRound(): void {
+    this.isStarved = !this.#hasFared && this.targetTotal === 0 && this.#begun === this.#begunBefore
+    this.#begunBefore = this.#begun
+    this.#hasFared = this.demand === 0
   }
 
   get unackedCount(): number {

@@ -194,13 +194,14 @@ export class SlotBorrower {
     open: (lenderId: RouterId) => boolean,
     news: Map<RouterId, BorrowerNews>,
   ): void {
-    const waiters = this.#options.find(serviceId)?.machine.nextWaiters(NEED_WAITERS_MAX) ?? []
+    const service = this.#options.find(serviceId)
+    const waiters = service?.machine.nextWaiters(NEED_WAITERS_MAX) ?? []
     const lenderIds = this.#lendersByService.get(serviceId) ?? NOBODY
     for (const lender of this.#lenders.values())
       if (!lenderIds.includes(lender.id)) this.#tell(lender, serviceId, [], nowMs, news)
     for (const lenderId of lenderIds) {
       const known = this.#lenders.get(lenderId)
-      if (!known?.isConnected && (waiters.length === 0 || !open(lenderId))) continue
+      if (!known?.isConnected && !(service?.isAskedFor && open(lenderId))) continue
       const lender = this.#lenders.get(lenderId)
       if (lender !== undefined) this.#tell(lender, serviceId, waiters, nowMs, news)
     }

@@ -4,7 +4,7 @@ import type { LedgerInstance, LedgerRouterState, RouterAssignment, RouterBelief 
 import { RouterLease } from './router-lease.ts'
 import type { AssignedInstance } from './slot.ts'
 
-/** Slots that are fewer than the routers asking for them go round this slowly: routers borrow in between. */
+/** A router that begins nothing for so long, though it asks, cannot borrow: it gets a slot of its own. */
 const TURNS_PER_ROUND = 10
 
 /** Versions a router may be behind; then it gets the next one only after an acknowledgement. */
@@ -25,6 +25,7 @@ export class SlotLedger {
   #instances: ReadonlyMap<InstanceId, LedgerInstance> = new Map()
   #version = 0
   #turn = 0
+  #round = 0
   #isTargetStale = true
   #isSendDue = true
 
@@ -34,11 +35,12 @@ export class SlotLedger {
     this.#isTargetStale = true
   }
 
-  /** A router's requests in flight and waiting. Of an unknown router: ignored, it may have died since. */
-  setDemand(routerId: RouterId, demand: number): void {
-    const lease = this.#leases.get(routerId)
-    if (lease === undefined || lease.demand === demand) return
-    lease.noteDemand(demand)
+  /**
+   * A router's requests in flight and waiting, and how many have ever begun there, on whosever slots. Of an unknown
+   * router: ignored, it may have died since.
+   */
+  setDemand(routerId: RouterId, demand: number, begun = 0): void {
+    this.#leases.get(routerId)?.noteDemand(demand, begun)
   }
 
   /**
@@ -82,8 +84,7 @@ export class SlotLedger {
    * @returns the assignments that changed, to be sent in this order
    */
   rebalance(turn: number): readonly RouterAssignment[] {
-    if (turn !== this.#turn) this.#endTurn()
-    this.#turn = turn
+    if (turn !== this.#turn) this.#endTurn(turn)
     if (this.#isTargetStale) this.#computeTargets()
     if (!this.#isSendDue) return []
     this.#isSendDue = false
@@ -95,6 +96,14 @@ export class SlotLedger {
       if (assignment !== undefined) changed.push(assignment)
     }
     return changed
+  }
+
+  /** Routers that have slots, or are about to: whom to ask for some. Sorted. */
+  get holderIds(): readonly RouterId[] {
+    const holders: RouterId[] = []
+    for (const { routerId, targetTotal, lastShares } of this.#leases.values())
+      if (targetTotal > 0 || lastShares.size > 0) holders.push(routerId)
+    return holders.sort()
   }
 
   /** True when the instance is shared out no more and no live router can still send to it: it may be stopped. */
@@ -134,9 +143,14 @@ export class SlotLedger {
   }
 
   /** Demand moves slots once a turn, and only when somebody has none left (rule D5): in between, routers borrow. */
-  #endTurn(): void {
+  #endTurn(turn: number): void {
+    this.#turn = turn
+    const round = Math.floor(turn / TURNS_PER_ROUND)
+    const isRoundOver = round !== this.#round
+    this.#round = round
     for (const lease of this.#leases.values()) {
       lease.endTurn()
+      if (isRoundOver) lease.endRound()
       if (lease.isHeard && lease.lastingDemand >= lease.targetTotal) this.#isTargetStale = true
     }
   }
@@ -147,13 +161,14 @@ export class SlotLedger {
     const heard = [...this.#leases.values()].filter(lease => lease.isHeard)
     const targets = distribute({
       instances: [...this.#instances.values()],
-      routers: heard.map(({ routerId, lastingDemand, target, inUse }) => ({
+      routers: heard.map(({ routerId, lastingDemand, target, inUse, isStarved }) => ({
         routerId,
         demand: lastingDemand,
         current: target,
         inUse,
+        isStarved,
       })),
-      turn: Math.floor(this.#turn / TURNS_PER_ROUND),
+      turn: this.#round,
     })
     for (const lease of heard) lease.aim(targets.get(lease.routerId)!)
   }

@@ -25,6 +25,10 @@ export interface WorldOptions {
   readonly instances: number
   readonly slotsPerInstance: number
   readonly delayMs: readonly [min: number, max: number]
+  /** How long it takes to open a stream between two routers. */
+  readonly connectMs?: number
+  /** These can reach the leader, and no other router. */
+  readonly isolated?: readonly string[]
   /** No borrowing: what the leader leases is all there is. */
   readonly isBorrowing?: boolean
 }
@@ -55,6 +59,7 @@ export class Request extends Waiter {
     this.startedAtMs = this.world.nowMs
     this.world.onStart(slot.instanceId)
     this.router.running.add(this)
+    this.router.begun += 1
     this.world.after(this.serviceMs, () => this.end('success'))
   }
 
@@ -85,6 +90,7 @@ class Stream {
     this.#world = world
     this.borrower = borrower
     this.lender = lender
+    this.#lastAtMs.up = world.nowMs + (world.options.connectMs ?? 0)
   }
 
   send(direction: 'up' | 'down', deliver: () => void): void {
@@ -117,7 +123,9 @@ export class ModelRouter implements SharedService {
   readonly borrowers = new Map<string, Stream>()
   readonly deadRouters = new Set<string>()
   isAlive = true
+  isAskedFor = false
   adopted = 0
+  begun = 0
   version = 0
   lastLeaderAtMs = { up: 0, down: 0 }
 
@@ -137,6 +145,7 @@ export class ModelRouter implements SharedService {
   }
 
   accept(serviceMs: number): Request {
+    this.isAskedFor = true
     const request = new Request(this.#world, this, serviceMs)
     const slot = this.machine.reserve(this.#world.nowMs)
     if (slot !== undefined) request.granted(slot)
@@ -222,6 +231,8 @@ export class ModelRouter implements SharedService {
   #openStream(lenderId: string): boolean {
     const lender = this.#world.routers.get(lenderId)
     if (lender === undefined || this.deadRouters.has(lenderId)) return false
+    const { isolated = [] } = this.#world.options
+    if (isolated.includes(this.id) || isolated.includes(lenderId)) return false
     const stream = new Stream(this.#world, this, lender)
     this.streams.set(lenderId, stream)
     const held = this.borrower.connected(lenderId)
@@ -273,6 +284,8 @@ export class World {
   readonly killed = new Set<string>()
   nowMs = 0
   running = 0
+  /** Assignments that a router got. */
+  assigned = 0
   /** The longest time that somebody waited while a slot was free and no message of a lease was under way. */
   idleMsMax = 0
   #idleSinceMs = NEVER
@@ -280,7 +293,6 @@ export class World {
   #order = 0
   #instances: string[] = []
   #isReviewDue = false
-  readonly #assignments = new Map<string, RouterAssignment>()
   #lastRouter = 0
   #told = ''
   readonly #burials = new Map<string, Set<string>>()
@@ -403,7 +415,6 @@ export class World {
     if (waitingFor === undefined || waitingFor.size > 0) return
     this.#burials.delete(deadId)
     this.ledger.routerDead(deadId)
-    this.#assignments.delete(deadId)
     this.review()
   }
 
@@ -448,8 +459,8 @@ export class World {
   }
 
   noteDemand(router: ModelRouter): void {
-    const { outstanding } = router
-    this.toLeader(router, () => this.ledger.setDemand(router.id, outstanding))
+    const { outstanding, begun } = router
+    this.toLeader(router, () => this.ledger.setDemand(router.id, outstanding, begun))
   }
 
   review(): void {
@@ -468,8 +479,8 @@ export class World {
 
   #share(): void {
     for (const assignment of this.ledger.rebalance(Math.floor(this.nowMs / 1_000))) {
-      this.#assignments.set(assignment.routerId, assignment)
       const router = this.routers.get(assignment.routerId)
+      this.assigned += 1
       if (router !== undefined) this.toRouter(router, () => router.apply(assignment))
     }
     for (const instanceId of this.#doomed) {
@@ -482,8 +493,7 @@ export class World {
   }
 
   #tellLenders(): void {
-    const holders = [...this.#assignments.values()].filter(({ instances }) => instances.length > 0)
-    const lenderIds = holders.map(({ routerId }) => routerId)
+    const lenderIds = this.ledger.holderIds
     const told = `${lenderIds.join()}/${this.routers.size}`
     if (told === this.#told) return
     this.#told = told

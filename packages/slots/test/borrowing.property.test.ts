@@ -9,12 +9,17 @@ function exponential(next: number, mean: number): number {
   return -Math.log(1 - next) * mean
 }
 
-/** A steady load on a world in which nothing fails; the first second, in which leases settle, is not judged. */
+/**
+ * A steady load on a world in which nothing fails. The first second, in which leases settle and each router has its first
+ * request, is not judged.
+ */
 function loaded(options: WorldOptions, requests: number, load: number): World {
   const world = new World(options)
   const prng = createPrng(options.seed + 1)
+  for (const router of world.living) world.arrive(router, 1)
   world.runUntil(1_000)
   world.idleMsMax = 0
+  world.assigned = 0
   const gapMs = MEAN_MS / world.slots / load
   let atMs = world.nowMs
   for (let count = 0; count < requests; count++) {
@@ -49,6 +54,36 @@ for (const [routers, instances, slotsPerInstance] of [
     }
   })
 }
+
+t.test('P1 P13 D4 D5 steady load moves hardly any slot, and no slot waits for a stream that is opened', async t => {
+  for (const [routers, instances] of [
+    [3, 4],
+    [8, 4],
+  ] as const) {
+    const options: WorldOptions = { seed: 1, routers, instances, slotsPerInstance: 1, delayMs: [0.1, 0.3] }
+    const world = loaded({ ...options, connectMs: 50 }, 5_000, 0.85)
+    t.ok(world.assigned <= 20, `${routers} routers got ${world.assigned} assignments`)
+    t.ok(world.idleMsMax < 5, `a slot was free for ${world.idleMsMax.toFixed(1)} ms while one waited`)
+  }
+})
+
+t.test('P1 D4 L10 who cannot borrow gets slots of its own; when they move, others have not long to wait', async t => {
+  const options: WorldOptions = { seed: 2, routers: 8, instances: 4, slotsPerInstance: 1, delayMs: [0.1, 0.3] }
+  const world = loaded({ ...options, connectMs: 50, isolated: ['r2', 'r7'] }, 4_000, 0.5)
+  t.ok(
+    world.requests.every(({ answers }) => answers === 1),
+    'each request is served once',
+  )
+  const ROUNDS_MS = 35_000
+  const longest = Math.max(...world.requests.map(({ arrivedAtMs, startedAtMs }) => startedAtMs - arrivedAtMs))
+  t.ok(longest < ROUNDS_MS, `the longest wait was ${longest.toFixed(0)} ms`)
+  const others = world.requests.filter(({ router }) => router.id !== 'r2' && router.id !== 'r7')
+  const p99 = percentile(
+    others.map(({ arrivedAtMs, startedAtMs }) => startedAtMs - arrivedAtMs),
+    0.99,
+  )
+  t.ok(p99 < 1_000, `p99 of those who can borrow is ${p99.toFixed(0)} ms`)
+})
 
 t.test('P1 without borrowing, the same load waits far longer', async t => {
   const options: WorldOptions = { seed: 1, routers: 8, instances: 4, slotsPerInstance: 1, delayMs: [0.1, 0.3] }

@@ -37,6 +37,7 @@ class Router implements SharedService {
   })
   readonly sent: { readonly borrowerId: string; readonly grant: SlotGrant }[] = []
   isKnown = true
+  isAskedFor = true
   readonly lender: SlotLender = new SlotLender({
     find: () => (this.isKnown ? this : undefined),
     nowMs: () => this.nowMs,
@@ -301,6 +302,24 @@ t.test('P9 after an error the slot goes back', async t => {
   borrower.take(lender)
   borrower.release(first.slot, 'instance-error')
   t.equal(second.slot, undefined)
+})
+
+t.test('P13 a stream is opened when the service is asked for, not when somebody waits', async t => {
+  const { borrower } = pair()
+  const opened: string[] = []
+  const open = (lenderId: string): boolean => {
+    opened.push(lenderId)
+    borrower.borrower.connected(lenderId)
+    return true
+  }
+  borrower.isAskedFor = false
+  borrower.borrower.setLenders(SERVICE, ['lender', 'other'])
+  t.equal(borrower.borrower.collect(open).size, 0)
+  t.same(opened, [], 'nobody here uses that service')
+  borrower.isAskedFor = true
+  borrower.borrower.noteQueue(SERVICE)
+  t.equal(borrower.borrower.collect(open).size, 0, 'nothing to say yet')
+  t.same(opened, ['lender', 'other'])
 })
 
 t.test('P12 at most so many waiters are told, and so many lenders asked, not the same by all', async t => {

@@ -42,11 +42,22 @@ for (const [sentence, slots, demands, expected] of [
   })
 }
 
-t.test('D4 in a round of turns every router that asks is served', async t => {
+t.test('D4 too few slots stay where they are, whatever the turn', async t => {
+  const before = distribute({ instances: instances(1, 1), routers: routers({ a: 5, b: 9, c: 1 }), turn: 0 })
+  for (let turn = 1; turn < 4; turn++) {
+    const claims = routers({ a: 1, b: 2, c: 9 }, Object.fromEntries(before))
+    t.same(distribute({ instances: instances(1, 1), routers: claims, turn }), before)
+  }
+})
+
+t.test('D4 in a round of turns every router that starves is served', async t => {
   const served = new Set<string>()
   let current: Record<string, Shares> = {}
   for (let turn = 0; turn < 3; turn++) {
-    const claims = routers({ a: 5, b: 9, c: 1, d: 0, e: 7 }, current)
+    const claims = routers({ a: 5, b: 9, c: 1, d: 0, e: 7 }, current).map(claim => ({
+      ...claim,
+      isStarved: !served.has(claim.routerId),
+    }))
     const distribution = distribute({ instances: instances(1, 1), routers: claims, turn })
     for (const [routerId, shares] of distribution) if (shares.size > 0) served.add(routerId)
     current = Object.fromEntries(distribution)
@@ -70,6 +81,18 @@ t.test('D5 a router that runs full gets more, from whoever has more than its due
   })
   t.ok(totals(after).a! > full)
   t.ok(totals(after).b! >= 1)
+})
+
+t.test('D5 scarce slots move to a router that has none, or far too few; not for the last one', async t => {
+  for (const [own, other, isMoved] of [
+    [0, 8, true],
+    [3, 5, false],
+    [2, 6, true],
+  ] as const) {
+    const current = { a: new Map([['i0', other]]), ...(own > 0 && { b: new Map([['i0', own]]) }) }
+    const after = distribute({ instances: instances(8), routers: routers({ a: 9, b: 9 }, current), turn: 0 })
+    t.equal(totals(after).b, isMoved ? 4 : own, `${own} of 8`)
+  }
 })
 
 t.test('D5 a new instance goes to those who lack most; nobody else is touched', async t => {

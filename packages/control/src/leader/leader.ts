@@ -232,7 +232,7 @@ export class Leader implements SessionSource {
       service.traffic.absorb(before, row, this.#options.clock.nowMs())
       const isUsed = row.outstanding !== (before?.outstanding ?? 0) || row.lastRequestMs > (before?.lastRequestMs ?? 0)
       if (isUsed) service.lastModifiedMs = this.#options.clock.nowMs()
-      service.ledger.setDemand(session.routerId, row.outstanding)
+      service.ledger.setDemand(session.routerId, row.outstanding, row.total - row.waiting)
       if (this.#sessions.size > 1 && row.waiting !== (before?.waiting ?? 0)) this.#tellWaiting(service, session)
       if (row.outstanding > 0) revokeDeletion(service)
       this.#touch(service)

@@ -260,11 +260,9 @@ export class ManagedService {
     return wasNearlyFull || this.#isQueueNearlyFull
   }
 
-  /** Looks which routers have slots. @returns true when others, so that all must be told whom to ask for some */
+  /** Looks which routers have slots, or will soon. @returns true when others, so that all must be told whom to ask for some */
   observeHolders(): boolean {
-    const holders: RouterId[] = []
-    for (const [routerId, { instances }] of this.assignments) if (instances.length > 0) holders.push(routerId)
-    holders.sort()
+    const holders = this.ledger.holderIds
     const isSame = holders.length === this.#holders.length && holders.every((id, at) => id === this.#holders[at])
     this.#holders = holders
     return !isSame

@@ -17,8 +17,8 @@ import { fromGrant, toNeed, toReturn } from './peer-wire.ts'
 /** A lender that cannot be reached is tried again after this, doubling up to the maximum. */
 const RETRY_MS_FIRST = 20
 const RETRY_MS_MAX = 1_000
-/** A stream of which nothing was used for one to two such periods is closed. */
-const IDLE_CHECK_MS = 30_000
+/** A stream of which nothing was used for one to two such periods is closed: a new one costs whoever waits for it. */
+const IDLE_CHECK_MS = 300_000
 
 export interface SlotExchangeOptions {
   readonly routerId: RouterId

@@ -115,6 +115,7 @@ export class ServiceRuntime implements SharedService {
   accept(): void {
     this.counts.total += 1
     this.counts.outstanding += 1
+    if (this.counts.total === 1) this.#listener.onQueueChange(this)
     this.retries.deposit()
     this.lastRequestMs = Date.now()
     this.isRemoved = false
@@ -259,6 +260,10 @@ export class ServiceRuntime implements SharedService {
     const problem = this.summary?.problem
     if (problem) this.machine.fail({ code: problem.key, message: problem.message, details: problem.details })
     this.armTimer()
+  }
+
+  get isAskedFor(): boolean {
+    return this.counts.total > 0
   }
 
   /** True while requests are here, or run elsewhere on slots of ours. */
