@@ -1,6 +1,13 @@
 import { silentLogger } from '@waiter/base'
 import type { ServiceLoadRow } from '@waiter/control'
-import { type AgentHost, type AssignmentChange, type NodeAuth, onlyControl, RouterAgent } from '@waiter/control'
+import {
+  type AgentHost,
+  type AssignmentChange,
+  createRpcClients,
+  type NodeAuth,
+  onlyControl,
+  RouterAgent,
+} from '@waiter/control'
 import type { ServiceDefinition } from '@waiter/services'
 
 /** A router without clients: reports the load that it is told to have, applies and acknowledges what it is assigned. */
@@ -24,7 +31,7 @@ export class SimulatedRouter implements AgentHost {
     this.#onInstance = options.onInstance
     this.#agent = new RouterAgent({
       locator: onlyControl(options.address),
-      auth: options.auth,
+      clients: createRpcClients(options.auth),
       routerId: `router-${options.index}`,
       nodeId: `node-${options.index}`,
       worker: 1,

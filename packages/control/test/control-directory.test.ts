@@ -1,7 +1,7 @@
 import { silentLogger } from '@waiter/base'
 import {
-  ClusterServiceService,
   type ClusterNode,
+  ClusterServiceService,
   ControlDirectory,
   createClusterCalls,
   createClusterHandlers,
@@ -12,8 +12,8 @@ import {
 } from '@waiter/control'
 import { createRecorder, eventually } from '@waiter/testkit'
 import t, { type Test } from 'tap'
-import { auth, FakeHost, startLeader } from './support/rpc-world.ts'
 import { RouterAgent } from '../src/index.ts'
+import { auth, clients, FakeHost, startLeader } from './support/rpc-world.ts'
 
 /** A control node that says what the test wants. */
 class FakeControl implements ClusterNode {
@@ -64,7 +64,7 @@ async function serve(t: Test, port = 0): Promise<{ control: FakeControl; server:
 
 function open(t: Test, servers: readonly RpcServer[]): ControlDirectory {
   const controls = servers.map(({ address }, index) => ({ nodeId: `node-${index + 1}`, address }))
-  const directory = new ControlDirectory({ controls, auth, log: silentLogger })
+  const directory = new ControlDirectory({ controls, clients, log: silentLogger })
   t.teardown(() => directory.close())
   return directory
 }
@@ -130,7 +130,7 @@ t.test('a router goes to the new leader while the old one only hangs', async t =
         return () => listeners.delete(listener)
       },
     },
-    auth,
+    clients,
     routerId: 'router-1',
     nodeId: 'node-1',
     worker: 1,

@@ -4,7 +4,7 @@ import { createRecorder, eventually } from '@waiter/testkit'
 import t, { type Test } from 'tap'
 import { RouterAgent } from '../src/agent/router-agent.ts'
 import { LeaderWorld, service } from './support/leader-world.ts'
-import { auth, FakeHost, startLeader } from './support/rpc-world.ts'
+import { clients, FakeHost, startLeader } from './support/rpc-world.ts'
 
 /** What people ask the leader to do to one instance, and what they ask routers through it. */
 const hello = service('hello')
@@ -148,7 +148,7 @@ async function connected(t: Test, routerIds: readonly string[], answer: RouterAg
   const agents: RouterAgent[] = []
   for (const routerId of routerIds) {
     const host = new FakeHost()
-    const options = { locator: onlyControl(running.server.address), auth, routerId, nodeId: routerId, worker: 1 }
+    const options = { locator: onlyControl(running.server.address), clients, routerId, nodeId: routerId, worker: 1 }
     const agent = new RouterAgent({
       ...options,
       httpUrl: 'http://r',

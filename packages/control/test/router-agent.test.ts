@@ -9,14 +9,14 @@ import {
   CoordinatorServiceClient,
 } from '../src/generated/waiter/v1/coordinator.ts'
 import { service } from './support/leader-world.ts'
-import { auth, FakeHost, portOf, type RunningLeader, startLeader } from './support/rpc-world.ts'
+import { auth, clients, FakeHost, portOf, type RunningLeader, startLeader } from './support/rpc-world.ts'
 
 const hello = service('hello')
 
 function attach(t: Test, address: string, host: FakeHost, routerId = 'router-1', log = silentLogger): RouterAgent {
   const agent = new RouterAgent({
     locator: onlyControl(address),
-    auth,
+    clients,
     routerId,
     nodeId: routerId,
     worker: 1,

@@ -66,7 +66,6 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     findSuspension: serviceId => suspensions.find(serviceId),
     ejection: options.ejection,
     random: createPrng(randomInt(2 ** 32)),
-    nowMs,
     onInstanceRetired: (host, port) => proxy?.closeUpstream(host, port),
     references,
     successions: () => versions.successions.all(),

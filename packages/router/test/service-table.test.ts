@@ -3,6 +3,7 @@ import type { InstanceLease, ServiceSummary } from '@waiter/control'
 import type { ServiceDefinition } from '@waiter/services'
 import { DEFAULT_EJECTION, Waiter } from '@waiter/slots'
 import t from 'tap'
+import { systemTime } from '../src/services/service-runtime.ts'
 import { ServiceTable } from '../src/services/service-table.ts'
 import { ReferenceRecorder } from '../src/versions/reference-recorder.ts'
 
@@ -55,7 +56,7 @@ function createWaitingTable() {
   const table = new ServiceTable({
     ejection: DEFAULT_EJECTION,
     random: createPrng(1),
-    nowMs: () => 0,
+    time: { ...systemTime, nowMs: () => 0 },
     onInstanceRetired: () => undefined,
     references: new ReferenceRecorder(),
     successions: () => [],

@@ -2,26 +2,26 @@ import type { CallOptions, ClientDuplexStream, Metadata, ServiceError } from '@g
 import { type InstanceId, type Logger, type RouterId, type ServiceId, type Term, WaiterError } from '@waiter/base'
 import type { LogEntry, LogPiece, LogRange } from '@waiter/schedulers'
 import type { ServiceDefinition } from '@waiter/services'
-import {
-  type AskRoutersResponse,
-  type Assignment,
-  type AttachRequest,
-  type AttachResponse,
+import { type MonotonicClock, systemClock } from '../clock.ts'
+import type {
+  AskRoutersResponse,
+  Assignment,
+  AttachRequest,
+  AttachResponse,
   CoordinatorServiceClient,
-  type DeleteServiceResponse,
-  type ListLogsResponse,
-  type ListServicesResponse,
-  type ReadLogResponse,
-  type ReportExternalMetricsResponse,
-  type RouterQuestion,
-  type SignalInstanceResponse,
-  type WatchInstancesResponse,
+  DeleteServiceResponse,
+  ListLogsResponse,
+  ListServicesResponse,
+  ReadLogResponse,
+  ReportExternalMetricsResponse,
+  RouterQuestion,
+  SignalInstanceResponse,
+  WatchInstancesResponse,
 } from '../generated/waiter/v1/coordinator.ts'
 import { callUnary, fromServiceError } from '../rpc/call-unary.ts'
-import { channelOptions } from '../rpc/channel-options.ts'
 import { ClientPool } from '../rpc/client-pool.ts'
+import type { RpcClients } from '../rpc/clients.ts'
 import { type ControlLocator, leaderChange } from '../rpc/control-locator.ts'
-import type { NodeAuth } from '../rpc/node-auth.ts'
 import type {
   AgentHost,
   AnswerQuestion,
@@ -66,7 +66,7 @@ type StartCall<Response> = (
 
 export interface RouterAgentOptions {
   readonly locator: ControlLocator
-  readonly auth: NodeAuth
+  readonly clients: Pick<RpcClients, 'coordinator'>
   readonly routerId: RouterId
   readonly nodeId: string
   /** The host it runs on, and which start of it. */
@@ -82,6 +82,7 @@ export interface RouterAgentOptions {
   readonly host: AgentHost
   /** Absent: this router answers no questions. */
   readonly answer?: AnswerQuestion
+  readonly clock?: MonotonicClock
   readonly log: Logger
 }
 
@@ -92,6 +93,7 @@ export interface RouterAgentOptions {
 export class RouterAgent implements LeaderLink {
   readonly #options: RouterAgentOptions
   readonly #clients: ClientPool<CoordinatorServiceClient>
+  readonly #clock: MonotonicClock
   readonly #unsubscribe: () => void
   /** Where the present stream goes. */
   #address: string | undefined
@@ -102,18 +104,17 @@ export class RouterAgent implements LeaderLink {
   #term: Term = 0
   #version = 0
   #reconnectMs = RECONNECT_MS_FIRST
-  #reconnectTimer: NodeJS.Timeout | undefined
+  #cancelReconnect: () => void = () => undefined
   #lastReportMs = 0
-  #reportTimer: NodeJS.Timeout | undefined
+  #cancelReport: () => void = () => undefined
   #isReportDue = false
   #isAckDue = false
 
   constructor(options: RouterAgentOptions) {
     this.#options = options
-    const { auth, locator } = options
-    this.#clients = new ClientPool(
-      address => new CoordinatorServiceClient(address, auth.channelCredentials, channelOptions(auth)),
-    )
+    const { clients, locator, clock = systemClock } = options
+    this.#clients = new ClientPool(clients.coordinator)
+    this.#clock = clock
     this.#unsubscribe = locator.onLeader(() => this.#onLeader())
     this.#attach()
   }
@@ -143,16 +144,16 @@ export class RouterAgent implements LeaderLink {
   noteLoadChange(): void {
     if (this.#isReportDue) return
     this.#isReportDue = true
-    const waitMs = this.#lastReportMs + REPORT_FLOOR_MS - performance.now()
+    const waitMs = this.#lastReportMs + REPORT_FLOOR_MS - this.#clock.elapsedMs()
     // Even an "at once" report waits for the end of this loop turn, so that one burst is one report.
-    if (waitMs <= 0) setImmediate(() => this.#report(false))
-    else this.#reportTimer = setTimeout(() => this.#report(false), waitMs)
+    if (waitMs <= 0) this.#clock.soon(() => this.#report(false))
+    else this.#cancelReport = this.#clock.schedule(waitMs, () => this.#report(false))
   }
 
   noteReducedUse(): void {
     if (this.#isAckDue) return
     this.#isAckDue = true
-    setImmediate(() => {
+    this.#clock.soon(() => {
       this.#isAckDue = false
       this.#acknowledge(this.#options.host.collectReducedUse())
     })
@@ -242,8 +243,8 @@ export class RouterAgent implements LeaderLink {
   close(): void {
     this.#isClosed = true
     this.#isWelcome = false
-    clearTimeout(this.#reconnectTimer)
-    clearTimeout(this.#reportTimer)
+    this.#cancelReconnect()
+    this.#cancelReport()
     this.#unsubscribe()
     this.#stream?.cancel()
     this.#clients.close()
@@ -257,13 +258,13 @@ export class RouterAgent implements LeaderLink {
   /** Calls the leader; when that one does not lead any more, the next one. All calls may be repeated. */
   async #call<Response>(start: StartCall<Response>, timeoutMs?: number): Promise<Response> {
     const { locator } = this.#options
-    const giveUpAtMs = performance.now() + LEADER_WAIT_MS
+    const giveUpAtMs = this.#clock.elapsedMs() + LEADER_WAIT_MS
     for (;;) {
       const address = this.#leaderAddress()
       try {
         return await callUnary<Response>((...rest) => start(this.#clients.get(address), ...rest), timeoutMs)
       } catch (error) {
-        const leftMs = giveUpAtMs - performance.now()
+        const leftMs = giveUpAtMs - this.#clock.elapsedMs()
         const isAway = error instanceof WaiterError && LEADER_AWAY.has(error.code)
         if (!isAway || !locator.hasOthers || leftMs <= 0) throw error
         if (this.#leaderAddress() === address) await leaderChange(locator, Math.min(leftMs, LEADER_RETRY_MS))
@@ -374,19 +375,19 @@ export class RouterAgent implements LeaderLink {
   }
 
   #reconnect(delayMs: number): void {
-    clearTimeout(this.#reconnectTimer)
-    this.#reconnectTimer = setTimeout(() => this.#attach(), delayMs)
+    this.#cancelReconnect()
+    this.#cancelReconnect = this.#clock.schedule(delayMs, () => this.#attach())
   }
 
   #report(all: boolean): void {
     this.#isReportDue = false
-    clearTimeout(this.#reportTimer)
+    this.#cancelReport()
     // Rows stay marked as changed until a leader is there to hear them.
     if (!this.#isWelcome) return
     const references = this.#options.host.collectReferences(all)
     if (references.length > 0) this.#send({ $case: 'referenced', value: { references: references.map(fromReference) } })
     const rows = this.#options.host.collectLoads(all)
-    this.#lastReportMs = performance.now()
+    this.#lastReportMs = this.#clock.elapsedMs()
     if (rows.length > 0 || all) this.#send({ $case: 'report', value: { services: rows.map(fromLoadRow) } })
   }
 

@@ -3,7 +3,8 @@ import type { ScalingPolicy } from '@waiter/scaling'
 import type { Scheduler } from '@waiter/schedulers'
 import type { ServicesConfig } from '@waiter/services'
 import type { KeyValueStore } from '@waiter/store'
-import type { LeaderClock, LeaderSettings } from './leader-settings.ts'
+import type { LeaderClock } from '../clock.ts'
+import type { LeaderSettings } from './leader-settings.ts'
 import type { HostStart } from './router-registry.ts'
 
 /** What a leader works with. */

@@ -23,26 +23,3 @@ export interface LeaderSettings {
   readonly limits: ScaleLimits
   readonly succession: SuccessionSettings
 }
-
-/** Time as the leader needs it; tests drive their own. */
-export interface LeaderClock {
-  /** Epoch milliseconds. */
-  nowMs(): number
-  /** Runs `task` after `delayMs`; the returned function cancels it. */
-  schedule(delayMs: number, task: () => void): () => void
-  /** Runs `task` at the end of the present turn. */
-  soon(task: () => void): void
-}
-
-/** The system's clock. */
-export const systemClock: LeaderClock = {
-  nowMs: Date.now,
-  schedule: (delayMs, task) => {
-    const TIMER_MS_MAX = 2 ** 31 - 1
-    const timer = setTimeout(task, Math.min(TIMER_MS_MAX, Math.max(0, delayMs)))
-    return () => clearTimeout(timer)
-  },
-  soon: task => {
-    setImmediate(task)
-  },
-}

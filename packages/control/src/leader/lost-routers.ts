@@ -1,5 +1,5 @@
 import type { RouterId } from '@waiter/base'
-import type { LeaderClock } from './leader-settings.ts'
+import type { LeaderClock } from '../clock.ts'
 import { isSameSeat, type Seat } from './router-registry.ts'
 
 /** Of a router that we know from others only. */

@@ -1,5 +1,5 @@
 import { type RouterId, WaiterError } from '@waiter/base'
-import type { LeaderClock } from './leader-settings.ts'
+import type { LeaderClock } from '../clock.ts'
 import type { RouterSession } from './router-session.ts'
 
 /** Questions under way at once: people ask them, so there are few. */

@@ -11,7 +11,8 @@ import {
   scaleSpecOf,
 } from '@waiter/scaling'
 import type { Fence, Scheduler } from '@waiter/schedulers'
-import type { LeaderClock, LeaderSettings } from './leader-settings.ts'
+import type { LeaderClock } from '../clock.ts'
+import type { LeaderSettings } from './leader-settings.ts'
 import { isEnded, type ManagedService } from './managed-service.ts'
 import type { RouterSession } from './router-session.ts'
 import type { SuccessionKeeper } from './succession-keeper.ts'

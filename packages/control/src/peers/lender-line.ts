@@ -1,17 +1,15 @@
 import type { ClientDuplexStream } from '@grpc/grpc-js'
 import type { RouterId } from '@waiter/base'
 import type { BorrowerNews, SlotGrant } from '@waiter/slots'
-import { type BorrowRequest, type BorrowResponse, RouterServiceClient } from '../generated/waiter/v1/router.ts'
-import { channelOptions } from '../rpc/channel-options.ts'
-import type { NodeAuth } from '../rpc/node-auth.ts'
+import type { BorrowRequest, BorrowResponse, RouterServiceClient } from '../generated/waiter/v1/router.ts'
 import { fromNeed, toGrant } from './peer-wire.ts'
 
 /** Messages that may wait to be sent; a lender that takes less is as good as lost. */
 const BACKLOG_MAX = 10_000
 
 export interface LenderLineOptions {
-  readonly auth: NodeAuth
-  readonly address: string
+  /** Of the lender; closed with the line. */
+  readonly client: RouterServiceClient
   readonly borrowerId: RouterId
   readonly lenderId: RouterId
   /** What is still in use of what this lender lent before. */
@@ -29,8 +27,8 @@ export class LenderLine {
   #isOver = false
 
   constructor(options: LenderLineOptions) {
-    const { auth, address, borrowerId, lenderId, heldGrantIds } = options
-    this.#client = new RouterServiceClient(address, auth.channelCredentials, channelOptions(auth))
+    const { client, borrowerId, lenderId, heldGrantIds } = options
+    this.#client = client
     this.#stream = this.#client.borrow()
     this.#lost = (error?: Error): void => {
       if (this.#isOver) return

@@ -1,13 +1,13 @@
 import type { Logger } from '@waiter/base'
-import {
-  type MeasureRequest,
-  type MeasureResponse,
-  type MetricFamily,
+import type {
+  MeasureRequest,
+  MeasureResponse,
+  MetricFamily,
   RouterServiceClient,
-  type RouterServiceServer,
+  RouterServiceServer,
 } from '../generated/waiter/v1/router.ts'
 import { callUnary } from '../rpc/call-unary.ts'
-import { channelOptions } from '../rpc/channel-options.ts'
+import { createRpcClients } from '../rpc/clients.ts'
 import type { NodeAuth } from '../rpc/node-auth.ts'
 
 /** Who scrapes waits behind it, and gives up after ten seconds by default. */
@@ -38,11 +38,8 @@ export class Siblings {
 
   /** Replaces who they are. */
   set(addresses: readonly string[]): void {
-    const auth = this.#auth
     this.close()
-    this.#clients = addresses.map(
-      address => new RouterServiceClient(address, auth.channelCredentials, channelOptions(auth)),
-    )
+    this.#clients = addresses.map(createRpcClients(this.#auth).router)
   }
 
   async measure(): Promise<SiblingMeasures> {

@@ -9,8 +9,9 @@ import {
   type SlotGrant,
   SlotLender,
 } from '@waiter/slots'
+import { type MonotonicClock, systemClock } from '../clock.ts'
 import type { BorrowRequest, BorrowResponse, RouterServiceServer } from '../generated/waiter/v1/router.ts'
-import type { NodeAuth } from '../rpc/node-auth.ts'
+import type { RpcClients } from '../rpc/clients.ts'
 import { LenderLine } from './lender-line.ts'
 import { fromGrant, toNeed, toReturn } from './peer-wire.ts'
 
@@ -22,9 +23,10 @@ const IDLE_CHECK_MS = 300_000
 
 export interface SlotExchangeOptions {
   readonly routerId: RouterId
-  readonly auth: NodeAuth
+  readonly clients: Pick<RpcClients, 'router'>
   readonly find: FindService
-  readonly nowMs: () => number
+  /** The clock of the requests that `find` leads to. */
+  readonly clock?: MonotonicClock
   readonly log: Logger
 }
 
@@ -66,19 +68,21 @@ export class SlotExchange {
   readonly #lines: Map<RouterId, LenderLine> = new Map()
   readonly #borrowers: Map<RouterId, BorrowCall> = new Map()
   readonly #grants: Map<RouterId, SlotGrant[]> = new Map()
-  readonly #retries: Map<RouterId, { readonly timer: NodeJS.Timeout | undefined; readonly delayMs: number }> = new Map()
+  readonly #retries: Map<RouterId, { readonly cancel: (() => void) | undefined; readonly delayMs: number }> = new Map()
   readonly #idleOnce: Set<RouterId> = new Set()
-  readonly #idleTimer: NodeJS.Timeout
+  readonly #clock: MonotonicClock
+  #cancelIdleCheck: () => void = () => undefined
   #isFlushDue = false
   #isClosed = false
 
   constructor(options: SlotExchangeOptions) {
     this.#options = options
-    const { find, nowMs } = options
+    const { find, clock = systemClock } = options
+    const nowMs = (): number => clock.elapsedMs()
+    this.#clock = clock
     this.#lender = new SlotLender({ find, nowMs, send: (borrowerId, grant) => this.#sendGrant(borrowerId, grant) })
     this.#borrower = new SlotBorrower({ find, nowMs, onNews: () => this.#scheduleFlush() })
-    this.#idleTimer = setInterval(() => this.#closeIdle(), IDLE_CHECK_MS)
-    this.#idleTimer.unref()
+    this.#checkIdleLater()
   }
 
   /** What is offered to other routers. */
@@ -137,8 +141,8 @@ export class SlotExchange {
 
   close(): void {
     this.#isClosed = true
-    clearInterval(this.#idleTimer)
-    for (const { timer } of this.#retries.values()) clearTimeout(timer)
+    this.#cancelIdleCheck()
+    for (const { cancel } of this.#retries.values()) cancel?.()
     for (const [lenderId, line] of this.#lines) {
       if (this.#borrower.isIdle(lenderId)) line.sayGoodbye()
       else line.cut()
@@ -152,7 +156,7 @@ export class SlotExchange {
   #scheduleFlush(): void {
     if (this.#isFlushDue) return
     this.#isFlushDue = true
-    setImmediate(() => {
+    this.#clock.soon(() => {
       this.#isFlushDue = false
       if (this.#isClosed) return
       const news = this.#borrower.collect(lenderId => this.#open(lenderId))
@@ -165,12 +169,11 @@ export class SlotExchange {
 
   #open(lenderId: RouterId): boolean {
     const address = this.#addresses.get(lenderId)
-    if (address === undefined || this.#isClosed || this.#retries.get(lenderId)?.timer !== undefined) return false
-    const { auth, routerId } = this.#options
+    if (address === undefined || this.#isClosed || this.#retries.get(lenderId)?.cancel !== undefined) return false
+    const { clients, routerId } = this.#options
     this.#idleOnce.delete(lenderId)
     const line = new LenderLine({
-      auth,
-      address,
+      client: clients.router(address),
       borrowerId: routerId,
       lenderId,
       heldGrantIds: this.#borrower.connected(lenderId),
@@ -190,13 +193,19 @@ export class SlotExchange {
     this.#options.log.info({ err: error, lenderId, delayMs }, 'lost a router that lends slots; trying again')
     this.#lines.delete(lenderId)
     this.#borrower.lost(lenderId)
-    const timer = setTimeout(() => {
-      this.#retries.set(lenderId, { timer: undefined, delayMs: Math.min(RETRY_MS_MAX, delayMs * 2) })
+    const cancel = this.#clock.schedule(delayMs, () => {
+      this.#retries.set(lenderId, { cancel: undefined, delayMs: Math.min(RETRY_MS_MAX, delayMs * 2) })
       if (!this.#lines.has(lenderId)) this.#open(lenderId)
       this.#borrower.retry(lenderId)
-    }, delayMs)
-    timer.unref()
-    this.#retries.set(lenderId, { timer, delayMs })
+    })
+    this.#retries.set(lenderId, { cancel, delayMs })
+  }
+
+  #checkIdleLater(): void {
+    this.#cancelIdleCheck = this.#clock.schedule(IDLE_CHECK_MS, () => {
+      this.#closeIdle()
+      this.#checkIdleLater()
+    })
   }
 
   #closeIdle(): void {
@@ -272,7 +281,7 @@ export class SlotExchange {
 
   #bury(routerId: RouterId): void {
     this.#addresses.delete(routerId)
-    clearTimeout(this.#retries.get(routerId)?.timer)
+    this.#retries.get(routerId)?.cancel?.()
     this.#retries.delete(routerId)
     this.#lines.get(routerId)?.cut()
     this.#lines.delete(routerId)

@@ -1,14 +1,9 @@
 import { WaiterError } from '@waiter/base'
 import type { ProposeOutcome } from '@waiter/store'
-import {
-  ClusterServiceClient,
-  type ListMembersResponse,
-  type ProposeResponse,
-  type TransferLeaderResponse,
-} from '../generated/waiter/v1/cluster.ts'
+import type { ListMembersResponse, ProposeResponse, TransferLeaderResponse } from '../generated/waiter/v1/cluster.ts'
 import { callUnary } from './call-unary.ts'
-import { channelOptions } from './channel-options.ts'
 import { ClientPool } from './client-pool.ts'
+import { createRpcClients } from './clients.ts'
 import type { MembersView } from './cluster-service.ts'
 import { type ControlLocator, leaderChange } from './control-locator.ts'
 import type { NodeAuth } from './node-auth.ts'
@@ -30,9 +25,7 @@ export interface ClusterCalls {
 
 /** Connects when it is called first. */
 export function createClusterCalls(auth: NodeAuth): ClusterCalls {
-  const clients = new ClientPool(
-    address => new ClusterServiceClient(address, auth.channelCredentials, channelOptions(auth)),
-  )
+  const clients = new ClientPool(createRpcClients(auth).cluster)
   return {
     propose: async (address, command, timeoutMs) => {
       try {

@@ -1,9 +1,9 @@
 import type { ClientReadableStream } from '@grpc/grpc-js'
 import type { Logger, Term } from '@waiter/base'
-import { ClusterServiceClient, type WatchLeaderResponse } from '../generated/waiter/v1/cluster.ts'
-import { channelOptions } from './channel-options.ts'
+import { type MonotonicClock, systemClock } from '../clock.ts'
+import type { ClusterServiceClient, WatchLeaderResponse } from '../generated/waiter/v1/cluster.ts'
+import type { RpcClients } from './clients.ts'
 import type { ControlLocator } from './control-locator.ts'
-import type { NodeAuth } from './node-auth.ts'
 
 /** A lost watch is opened anew after this, doubling up to the maximum. */
 const RETRY_MS_FIRST = 20
@@ -25,7 +25,8 @@ export interface KnownLeader {
 
 export interface ControlDirectoryOptions {
   readonly controls: readonly ControlAddress[]
-  readonly auth: NodeAuth
+  readonly clients: Pick<RpcClients, 'cluster'>
+  readonly clock?: MonotonicClock
   readonly log: Logger
 }
 
@@ -81,8 +82,7 @@ export class ControlDirectory implements ControlLocator {
       this.#watches.delete(address)
     }
     for (const address of wanted) {
-      if (!this.#watches.has(address))
-        this.#watches.set(address, new ControlWatch(address, this.#options.auth, news => this.#onNews(news)))
+      if (!this.#watches.has(address)) this.#watches.set(address, this.#watch(address))
     }
   }
 
@@ -91,6 +91,11 @@ export class ControlDirectory implements ControlLocator {
     for (const watch of this.#watches.values()) watch.close()
     this.#watches.clear()
     this.#listeners.clear()
+  }
+
+  #watch(address: string): ControlWatch {
+    const { clients, clock = systemClock } = this.#options
+    return new ControlWatch(clients.cluster(address), clock, news => this.#onNews(news))
   }
 
   #onNews({ term, leaderId, address }: WatchLeaderResponse): void {
@@ -106,16 +111,18 @@ export class ControlDirectory implements ControlLocator {
 /** Listens to one control node, again and again. */
 class ControlWatch {
   readonly #client: ClusterServiceClient
+  readonly #clock: MonotonicClock
   readonly #onNews: (news: WatchLeaderResponse) => void
   #stream: ClientReadableStream<WatchLeaderResponse> | undefined
   #retryMs = RETRY_MS_FIRST
-  #timer: NodeJS.Timeout | undefined
+  #cancelRetry: () => void = () => undefined
   #isClosed = false
   /** It has said something, and the connection has not broken since. */
   isUp = false
 
-  constructor(address: string, auth: NodeAuth, onNews: (news: WatchLeaderResponse) => void) {
-    this.#client = new ClusterServiceClient(address, auth.channelCredentials, channelOptions(auth))
+  constructor(client: ClusterServiceClient, clock: MonotonicClock, onNews: (news: WatchLeaderResponse) => void) {
+    this.#client = client
+    this.#clock = clock
     this.#onNews = onNews
     this.#open()
   }
@@ -123,7 +130,7 @@ class ControlWatch {
   close(): void {
     this.#isClosed = true
     this.isUp = false
-    clearTimeout(this.#timer)
+    this.#cancelRetry()
     this.#stream?.cancel()
     this.#client.close()
   }
@@ -144,7 +151,7 @@ class ControlWatch {
     if (stream !== this.#stream || this.#isClosed) return
     this.#stream = undefined
     this.isUp = false
-    this.#timer = setTimeout(() => this.#open(), this.#retryMs)
+    this.#cancelRetry = this.#clock.schedule(this.#retryMs, () => this.#open())
     this.#retryMs = Math.min(RETRY_MS_MAX, this.#retryMs * 2)
   }
 }

@@ -1,16 +1,16 @@
 import type { CallOptions, Metadata, ServiceError } from '@grpc/grpc-js'
 import { WaiterError } from '@waiter/base'
 import { type Change, checkKey, checkValue, type KeyValueStore, type Outcome, type Versioned } from '@waiter/store/port'
-import {
-  type CompareAndSetResponse,
-  type GetResponse,
+import type {
+  CompareAndSetResponse,
+  GetResponse,
   KeyValueServiceClient,
-  type ListResponse,
-  type WatchResponse,
+  ListResponse,
+  WatchResponse,
 } from '../generated/waiter/v1/key_value.ts'
 import { callUnary, fromServiceError } from './call-unary.ts'
-import { channelOptions } from './channel-options.ts'
 import { ClientPool } from './client-pool.ts'
+import { createRpcClients } from './clients.ts'
 import type { ControlLocator } from './control-locator.ts'
 import type { NodeAuth } from './node-auth.ts'
 
@@ -22,9 +22,7 @@ const NEVER_SENT = /^No connection established/
  * not begin, and a read that broke, are tried once more with another one.
  */
 export function createRemoteStore(locator: ControlLocator, auth: NodeAuth): KeyValueStore {
-  const clients = new ClientPool(
-    address => new KeyValueServiceClient(address, auth.channelCredentials, channelOptions(auth)),
-  )
+  const clients = new ClientPool(createRpcClients(auth).keyValue)
   const call = async <Response>(start: StartCall<Response>, isRepeatable: boolean): Promise<Response> => {
     const first = locator.any()
     try {

@@ -7,9 +7,11 @@ import {
   createCoordinatorHandlers,
   createKeyValueHandlers,
   createNodeAuth,
+  createRpcClients,
   KeyValueServiceService,
   Leader,
   type NodeAuth,
+  type RpcClients,
   type RpcServer,
   type ServiceLoadRow,
   startRpcServer,
@@ -25,6 +27,7 @@ import { SETTINGS } from './leader-world.ts'
 
 export const SECRET = 'a cluster secret for tests only'
 export const auth: NodeAuth = createNodeAuth({ secrets: [SECRET], nodeId: 'node-1' })
+export const clients: RpcClients = createRpcClients(auth)
 
 export interface RunningLeader {
   readonly leader: Leader

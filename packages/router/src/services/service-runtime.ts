@@ -15,6 +15,25 @@ import { ServiceMetrics } from '../metrics/service-metrics.ts'
 import { OpenTunnels } from './open-tunnels.ts'
 import { RetryBudget } from './retry-budget.ts'
 
+/** Time as services need it. */
+export interface RuntimeTime {
+  /** Since any moment; never set back. */
+  nowMs(): number
+  epochMs(): number
+  /** Runs `task` after `delayMs`; the returned function cancels it. */
+  schedule(delayMs: number, task: () => void): () => void
+}
+
+export const systemTime: RuntimeTime = {
+  nowMs: () => performance.now(),
+  epochMs: Date.now,
+  schedule: (delayMs, task) => {
+    const TIMER_MS_MAX = 2 ** 31 - 1
+    const timer = setTimeout(task, Math.min(TIMER_MS_MAX, delayMs))
+    return () => clearTimeout(timer)
+  },
+}
+
 /** What the table that owns a runtime wants to hear. */
 export interface RuntimeListener {
   /** A figure that the leader hears about changed. */
@@ -36,7 +55,7 @@ export interface RuntimeOptions {
   readonly listener: RuntimeListener
   /** The source of chance for `random` load balancing. */
   readonly random: { next(): number; below(bound: number): number }
-  readonly nowMs: () => number
+  readonly time: RuntimeTime
 }
 
 /** Counters of one service on this router (spec §9.1 `request-counts`). */
@@ -89,8 +108,8 @@ export class ServiceRuntime implements SharedService {
   /** The leader took the service away: forgotten once nothing runs here any more. */
   isRemoved = false
   readonly #listener: RuntimeListener
-  readonly #nowMs: () => number
-  #timer: NodeJS.Timeout | undefined
+  readonly #time: RuntimeTime
+  #cancelTimer: (() => void) | undefined
   #timerAtMs: number = Number.POSITIVE_INFINITY
   #hadWaiters = false
   #suspicionVersion = 0
@@ -99,9 +118,9 @@ export class ServiceRuntime implements SharedService {
     this.id = definition.id
     this.definition = definition
     this.#listener = options.listener
-    this.#nowMs = options.nowMs
-    this.metrics = new ServiceMetrics(options.nowMs())
-    this.retries = new RetryBudget(options.nowMs())
+    this.#time = options.time
+    this.metrics = new ServiceMetrics(options.time.nowMs())
+    this.retries = new RetryBudget(options.time.nowMs())
     this.machine = new ReservationMachine({
       loadBalancing: definition.effective['load-balancing'],
       concurrencyLevel: definition.effective['concurrency-level'],
@@ -117,7 +136,7 @@ export class ServiceRuntime implements SharedService {
     this.counts.outstanding += 1
     if (this.counts.total === 1) this.#listener.onQueueChange(this)
     this.retries.deposit()
-    this.lastRequestMs = Date.now()
+    this.lastRequestMs = this.#time.epochMs()
     this.isRemoved = false
     this.#listener.onLoadChange(this)
   }
@@ -130,7 +149,7 @@ export class ServiceRuntime implements SharedService {
 
   /** Somebody asks how a request goes: the service is in use. */
   touch(): void {
-    this.lastRequestMs = Date.now()
+    this.lastRequestMs = this.#time.epochMs()
     this.#listener.onLoadChange(this)
   }
 
@@ -144,7 +163,7 @@ export class ServiceRuntime implements SharedService {
   keepAsync(slot: Slot): void {
     this.counts.async += 1
     // A borrowed one stays with us by itself.
-    if (!(slot instanceof BorrowedSlot)) this.machine.release(slot, 'success-async', this.#nowMs())
+    if (!(slot instanceof BorrowedSlot)) this.machine.release(slot, 'success-async', this.#time.nowMs())
   }
 
   /** That work is over. */
@@ -163,7 +182,7 @@ export class ServiceRuntime implements SharedService {
   }
 
   /** Ends a grant: the next request in the queue gets the slot at once, or its lender gets it back. */
-  release(slot: Slot, status: ReleaseStatus, nowMs: number = this.#nowMs()): void {
+  release(slot: Slot, status: ReleaseStatus, nowMs: number = this.#time.nowMs()): void {
     if (slot instanceof BorrowedSlot) {
       this.#listener.onBorrowedRelease(slot, status)
       this.armTimer()
@@ -180,7 +199,7 @@ export class ServiceRuntime implements SharedService {
 
   /** A lent slot comes back. */
   giveBack(slot: Slot, status: ReleaseStatus): void {
-    this.#releaseOwn(slot, status, this.#nowMs())
+    this.#releaseOwn(slot, status, this.#time.nowMs())
     this.#listener.onLoadChange(this)
   }
 
@@ -215,7 +234,7 @@ export class ServiceRuntime implements SharedService {
   /** Leaves an instance alone for a while; false: it is not assigned here. */
   eject(instanceId: InstanceId, periodMs: number): boolean {
     const { waiting } = this.machine
-    const isKnown = this.machine.eject(instanceId, periodMs, this.#nowMs())
+    const isKnown = this.machine.eject(instanceId, periodMs, this.#time.nowMs())
     this.#tellOfGrants(waiting)
     this.armTimer()
     return isKnown
@@ -224,7 +243,7 @@ export class ServiceRuntime implements SharedService {
   /** Takes what other routers say of its instances: all of it, whenever that changes. */
   advise(accusations: readonly Accusation[]): void {
     const { waiting } = this.machine
-    this.machine.advise(accusations, this.#nowMs())
+    this.machine.advise(accusations, this.#time.nowMs())
     this.#tellOfGrants(waiting)
     this.armTimer()
   }
@@ -241,7 +260,7 @@ export class ServiceRuntime implements SharedService {
     })
     this.leases.clear()
     for (const lease of leases) this.leases.set(lease.instanceId, lease)
-    this.machine.update(leases, this.#nowMs())
+    this.machine.update(leases, this.#time.nowMs())
     if (!summary?.problem) this.machine.clearFailure()
     this.#tellOfGrants(waiting)
     this.armTimer()
@@ -315,24 +334,23 @@ export class ServiceRuntime implements SharedService {
     }
     if (wakeAtMs === this.#timerAtMs) return
     // A timer that fires too early re-arms itself: moving it later on every change would cost more than it saves.
-    if (this.#timer !== undefined && wakeAtMs > this.#timerAtMs) return
-    clearTimeout(this.#timer)
-    this.#timer = undefined
+    if (this.#cancelTimer !== undefined && wakeAtMs > this.#timerAtMs) return
+    this.#cancelTimer?.()
+    this.#cancelTimer = undefined
     this.#timerAtMs = wakeAtMs
     if (wakeAtMs === Number.POSITIVE_INFINITY) return
-    const TIMER_MS_MAX = 2 ** 31 - 1
-    const delayMs = Math.min(TIMER_MS_MAX, Math.max(0, Math.ceil(wakeAtMs - this.#nowMs())))
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined
+    const delayMs = Math.max(0, Math.ceil(wakeAtMs - this.#time.nowMs()))
+    this.#cancelTimer = this.#time.schedule(delayMs, () => {
+      this.#cancelTimer = undefined
       this.#timerAtMs = Number.POSITIVE_INFINITY
       const { waiting } = this.machine
-      this.machine.expire(this.#nowMs())
+      this.machine.expire(this.#time.nowMs())
       this.#tellOfGrants(waiting)
       this.armTimer()
-    }, delayMs)
+    })
   }
 
   dispose(): void {
-    clearTimeout(this.#timer)
+    this.#cancelTimer?.()
   }
 }

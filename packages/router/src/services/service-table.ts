@@ -17,7 +17,7 @@ import type { ServiceDefinition, SuspensionRecord } from '@waiter/services'
 import type { Accusation, BorrowedSlot, EjectionConfig, ReleaseStatus } from '@waiter/slots'
 import { BoundedMap } from '../auth/bounded-map.ts'
 import type { ReferenceRecorder } from '../versions/reference-recorder.ts'
-import { type RuntimeListener, ServiceRuntime } from './service-runtime.ts'
+import { type RuntimeListener, type RuntimeTime, ServiceRuntime, systemTime } from './service-runtime.ts'
 
 /** While requests wait, the leader is asked this often at most: each question carries the whole definition. */
 const NEED_REPEAT_MS = 1_000
@@ -30,7 +30,8 @@ const ASSIGNMENT_LISTENERS_MAX = 10_000
 export interface ServiceTableOptions {
   readonly ejection: EjectionConfig
   readonly random: { next(): number; below(bound: number): number }
-  readonly nowMs: () => number
+  /** The system's unless given. */
+  readonly time?: RuntimeTime
   /** Nothing is assigned from this instance any more: pooled connections to it can go. */
   readonly onInstanceRetired: (host: string, port: number) => void
   /** The service's last suspension or resumption. */
@@ -50,6 +51,7 @@ interface TableGossip {
 /** All services that this router knows: what the leader assigned, and what requests here asked for. */
 export class ServiceTable implements AgentHost, RuntimeListener {
   readonly #options: ServiceTableOptions
+  readonly #time: RuntimeTime
   readonly #runtimes = new Map<ServiceId, ServiceRuntime>()
   readonly #dirty = new Set<ServiceRuntime>()
   readonly #assignmentListeners = new Set<() => void>()
@@ -66,6 +68,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
 
   constructor(options: ServiceTableOptions) {
     this.#options = options
+    this.#time = options.time ?? systemTime
     options.references.onNews = () => this.#link?.noteLoadChange()
   }
 
@@ -105,8 +108,8 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   open(definition: ServiceDefinition): ServiceRuntime {
     const known = this.#runtimes.get(definition.id)
     if (known !== undefined) return known
-    const { ejection, random, nowMs } = this.#options
-    const runtime = new ServiceRuntime(definition, { ejection, random, nowMs, listener: this })
+    const { ejection, random } = this.#options
+    const runtime = new ServiceRuntime(definition, { ejection, random, time: this.#time, listener: this })
     runtime.suspension = this.#suspensionOf(definition.id)
     this.#runtimes.set(definition.id, runtime)
     const advice = this.#gossip?.adviceOn(definition.id) ?? []
@@ -117,7 +120,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
 
   /** A request waits and no instance is assigned: the leader must hear of it at once. */
   need(runtime: ServiceRuntime, sourceTokens: readonly SourceToken[]): void {
-    const nowMs = this.#options.nowMs()
+    const nowMs = this.#time.nowMs()
     if (runtime.sourceTokens === sourceTokens && nowMs < runtime.neededAtMs + NEED_REPEAT_MS) return
     runtime.sourceTokens = sourceTokens
     runtime.neededAtMs = nowMs
@@ -131,7 +134,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
 
   /** A service will be asked for: it may start before its first request comes. */
   announce(definition: ServiceDefinition, sourceTokens: readonly SourceToken[]): void {
-    const nowMs = this.#options.nowMs()
+    const nowMs = this.#time.nowMs()
     if (nowMs < (this.#announcedAtMs.get(definition.id) ?? Number.NEGATIVE_INFINITY) + NEED_REPEAT_MS) return
     this.#announcedAtMs.set(definition.id, nowMs)
     this.#link?.needService(definition, sourceTokens)
@@ -224,14 +227,14 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     if (this.#assignmentListeners.size >= ASSIGNMENT_LISTENERS_MAX) return Promise.resolve(false)
     return new Promise(resolve => {
       const end = (value: boolean): void => {
-        clearTimeout(timer)
+        cancel()
         this.#assignmentListeners.delete(listener)
         resolve(value)
       }
       const listener = (): void => {
         if (isReached()) end(true)
       }
-      const timer = setTimeout(() => end(isReached()), timeoutMs)
+      const cancel = this.#time.schedule(timeoutMs, () => end(isReached()))
       this.#assignmentListeners.add(listener)
     })
   }

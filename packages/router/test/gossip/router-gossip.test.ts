@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import { renderGossip } from '../../src/gossip/render-gossip.ts'
 import { RouterGossip, type RouterGossipSettings } from '../../src/gossip/router-gossip.ts'
 import { renderAbout, renderObservation } from '../../src/gossip/row.ts'
-import type { ServiceRuntime } from '../../src/services/service-runtime.ts'
+import { type ServiceRuntime, systemTime } from '../../src/services/service-runtime.ts'
 import { ServiceTable } from '../../src/services/service-table.ts'
 import { ReferenceRecorder } from '../../src/versions/reference-recorder.ts'
 import { FakeMember } from './support.ts'
@@ -29,7 +29,7 @@ class World {
   readonly table = new ServiceTable({
     ejection: DEFAULT_EJECTION,
     random: createPrng(1),
-    nowMs: () => this.nowMs,
+    time: { ...systemTime, nowMs: () => this.nowMs },
     onInstanceRetired: () => undefined,
     references: new ReferenceRecorder(),
     successions: () => [],

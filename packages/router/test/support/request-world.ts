@@ -10,7 +10,7 @@ import { AsyncTickets, TICKET_CHARS_MAX } from '../../src/async/async-tickets.ts
 import { createSealedBox } from '../../src/auth/sealed-box.ts'
 import type { RequestError } from '../../src/errors/error-response.ts'
 import { ProxiedRequest, type RequestEnvironment } from '../../src/request/proxied-request.ts'
-import type { ServiceRuntime } from '../../src/services/service-runtime.ts'
+import { type ServiceRuntime, systemTime } from '../../src/services/service-runtime.ts'
 import { ServiceTable } from '../../src/services/service-table.ts'
 import { ReferenceRecorder } from '../../src/versions/reference-recorder.ts'
 import { FakeExchange, headOf } from './fake-exchange.ts'
@@ -45,7 +45,7 @@ export class World {
   readonly table = new ServiceTable({
     ejection: DEFAULT_EJECTION,
     random: createPrng(1),
-    nowMs: () => this.nowMs,
+    time: { ...systemTime, nowMs: () => this.nowMs },
     onInstanceRetired: () => undefined,
     references: new ReferenceRecorder(),
     successions: () => [],

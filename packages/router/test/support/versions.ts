@@ -33,7 +33,6 @@ export function createTable(references: ReferenceRecorder = new ReferenceRecorde
   return new ServiceTable({
     ejection: DEFAULT_EJECTION,
     random: createPrng(1),
-    nowMs: () => performance.now(),
     onInstanceRetired: () => undefined,
     references,
     successions: () => [],

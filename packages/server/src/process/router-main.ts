@@ -7,6 +7,7 @@ import {
   createClusterCalls,
   createMeasureHandler,
   createRemoteStore,
+  createRpcClients,
   formatAddress,
   type NodeAuth,
   RouterAgent,
@@ -22,8 +23,8 @@ import { createSimpleEntitlements } from '@waiter/services'
 import { DEFAULT_EJECTION, type EjectionConfig } from '@waiter/slots'
 import { administratorsOf, toAuthentication, toCors, toServicesConfig } from '../config/services-config.ts'
 import { showSettings } from '../config/show-settings.ts'
-import { listenOrExplain } from '../listening.ts'
 import { isLoopback } from '../host.ts'
+import { listenOrExplain } from '../listening.ts'
 import { openNodeAuth } from '../node-security.ts'
 import { SECURE_PORT_MEND } from '../router-workers.ts'
 import { createPasswordFor } from '../service-password.ts'
@@ -41,6 +42,7 @@ const SECS_PER_DAY = 86_400
 runChild<RouterStart>('start-router', async (message, log, parent) => {
   const { settings, nodeId, worker, clusterSecrets, bind } = message
   const auth = openNodeAuth(message)
+  const clients = createRpcClients(auth)
   const { directory, cluster, siblings, closeCluster } = openCluster(message, auth, parent, log)
   const services = toServicesConfig(settings)
   const routerId = createRouterId(message)
@@ -58,7 +60,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     consentMaxAgeSecs: settings['consent-expiry-days'] * SECS_PER_DAY,
     trustedProxies: settings['trusted-proxies'],
     httpsPort: () => securePort,
-    createSlotExchange: find => new SlotExchange({ routerId, auth, find, nowMs, log }),
+    createSlotExchange: find => new SlotExchange({ routerId, clients, find, log }),
     store: createRemoteStore(directory, auth),
     cluster,
     gossip: toGossip(settings),
@@ -91,7 +93,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
   router.gossip?.introduce({ routerId, nodeId, version: VERSION, httpUrl, peerAddress: peers.address })
   const agent = new RouterAgent({
     locator: directory,
-    ...{ auth, routerId, nodeId, worker, httpUrl, hostId: message.host.hostId, startId: message.host.startId },
+    ...{ clients, routerId, nodeId, worker, httpUrl, hostId: message.host.hostId, startId: message.host.startId },
     peerAddress: peers.address,
     gossipAddress: () => gossip?.address() ?? '',
     host: router.table,
@@ -123,7 +125,11 @@ function toControlAddress({ nodeId, grpc }: ControlMember): ControlAddress {
 /** Where the control nodes are, and what is asked of them as a group. */
 function openCluster(message: RouterStart, auth: NodeAuth, parent: ParentLink, log: Logger) {
   const siblings = openSiblings(message, auth, parent, log)
-  const directory = new ControlDirectory({ controls: message.controls.map(toControlAddress), auth, log })
+  const directory = new ControlDirectory({
+    controls: message.controls.map(toControlAddress),
+    clients: createRpcClients(auth),
+    log,
+  })
   const calls = createClusterCalls(auth)
   parent.onMembers(members => directory.setControls(members.map(toControlAddress)))
   return {
