@@ -406,13 +406,13 @@ t.test('a lost router does not hold up a service that starts meanwhile', async t
 
 t.test('a router that comes back is not given an assignment from before', async t => {
   const w = await world(t)
-  const wide = service('wide', { 'concurrency-level': 4, 'max-instances': 1 })
+  const wide = service('wide', { 'concurrency-level': 8, 'max-instances': 1 })
   const [a, b] = [w.router('a'), w.router('b')]
   const instance = `${wide.id}.1`
   a.request(wide)
   b.request(wide)
   await w.quiesce()
-  for (let count = 0; count < 6; count++) a.request(wide)
+  for (let count = 0; count < 12; count++) a.request(wide)
   while (a.outbox.length > 0) a.send()
   await w.clock.settle()
   b.exchangeAll()
@@ -420,14 +420,14 @@ t.test('a router that comes back is not given an assignment from before', async 
   t.equal(a.inbox.length, 1)
   a.disconnect()
   a.attach()
-  for (let count = 0; count < 6; count++) b.request(wide)
+  for (let count = 0; count < 12; count++) b.request(wide)
   while (b.outbox.length > 0) b.send()
   for (let step = 0; step < 30; step++) {
     await w.clock.settle()
     if (step % 2 === 0) b.exchangeAll()
     if (a.inbox.length > 0) a.receive()
     else a.send()
-    t.ok(a.slots(wide.id, instance) + b.slots(wide.id, instance) <= 4, `step ${step}`)
+    t.ok(a.slots(wide.id, instance) + b.slots(wide.id, instance) <= 8, `step ${step}`)
   }
 })
 
