@@ -7,6 +7,7 @@
  */
 export { AccessLog } from './access-log/access-log.ts'
 export { LogFile } from './access-log/log-file.ts'
+export type { IdentityProviderSettings } from './auth/identity-provider.ts'
 export type { AuthenticationSettings, AuthenticatorSpec } from './auth/create-authentication.ts'
 export type { GossipMember, MemberChange } from './gossip/gossip-member.ts'
 export type { RouterGossip, RouterGossipSettings } from './gossip/router-gossip.ts'

@@ -93,8 +93,9 @@ export class Pipeline {
     this.#serverHeader = ['server', `waiter/${options.version}`]
     const hostnames = new Set(services.waiterHostnames)
     this.#isWaiterHost = host => hostnames.has(host)
-    this.authentication = createAuthentication(options.authentication, options.renderHeader)
     this.clientFacts = createClientFacts(options.trustedProxies, options.httpsPort)
+    const [isWaiterHost, known] = [this.#isWaiterHost, this.clientFacts]
+    this.authentication = createAuthentication(options.authentication, { ...options, clientFacts: known, isWaiterHost })
     this.foreignPages = new ForeignPages({
       isWaiterHost: this.#isWaiterHost,
       isToken: name => this.#tokens.find(name) !== undefined,

@@ -79,8 +79,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     findWithdrawals: token => withdrawals.find(token),
     entitlements: options.entitlements,
     references,
-    leader: () => link,
-    nowMs: Date.now,
+    ...{ leader: () => link, nowMs: Date.now },
   })
   const asyncRequests = createAsyncRequests(options)
   const descriptions = new KnownDescriptions({ ...options, table, leader: () => link })
@@ -100,6 +99,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   const pipeline = new Pipeline(options, { table, tokens, overrides, descriptions, versions, asyncRequests, api })
   const server = options.createProxyServer(proxyOptionsOf(options, pipeline))
   proxy = server
+  const { identityProvider } = pipeline.authentication
+  identityProvider?.start()
   const following = mirrors.map(mirror => mirror.run())
   await Promise.all(mirrors.map(mirror => mirror.ready))
   return {
@@ -116,7 +117,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       table.connect(leaderLink)
     },
     stop: async graceMs => {
-      for (const part of [drain, gossip, asyncRequests]) part?.stop()
+      for (const part of [drain, gossip, asyncRequests, identityProvider]) part?.stop()
       api.close()
       await server.close(graceMs)
       for (const part of [exchange, link]) part?.close()

@@ -3,4 +3,5 @@
  * what serves requests.
  */
 export { findAddressProblem } from './auth/address-list.ts'
+export { findEndpointProblem } from './auth/web-token/find-endpoint-problem.ts'
 export { MESSAGE_KEYS } from './errors/messages.ts'

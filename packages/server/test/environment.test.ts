@@ -21,6 +21,10 @@ t.test('variables win over the file, and the file over defaults', async t => {
     WAITER_LOG__LEVEL: 'debug',
     WAITER_CLUSTER_CONFIG__NAME: '12345',
     WAITER_HOSTNAME: '[a.example.com, b]',
+    WAITER_AUTHENTICATOR_CONFIG__KIND: 'jwt',
+    WAITER_AUTHENTICATOR_CONFIG__JWT__JWKS_URL: 'https://login.example.com/keys',
+    WAITER_AUTHENTICATOR_CONFIG__JWT__ISSUER: 'https://login.example.com',
+    WAITER_AUTHENTICATOR_CONFIG__JWT__ALLOW_BEARER_AUTH_SERVICES: 'true',
     WAITER_SCHEDULER_CONFIG__PROCESS__PORT_RANGE: '[2000, 2001]',
     WAITER_SERVICE_DESCRIPTION_DEFAULTS__MIN_INSTANCES: '2',
     HOME: '/nowhere',
@@ -28,6 +32,7 @@ t.test('variables win over the file, and the file over defaults', async t => {
   t.match(settings, {
     port: 8080,
     host: 'file',
+    'authenticator-config': { jwt: { issuer: 'https://login.example.com', 'allow-bearer-auth-services?': true } },
     hostname: ['a.example.com', 'b'],
     scaling: { 'decision-floor-ms': 2, 'quanta-constraints': { cpus: 3, mem: 524_288 } },
     log: { level: 'debug' },

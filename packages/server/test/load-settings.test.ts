@@ -136,6 +136,24 @@ t.test('mistakes are named with their line', async t => {
       /^2: authenticator-config\.kind: without any key/,
     ],
     ['a proxy without an address', 'authenticator-config: {kind: trusted-header}\n', /without any address/],
+    ['web tokens without a provider', 'authenticator-config: {kind: jwt}\n', /kind: needs an identity provider/],
+    ['web tokens with one user', provider(''), /jwt: is without effect with one-user/],
+    [
+      'a provider over plain http',
+      provider('jwks-url: "http://login.example.com/keys"'),
+      /jwks-url: it must begin with https/,
+    ],
+    ['a provider with a password', provider('jwks-url: "https://a:b@login.example.com/"'), /jwks-url: credentials/],
+    [
+      'a provider without an issuer',
+      'authenticator-config: {kind: jwt, jwt: {jwks-url: "https://a.example/"}}\n',
+      /jwt\.issuer: without/,
+    ],
+    ['an issuer that is no pattern', provider('issuer-patterns: ["("]', 'jwt'), /issuer-patterns\.0: not a supported/],
+    ['a subject that is no pattern', provider('subject-regex: "("', 'jwt'), /subject-regex: not a supported/],
+    ['logins without a page', provider('allow-oidc-auth-api?: true', 'jwt'), /oidc-authorize-uri: logins by OpenID/],
+    ['a page without tokens', provider('oidc-authorize-uri: "https://a.example/"', 'jwt'), /go together/],
+    ['a secret of nobody', provider('oidc-client-secret: xx', 'jwt'), /oidc-client-secret: a secret goes with/],
     ['a short secret', 'password-store-config: {configured: {passwords: [short]}}\n', /passwords\.0: .*16/],
     ['the same key twice', 'port: 1\nport: 2\n', /^2: .*unique/i],
     ['no YAML', 'port: [1\nhost: x\n', /^\d: /],
@@ -198,3 +216,9 @@ t.test('what tokens are by default, and where they belong', async t => {
     clusterByHost: { 'waiter.example.com': 'east' },
   })
 })
+
+/** An identity provider with one more key. */
+function provider(line: string, kind = 'one-user'): string {
+  const jwks = line.startsWith('jwks-url') ? '' : '    jwks-url: "https://login.example.com/keys"\n'
+  return `authenticator-config:\n  kind: ${kind}\n  jwt:\n    issuer: x\n${jwks}    ${line}\n`
+}

@@ -9,7 +9,7 @@ t.test('what is in force is shown, also where the configuration says nothing', a
   const { defaults, token } = createServicesConfig()
   t.same(showSettings(settings)['service-description-defaults'], defaults)
   t.match(showSettings(settings)['token-config'], { 'history-length': 5, 'token-defaults': token.defaults })
-  const authenticator = { kind: 'one-user', 'one-user': { 'run-as-user': userInfo().username } }
+  const authenticator = { kind: 'one-user', jwt: 'disabled', 'one-user': { 'run-as-user': userInfo().username } }
   t.match(showSettings(settings)['authenticator-config'], authenticator)
   t.same(Object.keys(showSettings(settings)), Object.keys(settings), 'and nothing is left out')
 })

@@ -3,16 +3,28 @@ export interface AuthCookie {
   readonly principal: string
   readonly createdAtMs: number
   readonly expiresAtMs: number
+  /** The web token of an OpenID login, for backends. */
+  readonly webToken: string | undefined
 }
 
 const PRINCIPAL_CHARS_MAX = 256
 const MS_PER_S = 1000
 
-/** `[principal, created-ms, {"expires-at": epoch seconds}]` */
-export type AuthCookieContent = readonly [principal: string, createdAtMs: number, { readonly 'expires-at': number }]
+/** `[principal, created-ms, {"expires-at": epoch seconds, "jwt-access-token": of an OpenID login}]` */
+export type AuthCookieContent = readonly [
+  principal: string,
+  createdAtMs: number,
+  { readonly 'expires-at': number; readonly 'jwt-access-token'?: string },
+]
 
-export function writeAuthCookie(principal: string, nowMs: number, maxAgeSecs: number): AuthCookieContent {
-  return [principal, nowMs, { 'expires-at': Math.floor(nowMs / MS_PER_S) + maxAgeSecs }]
+export function writeAuthCookie(
+  principal: string,
+  nowMs: number,
+  maxAgeSecs: number,
+  webToken: string | undefined = undefined,
+): AuthCookieContent {
+  const expiry = { 'expires-at': Math.floor(nowMs / MS_PER_S) + maxAgeSecs }
+  return [principal, nowMs, webToken === undefined ? expiry : { ...expiry, 'jwt-access-token': webToken }]
 }
 
 /**
@@ -22,14 +34,18 @@ export function writeAuthCookie(principal: string, nowMs: number, maxAgeSecs: nu
 export function readAuthCookie(content: unknown, nowMs: number, maxAgeSecs: number): AuthCookie | undefined {
   if (!Array.isArray(content) || content.length !== 3) return undefined
   const [principal, createdAtMs, more] = content as readonly unknown[]
-  const expiresAtSecs =
-    typeof more === 'object' && more !== null && Object.hasOwn(more, 'expires-at')
-      ? (more as { 'expires-at': unknown })['expires-at']
-      : undefined
+  const expiresAtSecs = ownValue(more, 'expires-at')
+  const webToken = ownValue(more, 'jwt-access-token')
   if (typeof principal !== 'string' || principal === '' || principal.length > PRINCIPAL_CHARS_MAX) return undefined
   if (!isTime(createdAtMs) || !isTime(expiresAtSecs)) return undefined
   const expiresAtMs = Math.min(expiresAtSecs * MS_PER_S, createdAtMs + maxAgeSecs * MS_PER_S)
-  return expiresAtMs > nowMs ? { principal, createdAtMs, expiresAtMs } : undefined
+  if (expiresAtMs <= nowMs) return undefined
+  return { principal, createdAtMs, expiresAtMs, webToken: typeof webToken === 'string' ? webToken : undefined }
+}
+
+function ownValue(object: unknown, key: string): unknown {
+  const isThere = typeof object === 'object' && object !== null && Object.hasOwn(object, key)
+  return isThere ? (object as Readonly<Record<string, unknown>>)[key] : undefined
 }
 
 function isTime(value: unknown): value is number {

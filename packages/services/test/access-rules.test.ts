@@ -103,9 +103,13 @@ t.test('K4 what an allowed preflight is told', async t => {
 t.test('L1 what a login cookie says', async t => {
   const content = writeAuthCookie('alice@EXAMPLE', NOW, 60)
   t.same(content, ['alice@EXAMPLE', NOW, { 'expires-at': NOW / 1000 + 60 }])
-  const known = { principal: 'alice@EXAMPLE', createdAtMs: NOW, expiresAtMs: NOW + 60_000 }
+  const known = { principal: 'alice@EXAMPLE', createdAtMs: NOW, expiresAtMs: NOW + 60_000, webToken: undefined }
   t.same(readAuthCookie(content, NOW, 60), known)
   t.same(readAuthCookie(content, NOW + 59_999, 3600), known)
+  const login = writeAuthCookie('alice@EXAMPLE', NOW, 60, 'a.b.c')
+  t.same(readAuthCookie(login, NOW, 60), { ...known, webToken: 'a.b.c' }, 'of a login at an identity provider')
+  const odd = ['alice@EXAMPLE', NOW, { 'expires-at': NOW / 1000 + 60, 'jwt-access-token': 7 }]
+  t.same(readAuthCookie(odd, NOW, 60), known)
   t.equal(readAuthCookie(content, NOW + 60_000, 3600), undefined, 'it has run out')
   t.equal(readAuthCookie(content, NOW + 10_000, 10), undefined, 'the age was shortened')
   const rows: unknown[] = [

@@ -5,6 +5,7 @@
  */
 export { type CertificateWish, makeCertificate, type TestCertificate } from './certificates.ts'
 export { type FastKitchen, fastKitchenCommand, listFastKitchens } from './fast-kitchen/fast-kitchen.ts'
+export { createSigningKey, type SigningKey, TestIdentityProvider, type TokenWish } from './identity-provider.ts'
 export type { KitchenState } from './kitchen/context.ts'
 export { createKitchen, type Kitchen, type KitchenPorts } from './kitchen/kitchen.ts'
 export { type KitchenOptions, kitchenDefaults, parseKitchenFlags } from './kitchen/options.ts'

@@ -66,7 +66,7 @@ export async function enterApi(pipeline: Pipeline, exchange: Exchange, headers: 
     if (early !== undefined && !isTold) return { isRefused: true, error: early, answerHeaders: cors }
     if (discovery?.isAuthenticationDisabled) return { isRefused: false, identity: undefined, answerHeaders: cors }
   }
-  const authentication = await pipeline.authentication.authenticate(exchange, headers)
+  const authentication = await pipeline.authentication.authenticate(exchange, headers, undefined)
   if (authentication.kind === 'refused') return { isRefused: true, error: authentication.error, answerHeaders: cors }
   const cookies = cookiesFor(pipeline, exchange, authentication)
   return { isRefused: false, identity: authentication.identity, answerHeaders: [...cors, ...cookies] }

@@ -1,11 +1,14 @@
 import { WaiterError } from '@waiter/base'
+import type { RequestHead } from '@waiter/proxy'
 import { type Discovery, decideKeepAlive } from '@waiter/services'
 import type { Hono } from 'hono'
 import { toHeaderValue } from '../request/debug-headers.ts'
-import type { ApiCall, ApiEnvironment, ApiParts } from './api-context.ts'
+import { targetOf } from '../request/own-targets.ts'
+import { type ApiCall, type ApiEnvironment, type ApiParts, answer, takenOver } from './api-context.ts'
 
 const MS_PER_S = 1000
 const NOT_IMPLEMENTED = 501
+const FOUND = 302
 
 /** `/waiter-auth` and what pages ask about their login (spec §4.1, §7.6). */
 export function addAuthRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void {
@@ -29,16 +32,36 @@ export function addAuthRoutes(app: Hono<ApiEnvironment>, parts: ApiParts): void 
 
   app.get('/.well-known/auth/keep-alive', call => keepAlive(call, parts))
 
-  app.get('/.well-known/oidc/v1/openid-enabled', async call => {
-    const token = (await discover(call, parts))?.records[0]?.token
-    return call.json(
-      { 'client-id': call.env.exchange.head.host, enabled: false, ...(token === undefined ? {} : { token }) },
-      NOT_IMPLEMENTED,
-    )
-  })
+  app.get('/.well-known/oidc/v1/openid-enabled', call => openIdEnabled(call, parts))
 
-  app.get('/oidc/v1/callback', () => {
-    throw new WaiterError('OpenID Connect is not configured', { code: 'WTR_NO_OIDC', status: NOT_IMPLEMENTED })
+  app.get('/oidc/v1/callback', async call => {
+    const { exchange, context } = call.env
+    const login = parts.pipeline().authentication.identityProvider?.login
+    if (login === undefined)
+      throw new WaiterError('OpenID Connect is not configured', { code: 'WTR_NO_OIDC', status: NOT_IMPLEMENTED })
+    const completed = await login.complete(exchange)
+    if (!completed.ok) {
+      if (!exchange.isFinished) parts.pipeline().answerError(exchange, context, completed.error)
+      return takenOver()
+    }
+    for (const [name, value] of completed.value.headers) call.header(name, value, { append: true })
+    return call.redirect(completed.value.location, FOUND)
+  })
+}
+
+/** Do people log in by OpenID Connect on this host? */
+async function openIdEnabled(call: ApiCall, parts: ApiParts): Promise<Response> {
+  const { host } = call.env.exchange.head
+  const login = parts.pipeline().authentication.identityProvider?.login
+  const discovery = ofHost(await discover(call, parts))
+  const token = discovery?.records[0]?.token
+  const isEnabled = (login?.isEnabledFor(discovery) ?? false) && !discovery?.isAuthenticationDisabled
+  const status = login === undefined ? NOT_IMPLEMENTED : isEnabled ? 200 : 404
+  const clientId = login?.clientIdFor(host) ?? host
+  return answer(call, status, {
+    'client-id': clientId,
+    enabled: isEnabled,
+    ...(token === undefined ? {} : { token }),
   })
 }
 
@@ -55,14 +78,29 @@ async function keepAlive(call: ApiCall, parts: ApiParts): Promise<Response> {
   if (decision.kind === 'refused')
     throw new WaiterError(decision.message, { code: 'WTR_BAD_REQUEST', status: 400, details: query })
   if (decision.kind === 'done' || discovery?.isAuthenticationDisabled) return call.body(null, 204)
-  const outcome = await pipeline.authentication.anew(exchange, waiterHeaders)
+  const outcome = await pipeline.authentication.anew(
+    exchange,
+    waiterHeaders,
+    ofHost(discovery),
+    doneTarget(exchange.head),
+  )
   if (outcome.kind === 'refused') {
-    pipeline.answerError(exchange, context, outcome.error)
-    return call.body(null)
+    if (!exchange.isFinished) pipeline.answerError(exchange, context, outcome.error)
+    return takenOver()
   }
   for (const [name, value] of pipeline.authentication.cookiesFor(outcome, pipeline.clientFacts.isHttps(exchange)))
     call.header(name, value, { append: true })
   return call.body(null, 204)
+}
+
+/** Where a login in between comes back to. */
+function doneTarget({ path, query }: RequestHead): string {
+  return targetOf(path, query === null ? 'done=true' : `${query}&done=true`)
+}
+
+/** The service of the host's own token: there, a login is one to that service. */
+function ofHost(discovery: Discovery | undefined): Discovery | undefined {
+  return discovery?.source === 'host' ? discovery : undefined
 }
 
 /** The token of the host, when it names one. */

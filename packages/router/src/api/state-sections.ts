@@ -83,6 +83,10 @@ export function createSections(parts: ApiParts, watches: Watches): ReadonlyMap<s
       },
     ],
     ['interstitial', plain(() => readInterstitials(parts))],
+    [
+      'jwt-auth-server',
+      plain(() => parts.pipeline().authentication.identityProvider?.keys.state() ?? { disabled: true }),
+    ],
     ['launch-metrics', plain(() => readLaunchMetrics(parts))],
     ['leader', plain(() => readLeader(parts))],
     [

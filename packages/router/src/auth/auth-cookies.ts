@@ -8,6 +8,8 @@ export const AUTH_COOKIE = 'x-waiter-auth'
 export const EXPIRES_COOKIE = 'x-auth-expires-at'
 /** Longest cookie value that is looked at. */
 export const COOKIE_CHARS_MAX = 4_096
+/** Browsers keep 4,096 characters of name, value and attributes. */
+const BROWSER_CHARS_MAX = 3_900
 /** Opened cookies remembered: a client that comes again costs one map look-up. */
 const REMEMBERED_MAX = 10_000
 /** A cookie is given again to the same user for so long: sealing costs more than a request. */
@@ -17,10 +19,19 @@ const REISSUED_MAX = 1_000
 /** How cookies are given (spec §7.2). */
 export interface AuthCookieOptions {
   readonly maxAgeSecs: number
-  readonly sameSite: 'lax' | 'strict' | 'none'
+  readonly sameSite: SameSite
   readonly box: SealedBox
   readonly createIdentity: IdentityFactory
   readonly nowMs: () => number
+}
+
+export type SameSite = 'lax' | 'strict' | 'none'
+
+export interface LoginCookie {
+  readonly principal: string
+  readonly webToken: string
+  readonly maxAgeSecs: number
+  readonly sameSite: SameSite
 }
 
 type Known = Extract<Authentication, { kind: 'known' }>
@@ -54,7 +65,27 @@ export class AuthCookies {
   /** `set-cookie` fields for a user who has just proved who he is. */
   issue({ principal }: Identity, isHttps: boolean): readonly (readonly [name: string, value: string])[] {
     const { maxAgeSecs, sameSite } = this.#options
-    const { value, expiresAtSecs } = this.#sealFor(principal)
+    return this.#render(this.#sealFor(principal), { maxAgeSecs, sameSite, isHttps })
+  }
+
+  /** The same for an OpenID login, which is over https: backends get its token as long as the cookie lasts. */
+  issueForLogin(login: LoginCookie): readonly (readonly [name: string, value: string])[] {
+    const { box, nowMs } = this.#options
+    const maxAgeSecs = Math.min(login.maxAgeSecs, this.#options.maxAgeSecs)
+    const seal = (webToken: string | undefined): Issued => {
+      const content = writeAuthCookie(login.principal, nowMs(), maxAgeSecs, webToken)
+      return { untilMs: 0, value: box.seal(content), expiresAtSecs: content[2]['expires-at'] }
+    }
+    const whole = seal(login.webToken)
+    // Browsers keep no longer one: then the login is without the token.
+    const issued = whole.value.length > BROWSER_CHARS_MAX ? seal(undefined) : whole
+    return this.#render(issued, { maxAgeSecs, sameSite: login.sameSite, isHttps: true })
+  }
+
+  #render(
+    { value, expiresAtSecs }: Issued,
+    { maxAgeSecs, sameSite, isHttps }: { maxAgeSecs: number; sameSite: SameSite; isHttps: boolean },
+  ): readonly (readonly [name: string, value: string])[] {
     // SameSite=None without Secure is refused by browsers; it is for clusters that are reached by https only.
     const attributes = `Path=/; Max-Age=${maxAgeSecs}; SameSite=${SAME_SITE[sameSite]}${
       isHttps || sameSite === 'none' ? '; Secure' : ''
@@ -72,8 +103,8 @@ export class AuthCookies {
       this.#opened.delete(value)
       return undefined
     }
-    const { principal, expiresAtMs } = cookie
-    const known: Known = { kind: 'known', identity: createIdentity(principal, 'cookie'), expiresAtMs }
+    const { principal, expiresAtMs, webToken } = cookie
+    const known: Known = { kind: 'known', identity: createIdentity(principal, 'cookie', webToken), expiresAtMs }
     this.#opened.set(value, known)
     return known
   }
@@ -94,4 +125,4 @@ export class AuthCookies {
   }
 }
 
-const SAME_SITE = { lax: 'Lax', strict: 'Strict', none: 'None' } as const
+export const SAME_SITE: Readonly<Record<SameSite, string>> = { lax: 'Lax', strict: 'Strict', none: 'None' }

@@ -23,6 +23,10 @@ export class BoundedMap<Key, Value> {
     this.#entries.delete(key)
   }
 
+  clear(): void {
+    this.#entries.clear()
+  }
+
   /** From the oldest on. */
   keys(): IterableIterator<Key> {
     return this.#entries.keys()

@@ -2,7 +2,7 @@ import { userOf } from '@waiter/services'
 import { toHeaderValue } from '../request/debug-headers.ts'
 
 /** How somebody proved who he is (spec §7.1). */
-export type AuthenticationMethod = 'cookie' | 'single-user' | 'api-key' | 'trusted-header'
+export type AuthenticationMethod = 'cookie' | 'single-user' | 'api-key' | 'trusted-header' | 'jwt' | 'oidc'
 
 /** Who a request comes from. One object serves all requests of the same proof. */
 export interface Identity {
@@ -15,11 +15,16 @@ export interface Identity {
   readonly requestLines: string
 }
 
-export type IdentityFactory = (principal: string, method: AuthenticationMethod) => Identity
+/** @param webToken which the user proved himself with, now or at his login: backends get it, too */
+export type IdentityFactory = (
+  principal: string,
+  method: AuthenticationMethod,
+  webToken?: string | undefined,
+) => Identity
 
 /** @param renderHeader of the proxy engine: the lines go to the wire as they are */
 export function createIdentityFactory(renderHeader: (name: string, value: string) => string): IdentityFactory {
-  return (principal, method) => {
+  return (principal, method, webToken) => {
     const user = userOf(principal)
     return {
       principal,
@@ -27,7 +32,16 @@ export function createIdentityFactory(renderHeader: (name: string, value: string
       method,
       requestLines:
         renderHeader('x-waiter-auth-principal', toHeaderValue(user)) +
-        renderHeader('x-waiter-authenticated-principal', toHeaderValue(principal)),
+        renderHeader('x-waiter-authenticated-principal', toHeaderValue(principal)) +
+        (webToken === undefined ? '' : renderWebToken(webToken, renderHeader)),
     }
   }
+}
+
+/** The token, and what it says. It has been verified; this only reads it. */
+function renderWebToken(token: string, renderHeader: (name: string, value: string) => string): string {
+  const [, part = ''] = token.split('.')
+  const claims = JSON.stringify(JSON.parse(Buffer.from(part, 'base64url').toString()))
+  const payload = claims.replaceAll(/[^\x20-\x7e]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return renderHeader('x-waiter-jwt', token) + renderHeader('x-waiter-jwt-payload', payload)
 }

@@ -80,7 +80,7 @@ export class AdmissionGates {
       if (error !== undefined) return refuse(error)
       if (discovery.isAuthenticationDisabled) return this.#permit(visit, undefined, NO_HEADERS)
     }
-    const authentication = this.#options.authentication.authenticate(visit.exchange, visit.headers)
+    const authentication = this.#options.authentication.authenticate(visit.exchange, visit.headers, discovery)
     return authentication instanceof Promise
       ? authentication.then(known => this.#onAuthenticated(visit, known))
       : this.#onAuthenticated(visit, authentication)

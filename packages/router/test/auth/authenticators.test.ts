@@ -21,11 +21,11 @@ const sha256 = (key: string): string => createHash('sha256').update(key).digest(
 const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`
 
 function outcomeOf(
-  authenticator: Pick<Authenticator, 'authenticate'>,
+  authenticator: Pick<Authenticator | RequestAuthentication, 'authenticate'>,
   headers: Record<string, string>,
   address?: string,
 ) {
-  const outcome = authenticator.authenticate(exchangeOf(headers, address), undefined)
+  const outcome = authenticator.authenticate(exchangeOf(headers, address), undefined, undefined)
   if (outcome instanceof Promise) throw new Error('these answer at once')
   return outcome.kind === 'known' ? outcome.identity.principal : outcome.error.status
 }
@@ -150,12 +150,16 @@ t.test('a cookie first, unless a web token speaks for itself', async t => {
   t.equal(outcomeOf(several, { cookie, authorization: 'Bearer k' }), 'alice')
   t.equal(outcomeOf(several, { cookie, authorization: 'Bearer a.b.c' }), 401)
   t.equal(outcomeOf(several, { cookie: 'x-waiter-auth=v1.x.y', authorization: 'Bearer k' }), 'bob')
-  t.match(several.authenticate(exchangeOf({}), new Map([['authentication', 'disabled']])), { error: { status: 400 } })
+  t.match(several.authenticate(exchangeOf({}), new Map([['authentication', 'disabled']]), undefined), {
+    error: { status: 400 },
+  })
   t.equal(several.isOneUser, false)
   const one = new RequestAuthentication(cookies, createOneUser('carol', createIdentity))
   t.equal(outcomeOf(one, { cookie }), 'carol', 'one user is who he is')
   const known = several.byCookie(exchangeOf({ cookie }))
   t.same(known && several.cookiesFor(known, false), [], 'who came with a cookie gets none')
+  const byToken = { kind: 'known', identity: createIdentity('alice', 'jwt', 'a.e30.c'), expiresAtMs: 1 } as const
+  t.same(several.cookiesFor(byToken, true), [], 'nor who shows a token each time')
 })
 
 t.test('a bounded map forgets its oldest', async t => {

@@ -28,7 +28,7 @@ export interface Override {
 
 /**
  * Configuration by environment variables: `WAITER_` and the key's path in capitals, `_` for `-` and `__` between levels
- * (`WAITER_SCALING__DECISION_FLOOR_MS`). Values are taken as they are where the key takes text, else read as YAML. The
+ * (`WAITER_SCALING__DECISION_FLOOR_MS`), without question marks. Values are taken as they are where the key takes text, else read as YAML. The
  * same name with `_FILE` behind names a file that holds the value.
  *
  * @throws WaiterError WTR_CONFIG for a variable that no key has: it would be silently without effect
@@ -84,14 +84,19 @@ function readOverride(variable: string, text: string): Override {
 }
 
 function findKey(variable: string): { path: readonly string[]; shape: SettingShape } | undefined {
-  const path = variable
+  const parts = variable
     .slice(PREFIX.length)
     .split('__')
     .map(part => part.toLowerCase().replaceAll('_', '-'))
-  let shape: SettingShape | undefined = SETTINGS_SHAPE
-  for (const key of path) {
-    shape = key === '' ? undefined : shapeOfKey(shape, key)
-    if (shape === undefined) return undefined
+  const path: string[] = []
+  let shape: SettingShape = SETTINGS_SHAPE
+  for (const part of parts) {
+    // No variable can have the question mark of some keys.
+    const key = shapeOfKey(shape, part) === undefined ? `${part}?` : part
+    const found = part === '' ? undefined : shapeOfKey(shape, key)
+    if (found === undefined) return undefined
+    path.push(key)
+    shape = found
   }
   return { path, shape }
 }

@@ -1,5 +1,6 @@
 import { findAddressProblem, MESSAGE_KEYS } from '@waiter/router/settings'
 import { z } from 'zod'
+import { identityProvider } from './identity-provider-schema.ts'
 
 const ms = (fallback: number, meaning: string) => z.int().min(0).default(fallback).describe(meaning)
 const positive = (fallback: number, meaning: string) => z.int().min(1).default(fallback).describe(meaning)
@@ -82,9 +83,11 @@ const cluster = section('Which cluster this is.', {
 
 const authenticator = section('Who a request comes from (docs/security.md).', {
   kind: z
-    .enum(['one-user', 'api-keys', 'trusted-header'])
+    .enum(['one-user', 'api-keys', 'trusted-header', 'jwt'])
     .default('one-user')
-    .describe('How users are told apart: not at all, by keys that they hold, or by a proxy in front of Waiter.'),
+    .describe(
+      'How users are told apart: not at all, by keys that they hold, by a proxy in front of Waiter, or only as `jwt` says.',
+    ),
   'one-user': section('Everybody is the same user.', {
     'run-as-user': userName.optional().describe('That user. Default: the one who started Waiter.'),
   }),
@@ -107,6 +110,7 @@ const authenticator = section('Who a request comes from (docs/security.md).', {
     header: headerName.default('x-forwarded-user').describe('That header. It never reaches instances.'),
     addresses: addresses.describe('Addresses and networks of the proxies that may set it; nobody else is believed.'),
   }),
+  jwt: identityProvider.optional(),
   cookie: section('The login cookie `x-waiter-auth`, for browsers.', {
     'max-age-secs': z.int().min(1).max(31_536_000).default(86_400).describe('How long a login lasts.'),
     'same-site': z

@@ -9,6 +9,7 @@ import {
   validateServicesConfig,
 } from '@waiter/services'
 import type { Settings } from './schema.ts'
+import { toIdentityProvider } from './to-identity-provider.ts'
 
 /** Names under which a router is always reached for its own API. */
 const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '[::1]']
@@ -54,7 +55,31 @@ function findAccessProblem(settings: Settings): ServicesProblem | undefined {
       key: ['authenticator-config', 'kind'],
       message: 'without any address under trusted-header.addresses nobody is believed',
     }
-  return undefined
+  return findProviderProblem(config)
+}
+
+function findProviderProblem({ kind, jwt }: Settings['authenticator-config']): ServicesProblem | undefined {
+  const at = (...key: (string | number)[]) => ['authenticator-config', ...key]
+  if (kind === 'jwt' && jwt === undefined)
+    return { key: at('kind'), message: 'needs an identity provider under authenticator-config.jwt' }
+  if (jwt === undefined) return undefined
+  if (kind === 'one-user')
+    return {
+      key: at('jwt'),
+      message: 'is without effect with one-user, who is everybody: use `kind: jwt`, api-keys or trusted-header',
+    }
+  for (const [index, pattern] of jwt['issuer-patterns'].entries()) {
+    const compiled = compilePattern(pattern)
+    if (!compiled.ok)
+      return {
+        key: at('jwt', 'issuer-patterns', index),
+        message: `not a supported regular expression: it ${compiled.error}`,
+      }
+  }
+  const subject = compilePattern(jwt['subject-regex'])
+  return subject.ok
+    ? undefined
+    : { key: at('jwt', 'subject-regex'), message: `not a supported regular expression: it ${subject.error}` }
 }
 
 /** Under these a host is reached by others; in a URL and in `host` IPv6 has brackets. */
@@ -126,6 +151,7 @@ export function toAuthentication(settings: Settings, clusterSecrets: readonly st
   const config = settings['authenticator-config']
   return {
     authenticator: toAuthenticator(settings),
+    identityProvider: config.jwt && toIdentityProvider(config.jwt),
     secrets: clusterSecrets,
     clusterName: settings['cluster-config'].name,
     cookie: { maxAgeSecs: config.cookie['max-age-secs'], sameSite: config.cookie['same-site'] },
@@ -144,6 +170,8 @@ function toAuthenticator(settings: Settings): AuthenticatorSpec {
       }
     case 'trusted-header':
       return { kind: 'trusted-header', ...config['trusted-header'] }
+    case 'jwt':
+      return { kind: 'jwt' }
   }
 }
 

@@ -9,7 +9,7 @@ export function showSettings(settings: Settings): Readonly<Record<string, unknow
   const authenticator = shown['authenticator-config'] as object
   return {
     ...shown,
-    'authenticator-config': { ...authenticator, 'one-user': { 'run-as-user': oneUserOf(settings) } },
+    'authenticator-config': { jwt: 'disabled', ...authenticator, 'one-user': { 'run-as-user': oneUserOf(settings) } },
     'service-description-defaults': defaults,
     'token-config': { ...(shown['token-config'] as object), 'token-defaults': token.defaults },
   }

@@ -9,6 +9,7 @@ const PAGES = 'pages'
 const tokenName = text('The token; else the header `x-waiter-token`, else the host.')
 const done = z.strictObject({ success: z.boolean() })
 const tokenSchema = z.looseObject({ owner: z.string() })
+const openIdSchema = z.strictObject({ 'client-id': z.string(), enabled: z.boolean(), token: z.string().optional() })
 const entrySchema = z.looseObject({ token: z.string(), owner: z.string(), maintenance: z.boolean() })
 
 /** Endpoints whose requests are checked by rules of their own: tokens (spec §3), and who is asking. */
@@ -152,10 +153,9 @@ export const OTHER_ENDPOINTS: readonly EndpointSpec[] = [
     tag: LOGIN,
     access: 'public',
     answers: {
-      501: {
-        description: 'It is not configured.',
-        json: z.strictObject({ 'client-id': z.string(), enabled: z.boolean(), token: z.string().optional() }),
-      },
+      200: { description: 'It does.', json: openIdSchema },
+      404: { description: 'It does not.', json: openIdSchema },
+      501: { description: 'OpenID Connect is not configured.', json: openIdSchema },
     },
   },
   {
@@ -164,7 +164,12 @@ export const OTHER_ENDPOINTS: readonly EndpointSpec[] = [
     summary: 'Where an OpenID provider sends people back',
     tag: LOGIN,
     access: 'public',
-    answers: {},
+    query: {
+      code: text('What the provider gives a token for.'),
+      state: text('Which login it is; sealed.'),
+      error: text('Why the provider lets nobody in.'),
+    },
+    answers: { 302: { description: 'Logged in: the way back to where the user wanted to go.' } },
   },
   {
     method: 'get',
