@@ -3,6 +3,7 @@
  *
  * - `leader/`: hears routers and the scheduler, decides, assigns. One per cluster.
  * - `agent/`: a router's side: reports load, applies assignments, acknowledges.
+ * - `hosts/`: the scheduler of a host, offered to the leader and driven by it.
  * - `peers/`: routers lend each other slots.
  * - `rpc/`: gRPC with proofs of membership; the store offered to other nodes and used from them.
  *
@@ -35,8 +36,11 @@ export { RouterAgent, type RouterAgentOptions } from './agent/router-agent.ts'
 export { type LeaderClock, type MonotonicClock, systemClock } from './clock.ts'
 export { type ClusterMember, ClusterServiceService } from './generated/waiter/v1/cluster.ts'
 export { CoordinatorServiceService } from './generated/waiter/v1/coordinator.ts'
+export { HostSchedulerServiceService } from './generated/waiter/v1/host_scheduler.ts'
 export { KeyValueServiceService } from './generated/waiter/v1/key_value.ts'
 export { type MetricFamily, RouterServiceService } from './generated/waiter/v1/router.ts'
+export { createHostSchedulerHandlers, type KeptHost, notHostKeeper } from './hosts/host-scheduler-service.ts'
+export { RemoteHost, type RemoteHostOptions } from './hosts/remote-host.ts'
 export { createCoordinatorHandlers } from './leader/coordinator-handlers.ts'
 export { Leader } from './leader/leader.ts'
 export type { LeaderOptions } from './leader/leader-options.ts'

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
 import type { Logger } from '@waiter/base'
 import type { Change, KeyValueStore, Versioned } from '@waiter/store'
@@ -15,6 +14,7 @@ import type {
   WatchResponse,
 } from '../generated/waiter/v1/key_value.ts'
 import { toServiceError } from './call-unary.ts'
+import { serveStream } from './serve-stream.ts'
 
 /** Offers a store to the other nodes. Failures keep their `WTR_` code so that the far side can rebuild them. */
 export function createKeyValueHandlers(store: KeyValueStore, log: Logger): KeyValueServiceServer {
@@ -24,25 +24,6 @@ export function createKeyValueHandlers(store: KeyValueStore, log: Logger): KeyVa
     } catch (error) {
       log.warn({ err: error }, 'a store call failed')
       callback(toServiceError(error))
-    }
-  }
-  const stream = async <T>(
-    call: ServerWritableStream<unknown, T>,
-    produce: (signal: AbortSignal) => AsyncIterable<T>,
-  ): Promise<void> => {
-    const ended = new AbortController()
-    call.on('cancelled', () => ended.abort())
-    call.on('close', () => ended.abort())
-    try {
-      for await (const message of produce(ended.signal)) {
-        if (ended.signal.aborted) return
-        if (!call.write(message)) await once(call, 'drain', { signal: ended.signal })
-      }
-      call.end()
-    } catch (error) {
-      if (ended.signal.aborted) return
-      // Not `destroy`: that ends the stream without a word, and the far side would wait for ever.
-      call.emit('error', toServiceError(error))
     }
   }
   return {
@@ -59,11 +40,11 @@ export function createKeyValueHandlers(store: KeyValueStore, log: Logger): KeyVa
           : { written: false, version: 0, current: outcome.current }
       }),
     list: (call: ServerWritableStream<ListRequest, ListResponse>) =>
-      void stream(call, async function* () {
+      void serveStream(call, async function* () {
         for await (const entry of store.list(call.request.prefix)) yield { entry }
       }),
     watch: (call: ServerWritableStream<WatchRequest, WatchResponse>) =>
-      void stream(call, async function* (signal) {
+      void serveStream(call, async function* (signal) {
         for await (const change of store.watch(call.request.prefix, signal)) yield toWatchResponse(change)
       }),
   }

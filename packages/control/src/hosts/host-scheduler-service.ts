@@ -1,0 +1,129 @@
+import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
+import { type Logger, WaiterError } from '@waiter/base'
+import type { Fence, HostCapacity, Scheduler } from '@waiter/schedulers'
+import type { ServiceDefinition } from '@waiter/services'
+import type {
+  HostOrder,
+  HostSchedulerServiceServer,
+  WatchHostRequest,
+  WatchHostResponse,
+} from '../generated/waiter/v1/host_scheduler.ts'
+import { toServiceError } from '../rpc/call-unary.ts'
+import { serveStream } from '../rpc/serve-stream.ts'
+
+/** A leader that hears nothing for a few of these looks for another process of the host. */
+export const SIGN_OF_LIFE_EVERY_MS = 500
+
+/** The scheduler of one host, as the process that keeps it offers it to the leader. */
+export interface KeptHost {
+  readonly hostId: string
+  readonly capacity: HostCapacity
+  readonly scheduler: Scheduler & {
+    /** Notes that a leader of this term acts. @throws WaiterError `WTR_FENCED` when a higher one has */
+    admit(fence: Fence): void
+  }
+}
+
+/** This process does not serve the host's scheduler: another one does, or none at present. */
+export function notHostKeeper(hostId: string): WaiterError {
+  return new WaiterError(`this process does not keep the scheduler of the host ${hostId}; another one of it may`, {
+    code: 'WTR_NOT_HOST_KEEPER',
+    status: 503,
+    retryable: true,
+  })
+}
+
+/**
+ * Offers the scheduler of this host to whoever leads.
+ *
+ * @param kept the scheduler, when this process keeps it now. @throws WaiterError else ({@link notHostKeeper})
+ */
+export function createHostSchedulerHandlers(kept: () => KeptHost, log: Logger): HostSchedulerServiceServer {
+  const open = (order: HostOrder | undefined): { host: KeptHost; fence: Fence } => {
+    const host = kept()
+    if (order === undefined || order.hostId !== host.hostId) throw notHostKeeper(order?.hostId ?? '')
+    return { host, fence: { term: order.term } }
+  }
+  /** Everything but logs changes something: the scheduler looks at the term itself. */
+  const unary =
+    <Request extends { order: HostOrder | undefined }, Response>(
+      work: (scheduler: Scheduler, request: Request, fence: Fence) => Promise<Response>,
+    ) =>
+    (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): void =>
+      void answer(callback, log, async () => {
+        const { host, fence } = open(call.request.order)
+        return await work(host.scheduler, call.request, fence)
+      })
+  return {
+    watchHost: (call: ServerWritableStream<WatchHostRequest, WatchHostResponse>) =>
+      void serveStream(call, async function* (signal) {
+        const { host, fence } = open(call.request.order)
+        host.scheduler.admit(fence)
+        yield* watchHost(host, call, signal)
+      }),
+    createHosted: unary(async (scheduler, { definitionJson, count }, fence) => {
+      await scheduler.create(parseDefinition(definitionJson), count, fence)
+      return {}
+    }),
+    scaleHosted: unary(async (scheduler, { serviceId, to }, fence) => {
+      await scheduler.scale(serviceId, to, fence)
+      return {}
+    }),
+    killHosted: unary(async (scheduler, { serviceId, instanceId, graceMs, reason }, fence) => {
+      const { kind } = await scheduler.kill({ serviceId, instanceId, graceMs, reason }, fence)
+      return { isKilled: kind === 'killed' }
+    }),
+    deleteHosted: unary(async (scheduler, { serviceId }, fence) => {
+      await scheduler.delete(serviceId, fence)
+      return {}
+    }),
+    updateHosted: unary(async (scheduler, { definitionJson }, fence) => {
+      await scheduler.update(parseDefinition(definitionJson), fence)
+      return {}
+    }),
+    listHostedLogs: unary(async (scheduler, { serviceId, instanceId, path }) => ({
+      entriesJson: JSON.stringify(await scheduler.logs({ serviceId, instanceId }, path)),
+    })),
+    readHostedLog: unary(async (scheduler, { serviceId, instanceId, path, offset, length }) => {
+      const { content, size } = await scheduler.readLog({ serviceId, instanceId }, path, { offset, length })
+      return { content, size }
+    }),
+  }
+}
+
+async function answer<T>(callback: sendUnaryData<T>, log: Logger, work: () => Promise<T>): Promise<void> {
+  try {
+    callback(null, await work())
+  } catch (error) {
+    log.warn({ err: error }, 'an order of the leader to this host failed')
+    callback(toServiceError(error))
+  }
+}
+
+async function* watchHost(
+  { capacity, scheduler }: KeptHost,
+  call: ServerWritableStream<WatchHostRequest, WatchHostResponse>,
+  signal: AbortSignal,
+): AsyncIterable<WatchHostResponse> {
+  yield { news: { $case: 'capacity', value: capacity } }
+  const alive = setInterval(() => {
+    if (!call.writableNeedDrain && !signal.aborted) call.write({ news: { $case: 'signOfLife', value: {} } })
+  }, SIGN_OF_LIFE_EVERY_MS)
+  try {
+    for await (const event of scheduler.watch(signal))
+      yield { news: { $case: 'eventJson', value: JSON.stringify(event) } }
+  } finally {
+    clearInterval(alive)
+  }
+}
+
+function parseDefinition(json: string): ServiceDefinition {
+  try {
+    return JSON.parse(json) as ServiceDefinition
+  } catch (error) {
+    throw new WaiterError('the leader speaks a newer protocol: upgrade this node', {
+      code: 'WTR_PROTOCOL',
+      cause: error,
+    })
+  }
+}
