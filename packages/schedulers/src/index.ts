@@ -15,7 +15,7 @@ export { FleetScheduler, type FleetSchedulerOptions } from './fleet/fleet-schedu
 export { type ContactLimits, DEFAULT_CONTACT_LIMITS } from './fleet/host-contact.ts'
 export type { FleetHost } from './fleet/host-follower.ts'
 export type { PortRange } from './process/port-pool.ts'
-export type { InstanceSeat, ProcessSchedulerOptions } from './process/process-options.ts'
+export type { InstanceNetwork, InstanceSeat, ProcessSchedulerOptions } from './process/process-options.ts'
 export { createProcessScheduler, type ProcessScheduler } from './process/process-scheduler.ts'
 export { systemTimers, type Timer, type Timers } from './process/timers.ts'
 export type {

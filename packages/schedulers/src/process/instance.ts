@@ -18,6 +18,8 @@ export interface InstanceContext {
   readonly ports: PortPool
   readonly files: StateFiles
   readonly bootId: string
+  /** Other hosts reach instances there, and only there; undefined: none needs to. */
+  readonly advertise: string | undefined
   password(id: string): string
   startingCount(): number
   /** True when the scheduler has been closed or another has the directory: no more signals, no more writing. */
@@ -134,7 +136,7 @@ export class Instance {
         get effective() {
           return effectiveNow()
         },
-        hosts: record.healthyAtMs === null ? [...new Set([record.host, '127.0.0.1', '::1'])] : [record.host],
+        hosts: this.#probedHosts(),
         port: ports[effective['health-check-port-index']] ?? record.port,
         password: this.#context.password(id),
         startedAtMs: record.startedAtMs,
@@ -146,6 +148,13 @@ export class Instance {
     )
   }
 
+  /** Where it is looked for. What only this machine could reach would be of no use to routers of others. */
+  #probedHosts(): readonly string[] {
+    const { advertise } = this.#context
+    if (advertise !== undefined) return [advertise]
+    return this.record.healthyAtMs === null ? [...new Set([this.record.host, '127.0.0.1', '::1'])] : [this.record.host]
+  }
+
   #startGrace(): void {
     const graceSecs = this.setup.definition.effective['grace-period-secs']
     if (graceSecs === 0 || this.record.healthyAtMs !== null) return
@@ -153,7 +162,10 @@ export class Instance {
     const remainingMs = this.record.startedAtMs + graceSecs * 1000 - timers.nowMs()
     this.#graceTimer = timers.setTimer(Math.max(0, remainingMs), () => {
       const graceMs = this.setup.definition.effective['termination-grace-period-secs'] * 1000
-      this.violate('never-passed-health-checks', `Exceeded grace period of ${graceSecs} seconds`, graceMs)
+      const { advertise } = this.#context
+      const isUnheard = advertise !== undefined && !this.record.flags.includes('has-connected')
+      const hint = isUnheard ? `; nothing accepts connections at ${advertise}: does it listen on $HOST?` : ''
+      this.violate('never-passed-health-checks', `Exceeded grace period of ${graceSecs} seconds${hint}`, graceMs)
     })
   }
 

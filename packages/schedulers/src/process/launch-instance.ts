@@ -62,7 +62,7 @@ function chooseSeat(launch: Launch, ports: readonly number[]): InstanceSeat {
   const instanceId = `${definition.id}.${unique}`
   return {
     instanceId,
-    host: `127.0.0.${1 + prng.below(LOOPBACK_HOSTS)}`,
+    host: options.network?.advertise ?? `127.0.0.${1 + prng.below(LOOPBACK_HOSTS)}`,
     ports,
     directory: context.files.sandbox(definition.id, instanceId),
     password: options.passwordFor(definition.id),

@@ -18,6 +18,14 @@ export interface InstanceSeat {
   readonly password: string
 }
 
+/** How other hosts reach instances of this one. */
+export interface InstanceNetwork {
+  /** What others call: instances must accept connections there. */
+  readonly advertise: string
+  /** Where an instance is told to listen (`$HOST`); differs behind address translation, or when a name is advertised. */
+  readonly listen: string
+}
+
 /** What the process scheduler can be told; everything but `dataDir` has a default. */
 export interface ProcessSchedulerOptions {
   /** Where working directories and the scheduler's own files lie. One scheduler per directory at a time. */
@@ -26,6 +34,8 @@ export interface ProcessSchedulerOptions {
   readonly name?: string
   /** The leadership that it is opened for: a directory of a higher one is refused (`WTR_FENCED`). Default: none. */
   readonly fence?: Fence
+  /** Default: none can, and instances listen on the loopback interface. */
+  readonly network?: InstanceNetwork
   readonly timers?: Timers
   /** Chance for ports, addresses and ids. Default: seeded from the operating system. */
   readonly prng?: Prng
@@ -33,7 +43,8 @@ export interface ProcessSchedulerOptions {
   /**
    * Environment of an instance (spec §2.5); default: `computeInstanceEnvironment` for a cluster called `waiter` and the
    * working directory as HOME. `PORT0`…, `WAITER_SANDBOX`, `MESOS_SANDBOX` and `MESOS_DIRECTORY` are added
-   * by the scheduler, and PATH, LANG, LC_ALL, LC_CTYPE and TZ come from Waiter's own environment unless given here.
+   * by the scheduler, HOST (where to listen) unless given here, and PATH, LANG, LC_ALL, LC_CTYPE and TZ come from
+   * Waiter's own environment unless given here.
    */
   readonly environmentFor?: (definition: ServiceDefinition, seat: InstanceSeat) => Readonly<Record<string, string>>
   /** Password of the user `waiter` towards a service. Default: empty. */
@@ -57,8 +68,8 @@ export interface ProcessSchedulerOptions {
 }
 
 /** Options with all defaults filled in. */
-export type ResolvedProcessOptions = Required<Omit<ProcessSchedulerOptions, 'fence'>> &
-  Pick<ProcessSchedulerOptions, 'fence'>
+export type ResolvedProcessOptions = Required<Omit<ProcessSchedulerOptions, 'fence' | 'network'>> &
+  Pick<ProcessSchedulerOptions, 'fence' | 'network'>
 
 /** Fills in the defaults. */
 export function resolveProcessOptions(options: ProcessSchedulerOptions): ResolvedProcessOptions {
@@ -105,6 +116,7 @@ export function computeEnvironment(
   const ports = Object.fromEntries(seat.ports.map((port, index) => [`PORT${index}`, String(port)]))
   return {
     ...inherited,
+    HOST: options.network?.listen ?? seat.host,
     ...options.environmentFor(definition, seat),
     ...ports,
     WAITER_SANDBOX: seat.directory,

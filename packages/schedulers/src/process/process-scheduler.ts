@@ -235,6 +235,7 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
       ports: new PortPool({ range: portRange, quarantineMs: portQuarantineMs, prng, nowMs: () => timers.nowMs() }),
       files: this.#files,
       bootId: readBootId(),
+      advertise: this.#options.network?.advertise,
       password: passwordFor,
       startingCount: () => this.#countStarting(),
       isClosed: () => !this.#checkOwner(),
