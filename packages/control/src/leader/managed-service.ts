@@ -30,6 +30,7 @@ import type {
 
 import type { Succession } from './succession.ts'
 import { TrafficTotals } from './traffic-totals.ts'
+import { Unanswering } from './unanswering.ts'
 
 /** Ended instances that are remembered for people (spec §5.2). */
 const FAILED_MAX = 10
@@ -119,6 +120,7 @@ export class ManagedService {
   #hadHealthyAtMs: Millis
   /** For how long nothing but failures has been seen, and on how many hosts at most (spec §5.9). */
   #broken: { readonly failedHosts: number; readonly sinceMs: Millis } | undefined
+  readonly #unanswering = new Unanswering()
   #told = ''
   /** Routers that have slots of it. */
   #holders: readonly RouterId[] = []
@@ -208,6 +210,7 @@ export class ManagedService {
   setInstance(record: InstanceRecord, nowMs: Millis): void {
     this.instances.set(record.instanceId, record)
     if (record.state === 'healthy') this.#hadHealthyAtMs = nowMs
+    this.#unanswering.observe(record)
     if (isEnded(record)) {
       this.removals.delete(record.instanceId)
       this.expireRequests.delete(record.instanceId)
@@ -221,6 +224,11 @@ export class ManagedService {
     return [...this.instances.values()].filter(record => !isEnded(record) && !this.removals.has(record.instanceId))
   }
 
+  /** Those whose host answers: only they can be stopped. */
+  #reachable(): InstanceRecord[] {
+    return this.staying().filter(record => record.hostContact === undefined)
+  }
+
   get healthyCount(): number {
     return this.staying().filter(record => record.state === 'healthy').length
   }
@@ -228,7 +236,8 @@ export class ManagedService {
   /** Removals that have not lowered the scheduler's requested count yet. */
   get pendingRemovals(): number {
     let count = 0
-    for (const removal of this.removals.values()) if (!removal.isStopping) count += 1
+    for (const [instanceId, removal] of this.removals)
+      if (!removal.isStopping && this.instances.get(instanceId)?.hostContact !== 'given-up') count += 1
     return count
   }
 
@@ -311,18 +320,18 @@ export class ManagedService {
       for (const { instanceId, consecutiveFailures } of row.instances)
         if (consecutiveFailures >= suspectAfterFailures) suspects.add(instanceId)
     const { expired, nextExpiryMs } = decideExpired({
-      instances: this.staying(),
+      instances: this.#reachable(),
       nowMs,
       instanceExpiryMins: this.definition.effective['instance-expiry-mins'],
       suspects,
     })
     const ids = new Set(expired.map(entry => entry.instanceId))
-    for (const { instanceId } of this.staying()) if (this.expireRequests.has(instanceId)) ids.add(instanceId)
+    for (const { instanceId } of this.#reachable()) if (this.expireRequests.has(instanceId)) ids.add(instanceId)
     return { ids, nextMs: nextExpiryMs }
   }
 
   snapshot(expired: ReadonlySet<InstanceId>): ScaleSnapshot {
-    const staying = this.staying()
+    const staying = this.staying().filter(record => record.hostContact !== 'given-up')
     const healthy = staying.filter(record => record.state === 'healthy')
     const expiredHealthy = healthy.filter(record => expired.has(record.instanceId)).length
     return {
@@ -337,7 +346,7 @@ export class ManagedService {
 
   /** Running instances as the choice of victims sees them. */
   victimCandidates(expired: ReadonlySet<InstanceId>, nowMs: Millis): VictimCandidate[] {
-    return this.staying().map(record => {
+    return this.#reachable().map(record => {
       const inUse = this.inUse(record.instanceId)
       return {
         instanceId: record.instanceId,
@@ -363,7 +372,7 @@ export class ManagedService {
   ledgerInstances(expired: ReadonlySet<InstanceId>): LedgerInstance[] {
     if (this.deletion !== undefined) return []
     return this.staying()
-      .filter(record => record.state === 'healthy')
+      .filter(record => record.state === 'healthy' && !this.#unanswering.has(record, this.loads.values()))
       .map(record => ({
         instanceId: record.instanceId,
         host: record.host,

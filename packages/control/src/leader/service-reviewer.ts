@@ -242,7 +242,8 @@ export class ServiceReviewer {
       service.definition.effective['termination-grace-period-secs'] * MS_PER_SECOND,
     )
     for (const [instanceId, removal] of service.removals) {
-      if (removal.isStopping) continue
+      // Nobody can stop it while its host does not answer.
+      if (removal.isStopping || service.instances.get(instanceId)?.hostContact !== undefined) continue
       const overdueAtMs = removal.drainUntilMs ?? removal.sinceMs + settings.drainTimeoutMs
       if (nowMs >= overdueAtMs - GOODBYE_MS) this.#sayGoodbye(service, removal)
       const isOverdue = nowMs >= overdueAtMs
@@ -368,12 +369,15 @@ export class ServiceReviewer {
 /** When removals want to be looked at again: their routers may have let go, or their time may be over. */
 function nextDrainOf(service: ManagedService, nowMs: number): number {
   let nextMs = Number.POSITIVE_INFINITY
-  for (const { isStopping, drainUntilMs } of service.removals.values())
+  for (const [instanceId, { isStopping, drainUntilMs }] of service.removals) {
+    // Of a host that is heard again, its instances' news tell.
+    if (service.instances.get(instanceId)?.hostContact !== undefined) continue
     nextMs = Math.min(
       nextMs,
       nowMs + MS_PER_SECOND,
       isStopping ? Number.POSITIVE_INFINITY : Math.max(nowMs, drainUntilMs ?? Number.POSITIVE_INFINITY),
     )
+  }
   return nextMs
 }
 

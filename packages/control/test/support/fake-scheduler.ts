@@ -167,6 +167,20 @@ export class FakeScheduler implements Scheduler {
     }
   }
 
+  /** The host of an instance does not answer, or does again; `counts`: what is requested now. */
+  setContact(instanceId: InstanceId, hostContact: InstanceRecord['hostContact'], counts: number): void {
+    for (const service of this.services.values()) {
+      const before = service.instances.get(instanceId)
+      if (before === undefined) continue
+      const { hostContact: _former, ...rest } = before
+      const instance: InstanceRecord = hostContact === undefined ? rest : { ...rest, hostContact }
+      service.instances.set(instanceId, instance)
+      service.requested = counts
+      this.#hub.publish({ kind: 'service', definition: service.definition, requested: counts })
+      this.#hub.publish({ kind: 'instance', instance })
+    }
+  }
+
   /** Everybody who watches gets an error, as when the connection breaks. */
   end(): void {
     this.#hub.close()

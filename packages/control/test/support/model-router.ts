@@ -49,6 +49,8 @@ export class ModelRouter {
   readonly startTroubles = new Map<ServiceId, string>()
   /** Through which all its requests come. */
   sourceTokens = [{ token: TOKEN, version: TOKEN_VERSION }]
+  /** Instances that it finds failing. */
+  readonly failing = new Set<InstanceId>()
   isAlive = true
   session: RouterSession | undefined
   /** Tells the leader that it must wait before it writes again. */
@@ -239,7 +241,11 @@ export class ModelRouter {
       total: service.total,
       lastRequestMs: service.lastRequestMs,
       ...service.traffic,
-      instances: [...service.inUse].map(([instanceId, inUse]) => ({ instanceId, inUse, consecutiveFailures: 0 })),
+      instances: [...service.inUse].map(([instanceId, inUse]) => ({
+        instanceId,
+        inUse,
+        consecutiveFailures: this.failing.has(instanceId) ? 1 : 0,
+      })),
     }
     this.#post(session => this.#leader.report(session, [row]))
   }
