@@ -13,8 +13,8 @@ const SERVICES_MAX = 5_000
 const SECONDS_MAX = 600
 /** Started at once; more would only wait for each other. */
 const PARALLEL = 16
-/** After the last start, before measuring. */
-const SETTLE_MS = 10_000
+/** After the last start, before measuring: services that nobody has used for half a minute rest, from their next check on. */
+const SETTLE_MS = 45_000
 /** Linux counts a process's CPU time in these. */
 const TICKS_PER_SECOND = 100
 

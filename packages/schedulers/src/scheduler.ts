@@ -32,6 +32,11 @@ export interface Scheduler {
    * while it runs. Unknown service: no error.
    */
   update(service: ServiceDefinition, fence: Fence): Promise<void>
+  /**
+   * Requests come for the service; said again and again while they do. What nobody uses may be looked at less often.
+   * Absent: the scheduler does not care.
+   */
+  noteUse?(id: ServiceId): void
   /** Lists files of an instance's working directory; `path` is relative to it and cannot leave it. */
   logs(instance: InstanceRef, path: string): Promise<readonly LogEntry[]>
   /** Reads at most `LOG_PIECE_BYTES_MAX` bytes of a file there; fewer at its end. */

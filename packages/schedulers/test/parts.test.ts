@@ -44,7 +44,7 @@ const failing = (streak: number, more: Partial<InstanceRecord> = {}): Instance =
   ({ record: record(1, 'failed', more), setup: { streak } }) as unknown as Instance
 
 t.test('back-off: ten instances of one round that fail together count once', async t => {
-  const service = createServiceState(createExampleDefinition('s', 'true'), 10)
+  const service = createServiceState(createExampleDefinition('s', 'true'), 10, 0)
   for (let i = 0; i < 10; i++) applyFailure(service, failing(0), 1000)
   t.equal(service.streak, 1)
   t.equal(service.startsFromMs, 1000)
@@ -54,7 +54,7 @@ t.test('back-off: ten instances of one round that fail together count once', asy
 })
 
 t.test('back-off: an instance that was healthy for long ends the row', async t => {
-  const service = createServiceState(createExampleDefinition('s', 'true'), 1)
+  const service = createServiceState(createExampleDefinition('s', 'true'), 1, 0)
   service.streak = 7
   applyFailure(service, failing(7, { healthyAtMs: 0, endedAtMs: 10_000 }), 10_000)
   t.equal(service.streak, 1)
@@ -63,7 +63,7 @@ t.test('back-off: an instance that was healthy for long ends the row', async t =
 })
 
 t.test('ended records: newest ten failed and newest twelve killed stay, each reported once when dropped', async t => {
-  const service = createServiceState(createExampleDefinition('s', 'true'), 1)
+  const service = createServiceState(createExampleDefinition('s', 'true'), 1, 0)
   const dropped: string[] = []
   for (let id = 0; id < 40; id++) {
     for (const old of applyEnded(service, record(id, id % 2 === 0 ? 'failed' : 'killed'))) dropped.push(old.instanceId)

@@ -26,6 +26,8 @@ const RETRY_MS = 1_000
 const REFUSED_RETRY_MS = 5_000
 /** An idle service that is collected has nothing in flight; a router that does not acknowledge is waited for this long. */
 const COLLECT_DRAIN_MS = 60_000
+/** A request of which a report tells when it has ended is this old at most. */
+const RECENT_USE_MS = 5_000
 /** So long before an instance is stopped with requests under way, its WebSockets get a close frame: time for an answer. */
 const GOODBYE_MS = 3_000
 
@@ -109,6 +111,7 @@ export class ServiceReviewer {
   /** @returns when the service wants to be reviewed again if nothing happens */
   review(service: ManagedService, nowMs: number): number {
     const { settings, sessions } = this.#options
+    this.#noteUse(service, nowMs)
     if (service.reviewProblem(settings.deploymentError)) this.#tellAll(service)
     const { ids: expired, nextMs: nextExpiryMs } = service.expired(nowMs, settings.suspectAfterFailures)
     if (service.deletion === undefined) {
@@ -138,6 +141,12 @@ export class ServiceReviewer {
     if (isWaiting) return Number.POSITIVE_INFINITY
     const { drainUntilMs, isClosing } = service.deletion
     return isClosing ? drainUntilMs : Math.max(nowMs, drainUntilMs - GOODBYE_MS)
+  }
+
+  /** The scheduler looks less often at what nobody uses. */
+  #noteUse(service: ManagedService, nowMs: number): void {
+    const { outstanding, lastRequestMs } = service.usage()
+    if (outstanding > 0 || nowMs - lastRequestMs < RECENT_USE_MS) this.#options.scheduler.noteUse?.(service.id)
   }
 
   #tellAll(service: ManagedService): void {

@@ -27,7 +27,7 @@ export async function adoptServices(context: InstanceContext): Promise<Adoption>
   for (const id of context.files.listServiceIds()) {
     const stored = context.files.readService(id)
     const isKnown = stored !== null && stored.definition.id === id
-    const service = isKnown ? createServiceState(stored.definition, stored.requested) : null
+    const service = isKnown ? createServiceState(stored.definition, stored.requested, context.timers.nowMs()) : null
     if (service !== null) services.set(id, service)
     for (const instance of context.files.readInstances(id)) {
       const taken = service === null ? null : adoptInstance(context, service, instance)

@@ -19,6 +19,8 @@ const PROBE_DISTANCE_PART = 0.02
 const FULL_RATE_STARTS_MAX = 8
 /** Recovery of an unhealthy instance is looked for no more often than this. */
 const RECOVERY_PROBE_MS_MIN = 250
+/** Distance of checks of a healthy instance of a service that nobody uses, unless its description says another one. */
+const RESTING_INTERVAL_MS = 60_000
 /** First patience for an answer; doubled with each time-out, because slow health pages are slow, not dead. */
 const ANSWER_MS_MIN = 1000
 const ANSWER_MS_MAX = 5000
@@ -35,6 +37,8 @@ export interface HealthMonitorOptions {
   readonly timers: Timers
   /** How many instances are starting now, this one included. */
   startingCount(): number
+  /** Nobody has used its service for a while, and nobody has said how often to check it. */
+  isResting(): boolean
   onReport(report: HealthReport): void
 }
 
@@ -58,6 +62,7 @@ export class HealthMonitor {
   #timeouts = 0
   #unhealthySinceMs: Millis
   #timer: Timer | undefined
+  #dueAtMs: Millis = 0
 
   constructor(options: HealthMonitorOptions, known: { state: InstanceState; flags: readonly InstanceFlag[] }) {
     this.#options = options
@@ -77,8 +82,17 @@ export class HealthMonitor {
     this.#timer?.cancel()
   }
 
+  /** Checks that had become rarer come at their usual distance from now on. */
+  wake(): void {
+    const intervalMs = this.#intervalMs()
+    if (this.#dueAtMs - this.#options.timers.nowMs() <= intervalMs) return
+    this.#timer?.cancel()
+    this.#schedule(intervalMs)
+  }
+
   #schedule(delayMs: number): void {
     if (this.#abort.signal.aborted) return
+    this.#dueAtMs = this.#options.timers.nowMs() + delayMs
     this.#timer = this.#options.timers.setTimer(delayMs, () => void this.#probe())
   }
 
@@ -137,13 +151,22 @@ export class HealthMonitor {
   }
 
   #chooseDelayMs(result: ProbeResult): number {
-    const { timers, effective, startedAtMs } = this.#options
-    const intervalMs = effective['health-check-interval-secs'] * 1000
-    if (this.#state === 'healthy') return intervalMs
+    const { timers, startedAtMs } = this.#options
+    const intervalMs = this.#intervalMs()
+    if (this.#state === 'healthy') return this.#isAtRest() ? Math.max(intervalMs, RESTING_INTERVAL_MS) : intervalMs
     const isStarting = this.#state === 'starting'
     const waitedMs = timers.nowMs() - (isStarting ? startedAtMs : this.#unhealthySinceMs)
     const floorMs = isStarting ? this.#startingFloorMs(result, waitedMs) : RECOVERY_PROBE_MS_MIN
     return Math.min(Math.max(waitedMs * PROBE_DISTANCE_PART, floorMs), intervalMs)
+  }
+
+  #intervalMs(): number {
+    return this.#options.effective['health-check-interval-secs'] * 1000
+  }
+
+  /** At the first doubt it is looked at as often as any. */
+  #isAtRest(): boolean {
+    return this.#failures === 0 && this.#options.isResting()
   }
 
   #startingFloorMs(result: ProbeResult, waitedMs: number): number {

@@ -5,7 +5,7 @@ import type { InstanceFlag, InstanceRecord } from '../scheduler.ts'
 import { HealthMonitor, type HealthReport } from './health-monitor.ts'
 import { readStderrTail } from './log-files.ts'
 import type { PortPool } from './port-pool.ts'
-import { isAlive, type ProcessTable, readStat } from './process-table.ts'
+import { hasProcess, type ProcessEntry, type ProcessTable, readStat } from './process-table.ts'
 import { type ProcessTree, stopTree } from './process-tree.ts'
 import type { StateFiles } from './state-files.ts'
 import type { Timer, Timers } from './timers.ts'
@@ -22,6 +22,8 @@ export interface InstanceContext {
   readonly advertise: string | undefined
   password(id: string): string
   startingCount(): number
+  /** Nobody has used its service for a while. */
+  isResting(instance: Instance): boolean
   /** True when the scheduler has been closed or another has the directory: no more signals, no more writing. */
   isClosed(): boolean
   /** The record changed. */
@@ -120,10 +122,22 @@ export class Instance {
     this.#context.onFailure(this)
   }
 
-  /** For adopted processes, whose end no event tells. */
-  checkAlive(): void {
+  /** For adopted processes, whose end no event tells: whether its number is free. */
+  checkGone(): void {
     if (this.setup.child !== null || this.#exit !== null) return
-    if (!isAlive(this.setup.pid, this.setup.startTicks)) this.#onExit({ code: null, signal: null })
+    if (!hasProcess(this.setup.pid)) this.#onExit({ code: null, signal: null })
+  }
+
+  /** The same, for those of which a zombie is left, or whose number another process has got: `entry` has it now. */
+  checkAlive(entry: ProcessEntry | undefined): void {
+    if (this.setup.child !== null || this.#exit !== null) return
+    const isAlive = entry !== undefined && entry.startTicks === this.setup.startTicks && !entry.isZombie
+    if (!isAlive) this.#onExit({ code: null, signal: null })
+  }
+
+  /** Its service is used again: health checks at the usual distance from now on. */
+  noteUse(): void {
+    this.#health.wake()
   }
 
   #createMonitor(): HealthMonitor {
@@ -142,6 +156,7 @@ export class Instance {
         startedAtMs: record.startedAtMs,
         timers: this.#context.timers,
         startingCount: () => this.#context.startingCount(),
+        isResting: () => this.#context.isResting(this),
         onReport: report => this.#onHealth(report),
       },
       { state: record.state, flags: record.flags },

@@ -7,11 +7,20 @@ import { findMembers } from './process-tree.ts'
 import type { ServiceState } from './service-state.ts'
 import type { Timer } from './timers.ts'
 
-/** Every so many memory checks the sizes of output files are looked at. */
-const ROTATION_CHECK_ROUNDS = 5
-/** Every so many memory checks forgotten directories are looked for. */
-const SWEEP_ROUNDS = 60
+/** The sizes of output files are looked at so many times less often than memory. */
+const ROTATION_CHECK_RARITY = 5
+/** And forgotten directories are looked for so many times less often. */
+const SWEEP_RARITY = 60
+/**
+ * What the rounds of one kind may take of a core. With hundreds of processes they become rarer: a look at a thousand takes
+ * 20 ms.
+ */
+const ROUND_SHARE_MAX = 0.004
+/** And no rarer than this. */
+const ROUND_INTERVAL_MS_MAX = 5_000
 const BYTES_PER_MIB = 1024 * 1024
+/** What Node's timers can count. */
+const TIMER_MS_MAX = 2 ** 31 - 1
 
 /** What a patrol looks after. */
 export interface PatrolOptions {
@@ -28,39 +37,55 @@ export interface PatrolOptions {
  */
 export function startPatrol(patrol: PatrolOptions): Timer {
   const { memoryCheckIntervalMs, adoptedPollIntervalMs } = patrol.options
-  let rounds = 0
-  const main = repeat(patrol, memoryCheckIntervalMs, async () => {
-    if (!patrol.isOwner()) return
-    rounds += 1
-    await checkMemory(patrol)
-    if (rounds % ROTATION_CHECK_ROUNDS === 0) await rotateOutputs(patrol)
-    if (rounds % SWEEP_ROUNDS === 0) sweep(patrol)
-  })
-  const adopted = repeat(patrol, adoptedPollIntervalMs, async () => {
-    for (const instance of runningInstances(patrol)) instance.checkAlive()
-  })
+  const asOwner = (round: () => Promise<void>) => async (): Promise<void> => {
+    if (patrol.isOwner()) await round()
+  }
+  const rounds = [
+    repeat(
+      patrol,
+      memoryCheckIntervalMs,
+      asOwner(() => checkProcesses(patrol)),
+    ),
+    repeat(
+      patrol,
+      memoryCheckIntervalMs * ROTATION_CHECK_RARITY,
+      asOwner(() => rotateOutputs(patrol)),
+    ),
+    repeat(
+      patrol,
+      memoryCheckIntervalMs * SWEEP_RARITY,
+      asOwner(async () => sweep(patrol)),
+    ),
+    repeat(patrol, adoptedPollIntervalMs, async () => {
+      for (const instance of runningInstances(patrol)) instance.checkGone()
+    }),
+  ]
   return {
     cancel: () => {
-      main.cancel()
-      adopted.cancel()
+      for (const round of rounds) round.cancel()
     },
   }
 }
 
-/** Runs `round` again and again, `intervalMs` after the end of the one before; a failed round is logged. */
+/**
+ * Runs `round` again and again, `intervalMs` after the end of the one before, later if it takes long; a failed round is
+ * logged.
+ */
 function repeat(patrol: PatrolOptions, intervalMs: number, round: () => Promise<void>): Timer {
   const { timers, log } = patrol.context
   let isCancelled = false
   let timer: Timer | undefined
-  const schedule = (): void => {
+  const schedule = (delayMs: number): void => {
     if (isCancelled) return
-    timer = timers.setTimer(intervalMs, () => {
+    timer = timers.setTimer(Math.min(delayMs, TIMER_MS_MAX), () => {
+      // Real time, whatever the timers follow: it is what the round costs.
+      const beganAtMs = performance.now()
       round()
         .catch(cause => log.error({ cause: String(cause) }, 'a patrol round failed; the next one tries again'))
-        .finally(schedule)
+        .finally(() => schedule(chooseDelayMs(intervalMs, performance.now() - beganAtMs)))
     })
   }
-  schedule()
+  schedule(intervalMs)
   return {
     cancel: () => {
       isCancelled = true
@@ -69,7 +94,11 @@ function repeat(patrol: PatrolOptions, intervalMs: number, round: () => Promise<
   }
 }
 
-async function checkMemory(patrol: PatrolOptions): Promise<void> {
+function chooseDelayMs(intervalMs: number, tookMs: number): number {
+  return Math.max(intervalMs, Math.min(tookMs / ROUND_SHARE_MAX, ROUND_INTERVAL_MS_MAX))
+}
+
+async function checkProcesses(patrol: PatrolOptions): Promise<void> {
   const instances = runningInstances(patrol)
   if (instances.length === 0) return
   const snapshot = await patrol.context.table.scan()
@@ -78,6 +107,7 @@ async function checkMemory(patrol: PatrolOptions): Promise<void> {
     instances.map(instance => instance.tree),
   )
   for (const instance of instances) {
+    instance.checkAlive(snapshot.get(instance.setup.pid))
     let rssBytes = 0
     for (const entry of members.get(instance.tree) ?? []) rssBytes += entry.rssBytes
     if (rssBytes > instance.setup.definition.effective.mem * BYTES_PER_MIB && !patrol.context.isClosed()) {

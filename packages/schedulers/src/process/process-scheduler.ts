@@ -31,6 +31,7 @@ import {
   countMissing,
   createServiceState,
   describeService,
+  isResting,
   type ServiceState,
 } from './service-state.ts'
 import { StateFiles } from './state-files.ts'
@@ -113,7 +114,7 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
       this.#begin(fence)
     }
     if (this.#services.has(definition.id)) return
-    const service = createServiceState(definition, count)
+    const service = createServiceState(definition, count, this.#options.timers.nowMs())
     this.#writeService(service, count)
     this.#services.set(definition.id, service)
     this.#publishService(service)
@@ -163,6 +164,15 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
     this.#writeService(service, service.requested)
     for (const instance of service.running.values()) instance.redefine(definition)
     this.#publishService(service)
+  }
+
+  noteUse(id: ServiceId): void {
+    const service = this.#services.get(id)
+    if (service === undefined) return
+    const nowMs = this.#options.timers.nowMs()
+    const wasResting = isResting(service, nowMs)
+    service.usedAtMs = nowMs
+    if (wasResting) for (const instance of service.running.values()) instance.noteUse()
   }
 
   async logs(instance: InstanceRef, path: string): Promise<readonly LogEntry[]> {
@@ -238,6 +248,10 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
       advertise: this.#options.network?.advertise,
       password: passwordFor,
       startingCount: () => this.#countStarting(),
+      isResting: ({ record }) => {
+        const service = this.#services.get(record.serviceId)
+        return service !== undefined && isResting(service, timers.nowMs())
+      },
       isClosed: () => !this.#checkOwner(),
       onChange: instance => this.#onChange(instance),
       onFailure: instance => this.#onFailure(instance),

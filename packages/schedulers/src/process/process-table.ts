@@ -106,6 +106,15 @@ export function isAlive(pid: number, startTicks: number): boolean {
   return stat !== null && stat.startTicks === startTicks && !stat.isZombie
 }
 
+/** True while a process, or a zombie, has this number; costs a tenth of a look into `/proc`. */
+export function hasProcess(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
 /** Names this boot of the machine: pids and start times mean nothing across boots. */
 export function readBootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()

@@ -11,6 +11,11 @@ const BACKOFF_MAX_MS = 60_000
 /** An instance that was healthy for so long was a success: the next failure starts a new row. */
 const SUCCESS_HEALTHY_MS = 10_000
 
+/** A service that nobody has used for so long rests. */
+const REST_AFTER_MS = 30_000
+/** Spec §2.1; another one is meant. */
+const DEFAULT_HEALTH_CHECK_INTERVAL_SECS = 10
+
 /** What the scheduler keeps about one service. */
 export interface ServiceState {
   definition: ServiceDefinition
@@ -27,12 +32,14 @@ export interface ServiceState {
   retryTimer: Timer | undefined
   /** Why the last start did not come about, for people; null when it did. */
   problem: string | null
+  /** When somebody used it last; at first, when it became known here. */
+  usedAtMs: Millis
   /** Set while the service is being deleted. */
   deletion: Promise<void> | undefined
 }
 
 /** A service of which nothing runs yet. */
-export function createServiceState(definition: ServiceDefinition, requested: number): ServiceState {
+export function createServiceState(definition: ServiceDefinition, requested: number, nowMs: Millis): ServiceState {
   return {
     definition,
     requested,
@@ -43,8 +50,17 @@ export function createServiceState(definition: ServiceDefinition, requested: num
     startsFromMs: 0,
     retryTimer: undefined,
     problem: null,
+    usedAtMs: nowMs,
     deletion: undefined,
   }
+}
+
+/** Nobody has used it for a while, and its description leaves open how often to check it. */
+export function isResting(service: ServiceState, nowMs: Millis): boolean {
+  const { core, effective } = service.definition
+  const key = 'health-check-interval-secs'
+  const isIntervalChosen = core[key] !== undefined || effective[key] !== DEFAULT_HEALTH_CHECK_INTERVAL_SECS
+  return !isIntervalChosen && nowMs - service.usedAtMs >= REST_AFTER_MS
 }
 
 /** How many instances are still to be started. */
