@@ -19,7 +19,17 @@ export interface SlotNeed {
   /** The last grant that the borrower had seen when it wrote this; later ones have served the first of `waiting`. */
   readonly lastGrantId: number
   /** The next ones to be served there, at most `NEED_WAITERS_MAX`; empty: nobody waits any more. */
-  readonly waiting: readonly { readonly ageMs: number; readonly priority: number }[]
+  readonly waiting: readonly NeedingWaiter[]
+}
+
+/** A request that waits, as its router tells others of it. */
+export interface NeedingWaiter {
+  readonly ageMs: number
+  readonly priority: number
+  /** Whose it is; 0: nobody's in particular. */
+  readonly flow: number
+  /** Until it gives up; `Infinity`: never. */
+  readonly leftMs: number
 }
 
 /** A slot, lent for one request. */
@@ -56,6 +66,8 @@ export type FindService = (serviceId: ServiceId) => SharedService | undefined
 
 /** Waiters that one router tells another of, for one service: more could not be served before it tells again. */
 export const NEED_WAITERS_MAX = 8
+/** Requests that one grant serves, one after the other: somebody else may have come meanwhile. */
+export const KEEPS_MAX = 8
 /** Lenders that a router asks for one service: more would answer more often in vain than they would help. */
 export const LENDERS_MAX = 8
 

@@ -20,6 +20,8 @@ export class BorrowedSlot implements Slot {
   readonly keepBeforeMs: number
   /** Set once the request that runs on it is counted by this router's own machine as well. */
   adopted: Slot | undefined
+  /** Requests that it was kept for. */
+  keeps = 0
   /** It has gone back. */
   isOver = false
 

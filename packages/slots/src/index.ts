@@ -33,8 +33,10 @@ export {
   type BorrowedInstance,
   type BorrowedUse,
   type FindService,
+  KEEPS_MAX,
   LENDERS_MAX,
   NEED_WAITERS_MAX,
+  type NeedingWaiter,
   type SharedService,
   type SlotGrant,
   type SlotNeed,
@@ -45,6 +47,7 @@ export { chooseLenders } from './choose-lenders.ts'
 export { type DistributeInput, type DistributeRouter, distribute, type Shares } from './distribute.ts'
 export type { EjectionKind } from './instance-entry.ts'
 export type { LedgerInstance, LedgerRouterState, RouterAssignment, RouterBelief } from './ledger-types.ts'
+export { flowOf } from './rendezvous.ts'
 export {
   type InstanceSlotState,
   type ReservationCounts,

@@ -8,6 +8,11 @@ export function hashText(text: string): number {
   return hash >>> 0
 }
 
+/** Whose a waiting request is: those of one token (or of the same tokens) take turns with those of others. */
+export function flowOf(tokens: readonly string[]): number {
+  return tokens.length === 0 ? 0 : hashText(tokens.join())
+}
+
 /**
  * How much one party prefers another: a well mixed function of both hashes. Every pair has its own rank, so that a party
  * that comes or goes changes nobody else's preferences.

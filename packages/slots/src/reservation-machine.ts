@@ -5,7 +5,7 @@ import { type EjectionKind, InstanceEntry } from './instance-entry.ts'
 import { InstancePool } from './instance-pool.ts'
 import type { AssignedInstance, EjectionConfig, LoadBalancing, ReleaseStatus, Slot } from './slot.ts'
 import type { QueueFailure, ServiceFailure, Waiter } from './waiter.ts'
-import { WaiterQueue } from './waiter-queue.ts'
+import { type Place, WaiterQueue } from './waiter-queue.ts'
 
 /** What a service's reservation machine is made of. */
 export interface ReservationMachineOptions {
@@ -54,9 +54,6 @@ export interface InstanceSlotState {
   readonly doubtedUntilMs: number | null
 }
 
-/** A waiter of another router goes first only if it has waited longer by this: within it, borrowing costs more than it helps. */
-const AGE_SLACK_MS = 5
-
 const QUEUE_TIMEOUT: QueueFailure = { kind: 'queue-timeout' }
 
 /**
@@ -70,12 +67,12 @@ const QUEUE_TIMEOUT: QueueFailure = { kind: 'queue-timeout' }
 export class ReservationMachine {
   readonly #pool: InstancePool
   readonly #queue: WaiterQueue = new WaiterQueue()
-  /** Waiters of other routers, by the time since when they wait. */
-  readonly #foreign: WaiterQueue = new WaiterQueue()
   #maxQueueLength: number
   #waitingElsewhere = 0
   #failure: QueueFailure | undefined
   #isServing = false
+  /** The latest that any caller said. */
+  #nowMs: number = Number.NEGATIVE_INFINITY
 
   constructor(options: ReservationMachineOptions) {
     this.#pool = new InstancePool(options)
@@ -86,7 +83,7 @@ export class ReservationMachine {
    * Grants a slot if one is free and nobody waits for it. `undefined` otherwise: then `enqueue` says why, or waits.
    */
   reserve(nowMs: number): Slot | undefined {
-    if (this.#queue.length > 0 || this.#foreign.length > 0 || this.#failure !== undefined) return undefined
+    if (!this.#queue.isEmpty || this.#failure !== undefined) return undefined
     const slot = this.#pool.take()
     if (slot !== undefined || nowMs < this.#pool.nextReadmitMs) return slot
     this.#pool.readmitDue(nowMs)
@@ -106,11 +103,12 @@ export class ReservationMachine {
    */
   release(slot: Slot, status: ReleaseStatus, nowMs: number): boolean {
     assert(slot instanceof InstanceEntry && slot.inUse > 0, 'a slot is released once for each grant')
+    this.#nowMs = nowMs
     this.#recordStatus(slot, status, nowMs)
     if (status === 'success-async') return false
     this.#pool.giveBack(slot)
     const isLastOfRetired = slot.isRetired && slot.inUse === 0
-    if (this.#queue.length > 0 || this.#foreign.length > 0) this.#serve()
+    if (!this.#queue.isEmpty) this.#serve()
     return isLastOfRetired
   }
 
@@ -120,15 +118,23 @@ export class ReservationMachine {
    * @param deadlineMs when it gives up with `queue-timeout`
    * @param priority bigger ones are served first; equal ones in order of arrival
    * @param sinceMs when it began to wait, for the comparison with waiters of other routers
+   * @param flow whose it is (`flowOf`): flows of one priority are served in turns
    * @returns why it may not wait, or undefined when it was accepted (it may have been granted already)
    */
-  enqueue(waiter: Waiter, deadlineMs: number, priority = 0, sinceMs = 0): QueueFailure | undefined {
+  enqueue(waiter: Waiter, deadlineMs: number, priority = 0, sinceMs = 0, flow = 0): QueueFailure | undefined {
     if (this.#failure !== undefined) return this.#failure
-    if (this.#queue.length + this.#waitingElsewhere >= this.#maxQueueLength) {
-      return { kind: 'queue-full', maxQueueLength: this.#maxQueueLength }
+    const place = { deadlineMs, priority, sinceMs, flow }
+    if (this.#queue.length + this.#waitingElsewhere < this.#maxQueueLength) {
+      this.#queue.push(waiter, place)
+      this.#serve()
+      return undefined
     }
-    this.#queue.push(waiter, deadlineMs, priority, sinceMs)
-    this.#serve()
+    const refusal: QueueFailure = { kind: 'queue-full', maxQueueLength: this.#maxQueueLength }
+    const surplus = this.#queue.surplusFor(place)
+    if (surplus === undefined) return refusal
+    this.#queue.remove(surplus)
+    this.#queue.push(waiter, place)
+    surplus.failed(refusal)
     return undefined
   }
 
@@ -139,12 +145,16 @@ export class ReservationMachine {
 
   /** Everybody who waits, the next to be served first; for somebody who knows a better place for them. */
   waiters(): readonly Waiter[] {
-    return this.#queue.list()
+    return this.#queue.first(Number.POSITIVE_INFINITY)
   }
 
   /** Takes the head of the queue away unanswered, to serve it with a slot borrowed from another router. */
-  takeNextWaiter(): Waiter | undefined {
-    return this.#queue.shift()
+  takeNextWaiter(nowMs: number = this.#nowMs): Waiter | undefined {
+    for (;;) {
+      const waiter = this.#queue.shiftOwn()
+      if (waiter === undefined || waiter.link.deadlineMs > nowMs) return waiter
+      waiter.failed(QUEUE_TIMEOUT)
+    }
   }
 
   /** The next ones to be served here, at most so many: what this router asks others for. */
@@ -152,26 +162,25 @@ export class ReservationMachine {
     return this.#queue.first(countMax)
   }
 
-  /** Lets a request of another router wait for a slot of ours; it may have been granted when this returns. */
-  enqueueForeign(waiter: Waiter, priority: number, sinceMs: number): void {
-    this.#foreign.insertBySince(waiter, priority, sinceMs)
+  /**
+   * Lets a request of another router wait for a slot of ours; it may have been granted when this returns. When its deadline
+   * comes, it is forgotten: its own router knows.
+   */
+  enqueueForeign(waiter: Waiter, place: Place): void {
+    this.#queue.pushForeign(waiter, place)
     this.#serve()
   }
 
   cancelForeign(waiter: Waiter): boolean {
-    return this.#foreign.remove(waiter)
+    return this.#queue.remove(waiter)
   }
 
-  /** Since when the oldest waits that `isOther` says yes to, here or at another router; undefined: nobody. */
-  oldestSinceMs(isOther: (waiter: Waiter) => boolean): number | undefined {
-    let sinceMs = this.#queue.head?.link.sinceMs
-    if (this.#foreign.length === 0) return sinceMs
-    for (const waiter of this.#foreign.list()) {
-      if (!isOther(waiter)) continue
-      sinceMs = Math.min(waiter.link.sinceMs, sinceMs ?? Number.POSITIVE_INFINITY)
-      break
-    }
-    return sinceMs
+  /**
+   * Since when the oldest waits that `isOther` says yes to, here or at another router; undefined: nobody does; minus
+   * infinity: somebody of another flow does, whose turn it may be.
+   */
+  oldestSinceMs(flow: number, isOther: (waiter: Waiter) => boolean): number | undefined {
+    return this.#queue.oldestSinceMs(flow, isOther)
   }
 
   /**
@@ -189,6 +198,7 @@ export class ReservationMachine {
    * @returns the retired instances on which nothing runs (any more)
    */
   update(assignment: readonly AssignedInstance[], nowMs: number): readonly InstanceId[] {
+    this.#nowMs = nowMs
     const idle = this.#pool.assign(assignment, nowMs)
     if (this.#pool.slotsAssigned > 0) this.#failure = undefined
     this.#serve()
@@ -199,6 +209,7 @@ export class ReservationMachine {
   eject(instanceId: InstanceId, periodMs: number, nowMs: number, kind: EjectionKind = 'suspected'): boolean {
     const entry = this.#pool.entries.get(instanceId)
     if (entry === undefined) return false
+    this.#nowMs = nowMs
     this.#pool.eject(entry, kind, nowMs + periodMs)
     this.#serve()
     return true
@@ -209,6 +220,7 @@ export class ReservationMachine {
    * an instance the last choice, or leaves it alone when enough agree, but never most of them (rules V1–V5).
    */
   advise(accusations: readonly Accusation[], nowMs: number): void {
+    this.#nowMs = nowMs
     this.#pool.advise(accusations, nowMs)
     this.#serve()
   }
@@ -219,6 +231,7 @@ export class ReservationMachine {
    * @returns the new `wakeAtMs`
    */
   expire(nowMs: number): number {
+    this.#nowMs = nowMs
     this.#pool.readmitDue(nowMs)
     this.#serve()
     const due = this.#queue.due(nowMs)
@@ -272,7 +285,7 @@ export class ReservationMachine {
 
   /** Requests of other routers that wait for a slot of ours, as far as they told. */
   get waitingForeign(): number {
-    return this.#foreign.length
+    return this.#queue.foreignLength
   }
 
   /** Requests waiting. */
@@ -363,29 +376,21 @@ export class ReservationMachine {
     if (this.#isServing) return
     this.#isServing = true
     try {
-      while (this.#queue.length > 0 || this.#foreign.length > 0) {
+      while (!this.#queue.isEmpty) {
         if (this.#failure !== undefined) {
           // Others know the reason as well; their waiters stay registered in case that it ends.
           if (this.#queue.length === 0) return
-          this.#queue.shift()?.failed(this.#failure)
+          this.#queue.shiftOwn()?.failed(this.#failure)
           continue
         }
-        const slot = this.#pool.take()
-        if (slot === undefined) return
-        this.#shiftNext()?.granted(slot)
+        if (this.#pool.slotsAvailable === 0) return
+        const waiter = this.#queue.shift()
+        if (waiter === undefined) return
+        if (waiter.link.deadlineMs <= this.#nowMs) waiter.failed(QUEUE_TIMEOUT)
+        else waiter.granted(this.#pool.take()!)
       }
     } finally {
       this.#isServing = false
     }
-  }
-
-  /** Who has waited longest, wherever that was. */
-  #shiftNext(): Waiter | undefined {
-    const foreign = this.#foreign.head?.link
-    if (foreign === undefined) return this.#queue.shift()
-    const own = this.#queue.head?.link
-    if (own === undefined || foreign.priority > own.priority) return this.#foreign.shift()
-    const isOlder = foreign.priority === own.priority && foreign.sinceMs + AGE_SLACK_MS < own.sinceMs
-    return isOlder ? this.#foreign.shift() : this.#queue.shift()
   }
 }

@@ -2,6 +2,7 @@ import type { RouterId, ServiceId } from '@waiter/base'
 import {
   type BorrowedUse,
   type FindService,
+  KEEPS_MAX,
   NEED_WAITERS_MAX,
   type SharedService,
   type SlotGrant,
@@ -124,7 +125,10 @@ export class SlotBorrower {
   /** A request on a borrowed slot ended. `success-async` keeps it. */
   release(slot: BorrowedSlot, status: ReleaseStatus): void {
     if (status === 'success-async' || slot.isOver) return
-    if (this.#mayKeep(slot, status) && this.#bind(slot)) return
+    if (this.#mayKeep(slot, status) && this.#bind(slot)) {
+      slot.keeps += 1
+      return
+    }
     this.#giveBack(slot, status)
   }
 
@@ -227,13 +231,15 @@ export class SlotBorrower {
     const waiting = waiters.map(({ link }) => ({
       ageMs: Math.max(0, nowMs - link.sinceMs),
       priority: link.priority,
+      flow: link.flow?.key ?? 0,
+      leftMs: link.deadlineMs - nowMs,
     }))
     newsFor(news, lender.id).needs.push({ serviceId, lastGrantId: lender.lastGrantId, waiting })
   }
 
   /** Gives the slot to whoever is next; false: nobody waits. */
   #bind(slot: BorrowedSlot): boolean {
-    const waiter = this.#options.find(slot.serviceId)?.machine.takeNextWaiter()
+    const waiter = this.#options.find(slot.serviceId)?.machine.takeNextWaiter(this.#options.nowMs())
     if (waiter === undefined) return false
     this.served += 1
     this.noteQueue(slot.serviceId)
@@ -242,7 +248,8 @@ export class SlotBorrower {
   }
 
   #mayKeep(slot: BorrowedSlot, status: ReleaseStatus): boolean {
-    if (slot.adopted !== undefined || !this.#lenders.get(slot.lenderId)?.isConnected) return false
+    if (slot.adopted !== undefined || slot.keeps >= KEEPS_MAX || !this.#lenders.get(slot.lenderId)?.isConnected)
+      return false
     if (status === 'instance-error' || status === 'instance-busy' || status === 'connect-failed') return false
     const [next] = this.#options.find(slot.serviceId)?.machine.nextWaiters(1) ?? []
     return next !== undefined && next.link.sinceMs <= slot.keepBeforeMs

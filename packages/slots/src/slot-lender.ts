@@ -138,17 +138,15 @@ export class SlotLender {
     let unseen = 0
     for (const [grantId, lent] of borrower.grants)
       if (grantId > need.lastGrantId && lent.serviceId === serviceId) unseen += 1
-    const waiters = need.waiting.slice(unseen, NEED_WAITERS_MAX).map(({ ageMs, priority }) => ({
-      waiter: new ForeignWaiter(this, borrower, serviceId, service),
-      ageMs,
-      priority,
+    const waiters = need.waiting.slice(unseen, NEED_WAITERS_MAX).map(({ ageMs, leftMs, priority, flow }) => ({
+      waiter: new ForeignWaiter(this, borrower, serviceId, service, flow),
+      place: { priority, flow, sinceMs: heardAtMs - ageMs, deadlineMs: heardAtMs + leftMs },
     }))
     borrower.waiters.set(
       serviceId,
       waiters.map(({ waiter }) => waiter),
     )
-    for (const { waiter, ageMs, priority } of waiters)
-      service.machine.enqueueForeign(waiter, priority, heardAtMs - ageMs)
+    for (const { waiter, place } of waiters) service.machine.enqueueForeign(waiter, place)
   }
 
   /** Called by a waiter that got a slot. */
@@ -161,7 +159,7 @@ export class SlotLender {
     borrower.grants.set(this.#lastGrantId, { serviceId, service, slot })
     const nowMs = this.#options.nowMs()
     const isOther = (other: Waiter): boolean => other instanceof ForeignWaiter && other.borrower !== borrower
-    const sinceMs = service.machine.oldestSinceMs(isOther)
+    const sinceMs = service.machine.oldestSinceMs(waiter.flow, isOther)
     this.#options.send(borrower.id, {
       grantId: this.#lastGrantId,
       serviceId,
@@ -197,9 +195,11 @@ class ForeignWaiter extends Waiter {
   readonly borrower: Borrower
   readonly serviceId: ServiceId
   readonly service: SharedService
+  readonly flow: number
 
-  constructor(lender: SlotLender, borrower: Borrower, serviceId: ServiceId, service: SharedService) {
+  constructor(lender: SlotLender, borrower: Borrower, serviceId: ServiceId, service: SharedService, flow: number) {
     super()
+    this.flow = flow
     this.#lender = lender
     this.borrower = borrower
     this.serviceId = serviceId
@@ -210,6 +210,6 @@ class ForeignWaiter extends Waiter {
     this.#lender.grant(this, slot)
   }
 
-  /** Its own router tells it what is wrong. */
+  /** Its own router tells it what is wrong, and us when it does not wait any more. */
   failed(): void {}
 }

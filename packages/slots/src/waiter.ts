@@ -1,4 +1,5 @@
 import type { Slot } from './slot.ts'
+import type { WaiterFlow } from './waiter-flow.ts'
 
 /** Why no instance of the service can serve, as the leader found out; shown to users, so it must say how to mend it. */
 export interface ServiceFailure {
@@ -34,6 +35,8 @@ export abstract class Waiter {
     deadlineMs: 0,
     priority: 0,
     sinceMs: 0,
+    flow: undefined,
+    isForeign: false,
     previous: undefined,
     next: undefined,
   }
@@ -52,6 +55,9 @@ export interface WaiterLink {
   priority: number
   /** When it began to wait: what decides between those who wait at different routers. */
   sinceMs: number
+  flow: WaiterFlow | undefined
+  /** It waits at another router. */
+  isForeign: boolean
   previous: Waiter | undefined
   next: Waiter | undefined
 }

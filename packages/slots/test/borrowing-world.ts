@@ -39,14 +39,17 @@ export class Request extends Waiter {
   readonly router: ModelRouter
   readonly arrivedAtMs: number
   readonly serviceMs: number
+  /** Whose it is. */
+  readonly flow: number
   slot: Slot | undefined
   startedAtMs = NEVER
   endedAtMs = NEVER
   answers = 0
   isLost = false
 
-  constructor(world: World, router: ModelRouter, serviceMs: number) {
+  constructor(world: World, router: ModelRouter, serviceMs: number, flow: number) {
     super()
+    this.flow = flow
     this.world = world
     this.router = router
     this.arrivedAtMs = world.nowMs
@@ -144,12 +147,12 @@ export class ModelRouter implements SharedService {
     this.borrower = new SlotBorrower({ ...shared, onNews: () => world.after(0, () => this.#flush()) })
   }
 
-  accept(serviceMs: number): Request {
+  accept(serviceMs: number, flow: number): Request {
     this.isAskedFor = true
-    const request = new Request(this.#world, this, serviceMs)
+    const request = new Request(this.#world, this, serviceMs, flow)
     const slot = this.machine.reserve(this.#world.nowMs)
     if (slot !== undefined) request.granted(slot)
-    else this.machine.enqueue(request, Number.POSITIVE_INFINITY, 0, request.arrivedAtMs)
+    else this.machine.enqueue(request, Number.POSITIVE_INFINITY, 0, request.arrivedAtMs, flow)
     this.#noteQueue()
     return request
   }
@@ -347,8 +350,8 @@ export class World {
     this.nowMs = atMs
   }
 
-  arrive(router: ModelRouter, serviceMs: number): void {
-    this.requests.push(router.accept(serviceMs))
+  arrive(router: ModelRouter, serviceMs: number, flow = 0): void {
+    this.requests.push(router.accept(serviceMs, flow))
   }
 
   onStart(instanceId: string): void {

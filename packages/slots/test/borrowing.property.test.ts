@@ -85,6 +85,28 @@ t.test('P1 D4 L10 who cannot borrow gets slots of its own; when they move, other
   t.ok(p99 < 1_000, `p99 of those who can borrow is ${p99.toFixed(0)} ms`)
 })
 
+t.test('P3 Q8 a flood at one router does not starve another token at another router', async t => {
+  const world = new World({ seed: 1, routers: 3, instances: 4, slotsPerInstance: 1, delayMs: [0.1, 0.3] })
+  const prng = createPrng(9)
+  world.runUntil(1_000)
+  const [flooded, other] = world.living
+  for (let count = 0; count < 400; count++) world.arrive(flooded!, exponential(prng.next(), MEAN_MS), 1)
+  for (let count = 0; count < 50; count++) {
+    world.runUntil(world.nowMs + exponential(prng.next(), MEAN_MS))
+    world.arrive(other!, exponential(prng.next(), MEAN_MS), 2)
+  }
+  t.ok(flooded!.machine.waiting > 100, 'the flood still waits')
+  world.runUntil(world.nowMs + 20_000)
+  const longest = (flow: number): number =>
+    Math.max(
+      ...world.requests
+        .filter(request => request.flow === flow)
+        .map(({ arrivedAtMs, startedAtMs }) => startedAtMs - arrivedAtMs),
+    )
+  t.ok(longest(1) > 2_000, `the flood waits ${longest(1).toFixed(0)} ms`)
+  t.ok(longest(2) < 8 * MEAN_MS, `the other token waits ${longest(2).toFixed(0)} ms at most`)
+})
+
 t.test('P1 without borrowing, the same load waits far longer', async t => {
   const options: WorldOptions = { seed: 1, routers: 8, instances: 4, slotsPerInstance: 1, delayMs: [0.1, 0.3] }
   const world = loaded({ ...options, isBorrowing: false }, 1_000, 0.85)

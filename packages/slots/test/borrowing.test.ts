@@ -3,6 +3,7 @@ import {
   BorrowedSlot,
   chooseLenders,
   DEFAULT_EJECTION,
+  KEEPS_MAX,
   LENDERS_MAX,
   NEED_WAITERS_MAX,
   ReservationMachine,
@@ -59,9 +60,9 @@ class Router implements SharedService {
     this.machine.update(slots === 0 ? [] : [{ ...instance, slots }], this.nowMs)
   }
 
-  wait(sinceMs: number, priority = 0): Request {
+  wait(sinceMs: number, priority = 0, flow = 0, deadlineMs = Number.POSITIVE_INFINITY): Request {
     const request = new Request()
-    this.machine.enqueue(request, Number.POSITIVE_INFINITY, priority, sinceMs)
+    this.machine.enqueue(request, deadlineMs, priority, sinceMs, flow)
     this.borrower.noteQueue(SERVICE)
     return request
   }
@@ -144,6 +145,44 @@ t.test('P3 the one line goes by age, our own first within 5 ms, and by priority 
     t.equal(lender.sent.length === 1, isForeignFirst, JSON.stringify({ own, foreign }))
     t.equal(ownRequest.slot === undefined, isForeignFirst)
   }
+})
+
+t.test('P3 tokens take turns in the one line, wherever their requests wait', async t => {
+  const { lender, borrower } = pair()
+  let running = lender.machine.reserve(lender.nowMs)
+  const flood = [800, 801, 802].map(sinceMs => lender.wait(sinceMs, 0, 1))
+  borrower.wait(900, 0, 2)
+  borrower.tell(lender)
+  lender.release(running)
+  running = flood[0]?.slot
+  t.ok(running, 'who has waited longest begins the round')
+  lender.release(running)
+  t.equal(lender.sent.length, 1, 'then the other token, though its request came later')
+  t.equal(flood[1]?.slot, undefined)
+})
+
+t.test('P14 a lender knows when a request of another router gives up, and lends nothing to it then', async t => {
+  const { lender, borrower } = pair()
+  const running = lender.machine.reserve(lender.nowMs)
+  borrower.wait(990, 0, 0, 1_200)
+  borrower.wait(991, 0, 0, 1_300)
+  borrower.tell(lender)
+  t.equal(lender.machine.waitingForeign, 2)
+  lender.nowMs = 1_200
+  lender.release(running)
+  t.equal(lender.sent.length, 1)
+  t.equal(lender.machine.waitingForeign, 0)
+})
+
+t.test('P14 a slot that arrives after the deadline goes to somebody else, or back', async t => {
+  const { lender, borrower } = pair()
+  const late = borrower.wait(990, 0, 0, 1_200)
+  borrower.tell(lender)
+  borrower.nowMs = 1_200
+  borrower.take(lender)
+  t.equal(late.slot, undefined)
+  borrower.tell(lender)
+  t.equal(lender.machine.slotsInUse, 0)
 })
 
 t.test('R2 while somebody of another router waits, nobody overtakes', async t => {
@@ -292,6 +331,35 @@ t.test('P9 a slot is kept for the next one here only if nobody else has waited l
     borrower.release(first.slot)
     t.equal(second.slot !== undefined, isKept, JSON.stringify({ others, mine }))
   }
+})
+
+t.test('P9 while a request of another token waits, a slot goes back after each request', async t => {
+  const { lender, borrower } = pair()
+  const running = lender.machine.reserve(lender.nowMs)
+  const first = borrower.wait(900, 0, 1)
+  const second = borrower.wait(901, 0, 1)
+  borrower.tell(lender)
+  lender.wait(990, 0, 2)
+  lender.release(running)
+  borrower.take(lender)
+  t.ok(first.slot)
+  borrower.release(first.slot)
+  t.equal(second.slot, undefined, 'though it has waited longer')
+})
+
+t.test('P9 a slot is kept for a few requests only: others may have come meanwhile', async t => {
+  const { lender, borrower } = pair()
+  const requests = Array.from({ length: 2 * KEEPS_MAX }, (_, index) => borrower.wait(900 + index))
+  borrower.tell(lender)
+  borrower.take(lender)
+  const isDone = new Set<Request>()
+  for (;;) {
+    const running = requests.find(request => request.slot !== undefined && !isDone.has(request))
+    if (running === undefined) break
+    isDone.add(running)
+    borrower.release(running.slot)
+  }
+  t.equal(isDone.size, KEEPS_MAX + 1)
 })
 
 t.test('P9 after an error the slot goes back', async t => {

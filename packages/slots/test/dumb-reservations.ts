@@ -28,6 +28,7 @@ export class DumbReservations {
   answers: string[] = []
   failed = false
   arrivals = 0
+  nowMs = Number.NEGATIVE_INFINITY
   loadBalancing: Exclude<LoadBalancing, 'random'>
   ejection: EjectionConfig
   maxQueueLength: number
@@ -99,9 +100,9 @@ export class DumbReservations {
         this.answers.push(`${this.queue.shift()!.name} service-failure`)
         continue
       }
-      const id = this.grant()
-      if (id === undefined) return
-      this.answers.push(`${this.queue.shift()!.name} ${id}`)
+      if (this.free().length === 0) return
+      const waiter = this.queue.shift()!
+      this.answers.push(`${waiter.name} ${waiter.deadlineMs <= this.nowMs ? 'queue-timeout' : this.grant()}`)
     }
   }
 
@@ -112,6 +113,7 @@ export class DumbReservations {
   }
 
   update(assignment: readonly AssignedInstance[], nowMs: number): string[] {
+    this.nowMs = nowMs
     const idle: string[] = []
     for (const { instanceId, slots, startedAtMs, expired } of assignment) {
       const known = this.instances.find(i => i.id === instanceId)
@@ -149,6 +151,7 @@ export class DumbReservations {
   }
 
   release(id: string, status: ReleaseStatus, nowMs: number): boolean {
+    this.nowMs = nowMs
     const i = this.instances.find(instance => instance.id === id)!
     const { baseMs, maxMs, connectBaseMs, connectMaxMs } = this.ejection
     if (status === 'connect-failed') {
@@ -174,6 +177,7 @@ export class DumbReservations {
   }
 
   expire(nowMs: number): void {
+    this.nowMs = nowMs
     this.readmit(nowMs)
     this.serve()
     const due = this.queue.filter(waiter => waiter.deadlineMs <= nowMs)
@@ -187,9 +191,10 @@ export class DumbReservations {
     this.serve()
   }
 
-  eject(id: string, untilMs: number): boolean {
+  eject(id: string, nowMs: number, untilMs: number): boolean {
     const i = this.instances.find(instance => instance.id === id)
     if (i === undefined) return false
+    this.nowMs = nowMs
     i.suspectedUntil = Math.max(i.suspectedUntil, untilMs)
     this.serve()
     return true

@@ -124,7 +124,7 @@ class Twins {
       case 9: {
         const instanceId = `i${prng.below(INSTANCES)}`
         const periodMs = prng.below(20_000) + 1
-        return [machine.eject(instanceId, periodMs, nowMs), dumb.eject(instanceId, nowMs + periodMs)]
+        return [machine.eject(instanceId, periodMs, nowMs), dumb.eject(instanceId, nowMs, nowMs + periodMs)]
       }
       default:
         return this.release()

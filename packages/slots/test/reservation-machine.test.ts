@@ -319,7 +319,7 @@ t.test('Q3 what waits elsewhere counts', async t => {
   t.equal(machine.waiting, 2, 'nobody is sent away who waits already')
 })
 
-t.test('Q4 deadlines are kept, whatever their order, and a slot in time wins', async t => {
+t.test('Q4 deadlines are kept, whatever their order; a slot in time wins, one that is late does not', async t => {
   const machine = machineOf()
   const log: string[] = []
   for (const [name, deadlineMs] of [
@@ -335,6 +335,21 @@ t.test('Q4 deadlines are kept, whatever their order, and a slot in time wins', a
   machine.update(instances({ x: 1 }), 250)
   t.equal(machine.expire(250), Number.POSITIVE_INFINITY)
   t.same(log, ['fast queue-timeout', 'slow got x', 'mid queue-timeout'])
+})
+
+t.test('Q4 what nobody waits for any more is not begun, though `expire` is late', async t => {
+  const machine = machineOf()
+  const log: string[] = []
+  machine.update(instances({ x: 1 }), 0)
+  const running = machine.reserve(0)!
+  machine.enqueue(new Recorder('late', log), 100)
+  machine.enqueue(new Recorder('next', log), 101)
+  machine.release(running, 'success', 100)
+  t.same(log, ['late queue-timeout', 'next got x'])
+  machine.enqueue(new Recorder('borrowing', log), 200)
+  machine.enqueue(new Recorder('last', log), 201)
+  t.equal((machine.takeNextWaiter(200) as Recorder).name, 'last')
+  t.same(log.slice(2), ['borrowing queue-timeout'])
 })
 
 t.test('Q4 a waiter that waits again from its own time-out is not failed twice', async t => {

@@ -17,18 +17,26 @@ const STATUSES: ReadonlySet<string> = new Set<ReleaseStatus>([
 ])
 
 export function fromNeed(need: SlotNeed): proto.SlotNeed {
-  return { ...need, waiting: need.waiting.map(waiter => ({ ...waiter })) }
+  return { ...need, waiting: need.waiting.map(waiter => ({ ...waiter, leftMs: fromLeft(waiter.leftMs) })) }
 }
 
 /** Ages are differences of one clock each: a broken one must not put anybody before everybody else. */
 export function toNeed(message: proto.SlotNeed): SlotNeed {
   return {
     ...message,
-    waiting: message.waiting.map(({ ageMs, priority }) => ({
+    waiting: message.waiting.map(({ ageMs, priority, flow, leftMs }) => ({
       ageMs: Number.isFinite(ageMs) ? Math.max(0, ageMs) : 0,
       priority,
+      flow,
+      leftMs: leftMs > 0 ? leftMs : Number.POSITIVE_INFINITY,
     })),
   }
+}
+
+/** On the wire, 0 means no deadline: that is also what a router says that knows of none. */
+function fromLeft(leftMs: number): number {
+  const LEFT_MS_MIN = 0.001
+  return leftMs === Number.POSITIVE_INFINITY ? 0 : Math.max(LEFT_MS_MIN, leftMs)
 }
 
 /** @throws WaiterError WTR_PROTOCOL a status that this version does not know */

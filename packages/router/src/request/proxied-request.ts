@@ -2,7 +2,7 @@ import type { InstanceId } from '@waiter/base'
 import type { InstanceLease } from '@waiter/control'
 import type { BackendProtocol, Exchange, ForwardTarget, HeaderGetter, Outcome } from '@waiter/proxy'
 import type { Descriptor, RequestTimeouts } from '@waiter/services'
-import { type QueueFailure, type ReleaseStatus, type Slot, Waiter } from '@waiter/slots'
+import { flowOf, type QueueFailure, type ReleaseStatus, type Slot, Waiter } from '@waiter/slots'
 import type {
   AccessLog,
   LoggedInstance,
@@ -224,7 +224,8 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   #wait(priority: number): void {
     const { runtime, descriptor } = this.parts
-    const refusal = runtime.machine.enqueue(this, this.#deadlineMs, priority, this.parts.exchange.arrivedAtMs)
+    const flow = flowOf(descriptor.tokens.map(({ token }) => token))
+    const refusal = runtime.machine.enqueue(this, this.#deadlineMs, priority, this.parts.exchange.arrivedAtMs, flow)
     if (refusal !== undefined) {
       this.failed(refusal)
       return

@@ -65,6 +65,10 @@ export interface WaitingRequest {
   ageMs: number;
   /** Bigger ones are served first. */
   priority: number;
+  /** Whose it is: requests of one priority with the same number take turns with those of other numbers. */
+  flow: number;
+  /** How long until it gives up; 0: it does not. */
+  leftMs: number;
 }
 
 export interface SlotReturn {
@@ -460,7 +464,7 @@ export const SlotNeed: MessageFns<SlotNeed> = {
 };
 
 function createBaseWaitingRequest(): WaitingRequest {
-  return { ageMs: 0, priority: 0 };
+  return { ageMs: 0, priority: 0, flow: 0, leftMs: 0 };
 }
 
 export const WaitingRequest: MessageFns<WaitingRequest> = {
@@ -470,6 +474,12 @@ export const WaitingRequest: MessageFns<WaitingRequest> = {
     }
     if (message.priority !== 0) {
       writer.uint32(16).sint32(message.priority);
+    }
+    if (message.flow !== 0) {
+      writer.uint32(24).uint32(message.flow);
+    }
+    if (message.leftMs !== 0) {
+      writer.uint32(33).double(message.leftMs);
     }
     return writer;
   },
@@ -501,6 +511,22 @@ export const WaitingRequest: MessageFns<WaitingRequest> = {
             }
 
             message.priority = reader.sint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.flow = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.leftMs = reader.double();
             continue;
           }
         }
