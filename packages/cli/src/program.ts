@@ -6,6 +6,7 @@ import { VERSION } from './version.ts'
 
 const TIMEOUT_S = 300
 const KILL_S = 30
+const LEAVE_S = 60
 const TIMEOUT_S_MAX = 3_600
 const LINES = 200
 const LINES_MAX = 1_000_000
@@ -91,7 +92,10 @@ function addGlobals(command: Command): void {
 }
 
 function addCluster(program: Command, add: AddCommand): void {
-  const cluster = program.command('cluster').description('the control nodes, for who runs a Waiter')
+  const cluster = program
+    .command('cluster')
+    .description('hosts and their control nodes, for who runs a Waiter')
+    .enablePositionalOptions()
   withFormats(
     add(
       'members',
@@ -112,7 +116,31 @@ function addCluster(program: Command, add: AddCommand): void {
     },
     cluster,
   )
+  add(
+    'leave <node>',
+    'let a control node go for good; its processes end by themselves',
+    async (context, node, options) => {
+      const { leaveCluster } = await import('./commands/cluster.ts')
+      return await leaveCluster(context, node, options)
+    },
+    cluster,
+  )
+    .option('-f, --force', 'also when it is not heard of: its host never comes back')
+    .option('-t, --timeout <seconds>', 'how long to wait until it is gone', wholeNumber(1, TIMEOUT_S_MAX), LEAVE_S)
   for (const command of cluster.commands) addGlobals(command)
+  cluster
+    .command('join')
+    .description('start a Waiter on this machine that joins a cluster: like waiter up --join')
+    .usage('HOST:PORT [options]   (waiter up --help lists them)')
+    .argument('<seed>', 'gRPC address of a control node')
+    .argument('[options...]')
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (seed: string, args: string[]) => {
+      const { launch } = await import('@waiter/server')
+      await launch(['--join', seed, ...args], { command: 'waiter up' })
+    })
 }
 
 /** Everything behind `up` is the server's; its own option parser explains it. */

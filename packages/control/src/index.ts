@@ -34,7 +34,18 @@ export type {
 } from './agent/leader-link.ts'
 export { RouterAgent, type RouterAgentOptions } from './agent/router-agent.ts'
 export { type LeaderClock, type MonotonicClock, systemClock } from './clock.ts'
-export { type ClusterMember, ClusterServiceService } from './generated/waiter/v1/cluster.ts'
+export {
+  type AnnounceRequest,
+  type AnnounceResponse,
+  type Caller,
+  type ClusterMember,
+  ClusterServiceService,
+  type JoiningNode,
+  type JoinRequest,
+  type JoinResponse,
+  type LeaveRequest,
+  type MemberAddress,
+} from './generated/waiter/v1/cluster.ts'
 export { CoordinatorServiceService } from './generated/waiter/v1/coordinator.ts'
 export { HostSchedulerServiceService } from './generated/waiter/v1/host_scheduler.ts'
 export { KeyValueServiceService } from './generated/waiter/v1/key_value.ts'

@@ -15,14 +15,16 @@ import t, { type Test } from 'tap'
 import { RouterAgent } from '../src/index.ts'
 import { auth, clients, FakeHost, startLeader } from './support/rpc-world.ts'
 
+const NO_MEMBERS = { members: [], membersVersion: 0 }
+
 /** A control node that says what the test wants. */
 class FakeControl implements ClusterNode {
   readonly listeners = new Set<() => void>()
   readonly commands: { command: Uint8Array; timeoutMs: number }[] = []
-  news: LeaderNews = { term: 0, leaderId: '', address: '' }
+  news: LeaderNews = { term: 0, leaderId: '', address: '', ...NO_MEMBERS }
 
-  say(news: LeaderNews): void {
-    this.news = news
+  say(news: Partial<LeaderNews>): void {
+    this.news = { ...this.news, ...news }
     for (const listener of this.listeners) listener()
   }
 
@@ -46,6 +48,18 @@ class FakeControl implements ClusterNode {
   }
 
   async transferLeader(): Promise<void> {
+    throw notLeader('node-2')
+  }
+
+  async join(): ReturnType<ClusterNode['join']> {
+    throw notLeader('')
+  }
+
+  async announce(): ReturnType<ClusterNode['announce']> {
+    return { members: [], isRemoved: true }
+  }
+
+  async leave(): Promise<void> {
     throw notLeader('node-2')
   }
 }
@@ -99,6 +113,30 @@ t.test('who answers is asked when the leader is gone', async t => {
   const { control } = await serve(t, Number(one.server.address.split(':')[1]))
   control.say({ term: 4, leaderId: 'node-1', address: one.server.address })
   await eventually(() => directory.any() === one.server.address || undefined, 'it to be found again')
+})
+
+t.test('control nodes say where the others are; the latest list counts, beside what the node was told', async t => {
+  const [one, two, three] = [await serve(t), await serve(t), await serve(t)]
+  const told = createRecorder<number>()
+  const directory = new ControlDirectory({
+    controls: [{ nodeId: 'node-1', address: one.server.address }],
+    onMembers: (_, version) => told.push(version),
+    clients: createRpcClients(auth),
+    log: silentLogger,
+  })
+  t.teardown(() => directory.close())
+  const member = ({ server }: { server: RpcServer }, id: number) => ({
+    ...{ id, nodeId: `node-${id}`, hostId: 'h', grpc: server.address, raft: '', sinceMs: 1 },
+  })
+  one.control.say({ members: [member(one, 1), member(two, 2)], membersVersion: 7 })
+  two.control.say({ term: 3, leaderId: 'node-2', address: two.server.address })
+  await eventually(() => directory.leader() === two.server.address || undefined, 'the second to be asked')
+  two.control.say({ members: [member(two, 2), member(three, 3)], membersVersion: 9 })
+  three.control.say({ term: 4, leaderId: 'node-3', address: three.server.address })
+  await eventually(() => directory.leader() === three.server.address || undefined, 'the third to be asked')
+  one.control.say({ members: [member(one, 1)], membersVersion: 8, term: 5, leaderId: 'node-1', address: 'x:1' })
+  await eventually(() => directory.known?.term === 5 || undefined, 'the old list to have come')
+  t.same(told.items, [7, 9])
 })
 
 t.test('control nodes may come, go and move', async t => {

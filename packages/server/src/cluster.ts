@@ -6,13 +6,16 @@ import type { Settings } from './config/schema.ts'
 import { ControlGroup } from './control-group.ts'
 import { countWorkers } from './count-workers.ts'
 import type { DataDirectory } from './data-directory.ts'
-import { createHostContext, planNodePorts } from './host.ts'
+import { planNodePorts } from './host.ts'
 import type { LogTarget } from './logging.ts'
-import { openMembers } from './members/open-members.ts'
-import { countControlNodes } from './members/plan-members.ts'
+import { leaveGroup } from './members/join-group.ts'
+import { type OpenedHost, openHostOf, takeIn } from './open-host.ts'
 import type { StartOptions } from './options.ts'
 import type { ChildContext, ClusterSecrets, HostContext } from './process/messages.ts'
 import { type RouterAddresses, RouterWorkers } from './router-workers.ts'
+
+/** What runs on a node that leaves may take so long to end. */
+const LEAVE_GRACE_MS = 120_000
 
 /** One started node, as it is announced. */
 export interface RunningNode {
@@ -35,6 +38,8 @@ export interface RunningNode {
 
 export interface RunningCluster {
   readonly nodes: readonly RunningNode[]
+  /** Resolves when the cluster has let all nodes of this host go: there is nothing to run any more. */
+  readonly left: Promise<void>
   stop(graceMs: number): Promise<void>
 }
 
@@ -58,24 +63,35 @@ interface RouterSeat {
 }
 
 /**
- * Starts the nodes of this machine: their routers, and, of the first one, three or five of them, a control process each.
+ * Starts the nodes of this host: their routers, and, of the first one, three or five of them, a control process each.
  * Control processes and routers are processes of their own, so that a burst of proxy work cannot starve the control plane;
  * this process only keeps them alive.
  */
 export async function startCluster(given: ClusterSpec): Promise<RunningCluster> {
-  const spec: HostSpec = { ...given, host: createHostContext(given.data.hostId, given.settings) }
-  const { options, data, log } = spec
-  const nodeIds = Array.from({ length: options.nodes }, (_, index) => `node-${index + 1}`)
-  const controlIds = nodeIds.slice(0, countControlNodes(options.nodes))
-  const routers = nodeIds.map((nodeId, index) => createRouters(spec, nodeId, index, () => controls.members))
+  const opened = await openHostOf(given, (host, nodeId) => contextOf({ ...given, host }, nodeId, 'launcher'))
+  const { host, nodeIds, members, known } = opened
+  const spec: HostSpec = { ...given, host }
+  const { data, log } = spec
+  const left = Promise.withResolvers<void>()
+  const routers = nodeIds.map((nodeId, index) =>
+    createRouters(spec, { nodeId, index, nodes: nodeIds.length }, () => controls),
+  )
   const controls: ControlGroup = new ControlGroup({
-    members: await openMembers(data.paths, controlIds, log),
-    host: spec.host,
+    members,
+    known,
+    host,
     ports: planNodePorts(spec.settings),
     schedulerDirectory: data.paths.scheduler,
     context: nodeId => contextOf(spec, nodeId, 'control'),
     onChange: members => {
       for (const { workers } of routers) workers.send({ kind: 'members', members })
+    },
+    onRemoved: async nodeId => {
+      const index = routers.findIndex(seat => seat.nodeId === nodeId)
+      if (index >= 0) await routers.splice(index, 1)[0]?.workers.stop(LEAVE_GRACE_MS)
+    },
+    onRetired: () => {
+      if (routers.length === 0) left.resolve()
     },
     log,
   })
@@ -86,16 +102,31 @@ export async function startCluster(given: ClusterSpec): Promise<RunningCluster> 
   }
   await controls.start()
   try {
-    const addresses = await settleAll(routers.map(({ workers }) => workers.start()))
-    await controls.led()
-    const nodes = routers.map((seat, index) =>
-      describeNode(seat, addresses[index] as RouterAddresses, { controls, controlIds, isAlone: options.nodes === 1 }),
+    const seats = [...routers]
+    const addresses = await settleAll(seats.map(({ workers }) => workers.start()))
+    await settleMembers(spec, opened, controls)
+    const nodes = seats.map((seat, index) =>
+      describeNode(seat, addresses[index] as RouterAddresses, { ...opened, controls, isAlone: nodeIds.length === 1 }),
     )
-    return { nodes, stop }
+    controls.settle()
+    return { nodes, left: left.promise, stop }
   } catch (error) {
     await stop(0)
     throw error
   }
+}
+
+/** Lets the group take in who is new, and let go who is not wanted; waits until somebody leads. */
+async function settleMembers(spec: HostSpec, { members, nodeIds }: OpenedHost, controls: ControlGroup): Promise<void> {
+  const { options, log } = spec
+  const context = contextOf(spec, nodeIds[0] ?? '', 'launcher')
+  const seeds = (): string[] => [...controls.members.map(({ grpc }) => grpc), ...options.join]
+  for (const { id, node } of await takeIn(members.newcomers, { seeds, context, log })) await controls.add(id, node)
+  await controls.led()
+  if (members.unwanted.length > 0)
+    void leaveGroup({ seeds, context, nodes: members.unwanted, log }).catch(error =>
+      log.error({ err: error }, 'nodes that are not wanted any more could not leave'),
+    )
 }
 
 /** Waits for all of them, also when one fails: nothing is left half started. */
@@ -124,14 +155,13 @@ function describeNode(
 
 function createRouters(
   spec: HostSpec,
-  nodeId: string,
-  index: number,
-  controls: () => ControlGroup['members'],
+  { nodeId, index, nodes }: { readonly nodeId: string; readonly index: number; readonly nodes: number },
+  controls: () => ControlGroup,
 ): RouterSeat {
   const { options, settings } = spec
   const port = options.port ?? settings.port
   const securePort = settings['server-options']['ssl-port']
-  const count = countWorkers(options.workers ?? settings.workers, options.nodes, availableParallelism())
+  const count = countWorkers(options.workers ?? settings.workers, nodes, availableParallelism())
   const ports = planNodePorts(settings)
   const workers = new RouterWorkers({
     entry: entry('router-main.ts'),
@@ -143,10 +173,13 @@ function createRouters(
       return {
         ...contextOf(spec, nodeId, role),
         requestLogFile: requestLogFileOf(spec, nodeId, role),
-        controls: controls(),
+        controls: controls().members,
         peerBind: { host: spec.host.listen, port: ports.peers(index * count + worker - 1) },
         gossipBind: { host: spec.host.listen, port: ports.gossip(index * count + worker - 1) },
       }
+    },
+    onNews: news => {
+      if (news.kind === 'controls') controls().hear(news.members, news.version)
     },
     log: spec.log,
   })

@@ -2,16 +2,20 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Logger, WaiterError } from '@waiter/base'
 import type { NodePorts } from './host.ts'
+import type { KnownControls } from './members/known-controls.ts'
 import type { Members } from './members/open-members.ts'
-import type { ChildContext, ControlMember, ControlNews, ControlStart, HostContext } from './process/messages.ts'
+import type { ChildContext, ChildNews, ControlMember, ControlStart, HostContext } from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
 import { portOf } from './router-workers.ts'
 
 /** The first leader is there within a second; a machine that does other things as well may take some more. */
 const FIRST_LEADER_MS_MAX = 30_000
+/** A member that was let go has nothing to finish. */
+const RETIRE_GRACE_MS = 1_000
 
 export interface ControlGroupOptions {
   readonly members: Members
+  readonly known: KnownControls
   readonly host: HostContext
   readonly ports: NodePorts
   readonly schedulerDirectory: string
@@ -19,6 +23,10 @@ export interface ControlGroupOptions {
   readonly context: (nodeId: string) => ChildContext
   /** Control processes came or went, or have other addresses. */
   readonly onChange: (members: readonly ControlMember[]) => void
+  /** The group has let this node go. Its control process ends when that resolves. */
+  readonly onRemoved: (nodeId: string) => Promise<void>
+  /** That has ended. */
+  readonly onRetired: () => void
   readonly log: Logger
 }
 
@@ -34,11 +42,13 @@ interface SeatPlace {
   readonly index: number
 }
 
-/** The control processes of this machine: keeps them alive and lets them find each other. */
+/** The control processes of this host: keeps them alive and lets them find each other, and those of other hosts. */
 export class ControlGroup {
   readonly #options: ControlGroupOptions
   readonly #seats = new Map<number, Seat>()
+  readonly #retiring = new Set<number>()
   readonly #led = Promise.withResolvers<void>()
+  readonly #settled = Promise.withResolvers<void>()
   /** Who serves as the leader. */
   #leader: number | undefined
   #isStarted = false
@@ -46,18 +56,28 @@ export class ControlGroup {
 
   constructor(options: ControlGroupOptions) {
     this.#options = options
-    for (const [index, { id, node }] of options.members.file.members.entries())
-      this.#seats.set(id, this.#createSeat({ id, nodeId: node, index }))
+    for (const { id, node } of options.members.file.members) this.#createSeat(id, node)
   }
 
-  /** Those that run, and where. */
+  /** Those that run here, and where; and those of other hosts, as far as is known. */
   get members(): readonly ControlMember[] {
-    return [...this.#seats.values()].flatMap(({ id, nodeId, child }) => {
-      const { address, raftAddress } = child.addresses ?? {}
+    const { hostId } = this.#options.host
+    const own = [...this.#seats.values()].flatMap(({ id, nodeId, child }) => {
+      const { address, raftAddress, sinceMs = 0 } = child.addresses ?? {}
       return address === undefined || raftAddress === undefined
         ? []
-        : [{ id, nodeId, hostId: this.#options.host.hostId, grpc: address, raft: raftAddress }]
+        : [{ id, nodeId, hostId, grpc: address, raft: raftAddress, sinceMs }]
     })
+    return [...own, ...this.#options.known.others(hostId)]
+  }
+
+  /** Whether nothing can be decided without other hosts. */
+  get hasOthers(): boolean {
+    return this.#options.known.others(this.#options.host.hostId).length > 0
+  }
+
+  get isEmpty(): boolean {
+    return this.#seats.size === 0
   }
 
   pidOf(nodeId: string): number | undefined {
@@ -81,28 +101,46 @@ export class ControlGroup {
     this.#announce()
   }
 
+  /** Starts one more: the group has given it this id. */
+  async add(id: number, nodeId: string): Promise<void> {
+    const { members } = this.#options
+    members.add(id, nodeId)
+    await this.#createSeat(id, nodeId).child.start()
+    members.haveStarted()
+    this.#announce()
+  }
+
   /**
-   * Resolves when one of them serves as the leader.
+   * Resolves when one of them, or of another host, serves as the leader; where others have a say, after a while also
+   * without: it may take as long as they are away.
    *
    * @throws WaiterError WTR_NO_LEADER when none does in time
    */
   async led(): Promise<void> {
+    if (this.isEmpty) return
     const { promise: tooLate, reject } = Promise.withResolvers<never>()
-    const timer = setTimeout(
-      () =>
+    const timer = setTimeout(() => {
+      if (this.hasOthers) {
+        this.#options.log.warn({}, 'no leader yet: most control nodes must run, on whatever hosts')
+        this.#led.resolve()
+      } else
         reject(
           new WaiterError(
             `the control nodes have found no leader within ${FIRST_LEADER_MS_MAX / 1000} s: see their logs for why`,
             { code: 'WTR_NO_LEADER' },
           ),
-        ),
-      FIRST_LEADER_MS_MAX,
-    )
+        )
+    }, FIRST_LEADER_MS_MAX)
     try {
       await Promise.race([this.#led.promise, tooLate])
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /** Everything of this host has started: from now on members that were let go may end. */
+  settle(): void {
+    this.#settled.resolve()
   }
 
   /** Stops all; the last one, the leader if there is one, stops the instances, too. */
@@ -114,14 +152,22 @@ export class ControlGroup {
     await last?.child.stop(graceMs, true)
   }
 
+  /** A child of this host says where all control nodes are. */
+  hear(members: readonly ControlMember[], version: number): void {
+    if (this.#options.known.take(members, version)) this.#announce()
+  }
+
   async #kill(): Promise<void> {
     this.#isStopping = true
     await Promise.all([...this.#seats.values()].map(({ child }) => child.stop(0)))
   }
 
-  #createSeat(place: SeatPlace): Seat {
+  #createSeat(id: number, nodeId: string): Seat {
     const { log } = this.#options
-    const { id } = place
+    const taken = new Set([...this.#seats.values()].map(({ index }) => index))
+    let index = 0
+    while (taken.has(index)) index += 1
+    const place: SeatPlace = { id, nodeId, index }
     const child: SupervisedChild = new SupervisedChild(entry(), () => this.#startOf(place, child), log, {
       onReady: () => {
         if (this.#isStarted) this.#announce()
@@ -131,13 +177,15 @@ export class ControlGroup {
         if (this.#leader === id) this.#leader = undefined
       },
     })
-    return { ...place, child }
+    const seat = { ...place, child }
+    this.#seats.set(id, seat)
+    return seat
   }
 
   #startOf({ id, nodeId, index }: SeatPlace, child: SupervisedChild): ControlStart {
-    const { members, schedulerDirectory, context, host, ports } = this.#options
-    const { group, 'first-members': firstMembers, 'first-term': firstTerm } = members.file
-    const { address, raftAddress } = child.addresses ?? {}
+    const { members, known, schedulerDirectory, context, host, ports } = this.#options
+    const { group, 'first-members': firstMembers, 'first-term': firstTerm, 'next-id': nextId } = members.file
+    const { address, raftAddress } = child.addresses ?? known.all.map(toAddresses).find(one => one.id === id) ?? {}
     return {
       kind: 'start-control',
       ...context(nodeId),
@@ -148,12 +196,13 @@ export class ControlGroup {
         firstMembers,
         firstTerm,
         firstStateFile: members.firstStateFile,
-        wanted: members.wanted,
+        nextId,
       },
+      known: known.all,
       schedulerDirectory,
       // The others know it by its ports.
-      bind: { host: host.listen, port: portOf(address) || ports.grpc(index), isFixed: ports.isFixed },
-      raftBind: { host: host.listen, port: portOf(raftAddress) || ports.raft(index), isFixed: ports.isFixed },
+      bind: { host: host.listen, port: ports.grpc(index) || portOf(address), isFixed: ports.isFixed },
+      raftBind: { host: host.listen, port: ports.raft(index) || portOf(raftAddress), isFixed: ports.isFixed },
     }
   }
 
@@ -163,27 +212,46 @@ export class ControlGroup {
     this.#options.onChange(members)
   }
 
-  #onNews(id: number, news: ControlNews): void {
-    if (news.kind === 'leadership') {
-      if (news.leads) this.#leader = id
-      else if (this.#leader === id) this.#leader = undefined
-      if (news.leads) this.#led.resolve()
-      return
+  #onNews(id: number, news: ChildNews): void {
+    switch (news.kind) {
+      case 'leadership':
+        if (news.leads) this.#leader = id
+        else if (this.#leader === id) this.#leader = undefined
+        if (news.leads) this.#led.resolve()
+        return
+      case 'led-elsewhere':
+        this.#led.resolve()
+        return
+      case 'controls':
+        this.hear(news.members, news.version)
+        return
+      case 'removed': {
+        this.#led.resolve()
+        const seat = this.#seats.get(id)
+        if (seat !== undefined) void this.#retire(seat)
+      }
     }
-    for (const seat of this.#seats.values()) if (!news.ids.includes(seat.id)) void this.#retire(seat)
   }
 
   /** The group has let this one go: it has nothing to do any more. */
   async #retire(seat: Seat): Promise<void> {
-    const { members, log } = this.#options
-    if (this.#isStopping || members.wanted.includes(seat.id)) return
+    const { members, log, onRemoved } = this.#options
+    if (this.#isStopping || this.#retiring.has(seat.id)) return
+    this.#retiring.add(seat.id)
     log.info({ node: seat.nodeId, member: seat.id }, 'a control node has left the group; its process is stopped')
+    await this.#settled.promise
+    await onRemoved(seat.nodeId)
+    const isLast = this.#seats.size === 1
+    await seat.child.stop(RETIRE_GRACE_MS, isLast)
     this.#seats.delete(seat.id)
-    const GRACE_MS = 1_000
-    await seat.child.stop(GRACE_MS)
     members.forget(seat.id)
     this.#announce()
+    this.#options.onRetired()
   }
+}
+
+function toAddresses({ id, grpc, raft }: ControlMember) {
+  return { id, address: grpc, raftAddress: raft }
 }
 
 function entry(): string {

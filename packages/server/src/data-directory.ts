@@ -2,13 +2,16 @@ import { randomBytes } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { WaiterError } from '@waiter/base'
-import { openHostId } from './host.ts'
+import { type HostIdentity, openHost } from './host.ts'
 import { writeDurably } from './write-durably.ts'
 
 /** Where one cluster on this machine keeps everything. */
 export interface DataPaths {
   readonly path: string
   readonly logs: string
+  /** Which host this is, and where the control nodes of all hosts are. */
+  readonly host: string
+  readonly controls: string
   /** Where a single control node of an earlier Waiter kept what is in `raft` now. */
   readonly store: string
   /** The logs of the control nodes, one directory for each. */
@@ -19,8 +22,8 @@ export interface DataPaths {
 /** The directory, taken for this process. */
 export interface DataDirectory {
   readonly paths: DataPaths
-  /** Names the host, for ever. */
-  readonly hostId: string
+  /** Which host it belongs to; `host.json`. */
+  readonly host: HostIdentity
   /** Shared by the nodes of the cluster; proves membership. Created once, readable by the owner only. */
   readonly clusterSecret: string
   /** Gives the directory back to the next start. */
@@ -34,7 +37,7 @@ const SECRET_BYTES = 32
  *
  * @throws WaiterError WTR_DATA_DIR when it cannot be written or another Waiter uses it
  */
-export function openDataDirectory(path: string): DataDirectory {
+export function openDataDirectory(path: string, terms: SecretTerms = {}): DataDirectory {
   try {
     for (const name of ['', 'logs', 'raft', 'scheduler']) mkdirSync(join(path, name), { recursive: true, mode: 0o700 })
     const release = takeLock(join(path, 'lock'), path)
@@ -42,12 +45,14 @@ export function openDataDirectory(path: string): DataDirectory {
       paths: {
         path,
         logs: join(path, 'logs'),
+        host: join(path, 'host.json'),
+        controls: join(path, 'controls.json'),
         store: join(path, 'store'),
         raft: join(path, 'raft'),
         scheduler: join(path, 'scheduler'),
       },
-      hostId: openHostId(join(path, 'host.json')),
-      clusterSecret: readOrCreateSecret(join(path, 'cluster-secret')),
+      host: openHost(join(path, 'host.json')),
+      clusterSecret: openSecret(join(path, 'cluster-secret'), terms),
       release,
     }
   } catch (error) {
@@ -101,13 +106,49 @@ function startTimeOf(pid: number): string | undefined {
   }
 }
 
-function readOrCreateSecret(file: string): string {
-  if (!existsSync(file)) writeDurably(file, randomBytes(SECRET_BYTES).toString('hex'), 0o600)
+/** Where a cluster's secret comes from. */
+export interface SecretTerms {
+  /** A copy of another host's. */
+  readonly secretFile?: string | undefined
+  /** One made here would be nobody else's. */
+  readonly isShared?: boolean
+}
+
+function openSecret(file: string, { secretFile, isShared = false }: SecretTerms): string {
+  const given = secretFile === undefined ? undefined : readGivenSecret(secretFile)
+  if (!existsSync(file)) {
+    if (given === undefined && isShared)
+      throw new WaiterError(
+        'a host that joins a cluster needs its secret: --secret-file FILE, a copy of the file cluster-secret in the data ' +
+          'directory of any host of the cluster (or password-store-config)',
+        { code: 'WTR_NO_SECRET' },
+      )
+    writeDurably(file, given ?? randomBytes(SECRET_BYTES).toString('hex'), 0o600)
+  }
   const secret = readFileSync(file, 'utf8').trim()
-  if (!/^[0-9a-f]{64}$/.test(secret))
+  if (!SECRET.test(secret))
     throw new WaiterError(`${file} is damaged: restore it, or remove it to make a new one (nodes must share it)`, {
+      code: 'WTR_DATA_DIR',
+    })
+  if (given !== undefined && given !== secret)
+    throw new WaiterError(`--secret-file ${secretFile}: this data directory has another secret already (${file})`, {
       code: 'WTR_DATA_DIR',
     })
   chmodSync(file, 0o600)
   return secret
+}
+
+const SECRET = /^[0-9a-f]{64}$/
+
+function readGivenSecret(file: string): string {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    throw new WaiterError(`--secret-file ${file}: ${(error as Error).message}`, { code: 'WTR_USAGE', cause: error })
+  }
+  if (SECRET.test(text)) return text
+  throw new WaiterError(`--secret-file ${file}: not a copy of a file cluster-secret (64 hexadecimal digits)`, {
+    code: 'WTR_USAGE',
+  })
 }

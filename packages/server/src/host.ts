@@ -14,10 +14,28 @@ const PORT_DEFAULT = 9190
 /** Two for each control node of a host. */
 const CONTROL_PORTS = 20
 
+/** What names of hosts, and so of nodes, look like. */
+export const HOST_NAME: RegExp = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+/** Nodes of the host that founds a cluster, unless it has a name. */
+const FOUNDER_NAME = 'node'
+
 const hostFile = z.strictObject({
   format: z.literal(1),
   'host-id': z.string().regex(/^[0-9a-f]{16}$/),
+  /** What the names of its nodes begin with. Absent: that of a founder. */
+  name: z.string().regex(HOST_NAME).optional(),
+  /** Whether another host founded the cluster, and whether its nodes have all left. */
+  'has-joined': z.boolean().optional(),
+  'has-left': z.boolean().optional(),
 })
+
+/** A host, as its data directory has it. */
+export interface HostIdentity {
+  readonly hostId: string
+  readonly name: string
+  readonly hasJoined: boolean
+  readonly hasLeft: boolean
+}
 
 /** Whether only this machine can reach that. */
 export function isLoopback(address: string): boolean {
@@ -25,17 +43,61 @@ export function isLoopback(address: string): boolean {
 }
 
 /**
- * The id of the host that a data directory belongs to: made at its first start.
+ * The host that a data directory belongs to: it gets its id at its first start.
  *
  * @throws WaiterError WTR_DATA_DIR when it is damaged
  */
-export function openHostId(file: string): string {
-  if (!existsSync(file)) {
-    const content = { format: 1, 'host-id': randomBytes(ID_BYTES).toString('hex') }
-    writeDurably(file, `${JSON.stringify(content)}\n`, MODE)
+export function openHost(file: string): HostIdentity {
+  if (!existsSync(file)) write(file, { format: 1, 'host-id': randomBytes(ID_BYTES).toString('hex') })
+  const content = read(file)
+  return {
+    hostId: content['host-id'],
+    name: content.name ?? FOUNDER_NAME,
+    hasJoined: content['has-joined'] ?? false,
+    hasLeft: content['has-left'] ?? false,
   }
+}
+
+/**
+ * Names the host before its nodes get ids.
+ *
+ * @param wanted absent: the name it has, else one that no other host has
+ * @throws WaiterError WTR_USAGE when its nodes have another name already
+ */
+export function nameHost(
+  file: string,
+  wanted: string | undefined,
+  { isJoining, hasNodes }: { readonly isJoining: boolean; readonly hasNodes: boolean },
+): HostIdentity {
+  const content = read(file)
+  const present = content.name ?? FOUNDER_NAME
+  if (hasNodes && wanted !== undefined && wanted !== present)
+    throw new WaiterError(`--name ${wanted}: the nodes of this data directory are called ${present}-… already`, {
+      code: 'WTR_USAGE',
+    })
+  const own =
+    isJoining && content.name === undefined ? `${FOUNDER_NAME}-${content['host-id'].slice(0, 6)}` : content.name
+  const name = wanted ?? own
+  write(file, {
+    ...content,
+    ...(name === undefined ? {} : { name }),
+    ...(isJoining ? { 'has-joined': true, 'has-left': false } : {}),
+  })
+  return openHost(file)
+}
+
+/** The cluster has let all nodes of this host go. */
+export function noteLeft(file: string): void {
+  write(file, { ...read(file), 'has-left': true })
+}
+
+function write(file: string, content: z.infer<typeof hostFile>): void {
+  writeDurably(file, `${JSON.stringify(content)}\n`, MODE)
+}
+
+function read(file: string): z.infer<typeof hostFile> {
   try {
-    return hostFile.parse(JSON.parse(readFileSync(file, 'utf8')))['host-id']
+    return hostFile.parse(JSON.parse(readFileSync(file, 'utf8')))
   } catch (error) {
     throw new WaiterError(
       `${file} is damaged: restore it from a backup. Other hosts of the cluster know this one by the id in it.`,

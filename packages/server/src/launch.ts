@@ -4,6 +4,7 @@ import { announceReady } from './announce.ts'
 import { type RunningCluster, startCluster } from './cluster.ts'
 import { loadSettings } from './config/load-settings.ts'
 import { openDataDirectory } from './data-directory.ts'
+import { noteLeft } from './host.ts'
 import { createLogger, type LogTarget } from './logging.ts'
 import { overridesOf, parseOptions, renderUsage } from './options.ts'
 
@@ -43,7 +44,11 @@ async function run(args: readonly string[], command: string): Promise<void> {
     return
   }
   const settings = loadSettings(options.configFile, process.env, overridesOf(options))
-  const data = openDataDirectory(options.dataDirectory)
+  const hasSecret = settings['password-store-config'].configured.passwords.length > 0
+  const data = openDataDirectory(options.dataDirectory, {
+    secretFile: options.secretFile,
+    isShared: options.join.length > 0 && !hasSecret,
+  })
   process.on('exit', () => data.release())
   const logTarget: LogTarget = options.isJson
     ? { kind: 'stderr' }
@@ -62,6 +67,11 @@ async function run(args: readonly string[], command: string): Promise<void> {
   })
   cluster = await starting
   announceReady(cluster, { isJson: options.isJson, data: data.paths })
+  await cluster.left
+  noteLeft(data.paths.host)
+  process.stderr.write('waiter: this host has left the cluster; its Waiter ends\n')
+  await cluster.stop(settings['shutdown-grace-ms'])
+  process.exit(0)
 }
 
 /** The first signal stops with grace; a second one, later, at once. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '@waiter/base'
 import { requireFreePort } from './listening.ts'
-import type { Bind, MembersMessage, RouterStart } from './process/messages.ts'
+import type { Bind, ChildNews, MembersMessage, RouterStart } from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
 
 const TICKET_SECRET_BYTES = 32
@@ -36,6 +36,7 @@ export interface RouterWorkersOptions {
   readonly securePort: number | undefined
   /** The rest of a worker's start message. */
   readonly startMessage: (worker: number) => Omit<RouterStart, 'kind' | 'worker' | 'workers' | 'bind' | 'tls'>
+  readonly onNews?: (news: ChildNews) => void
   readonly log: Logger
 }
 
@@ -109,7 +110,7 @@ export class RouterWorkers {
   }
 
   #create(worker: number): SupervisedChild {
-    const { entry, count, bind, securePort, startMessage, log } = this.#options
+    const { entry, count, bind, securePort, startMessage, onNews = () => undefined, log } = this.#options
     return new SupervisedChild(
       entry,
       () => ({
@@ -131,7 +132,7 @@ export class RouterWorkers {
               },
       }),
       log,
-      { engineFlags: ENGINE_FLAGS, onReady: () => this.#introduce() },
+      { engineFlags: ENGINE_FLAGS, onReady: () => this.#introduce(), onNews },
     )
   }
 }

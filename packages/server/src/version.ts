@@ -8,3 +8,6 @@ function readVersion(): string {
   const parsed: unknown = JSON.parse(text)
   return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : 'unknown'
 }
+
+/** Grows when control nodes of different releases cannot be members of one group. */
+export const CLUSTER_PROTOCOL = 1

@@ -87,3 +87,31 @@ t.test('passwords of services', async t => {
   t.not(passwordFor('a'), passwordFor('b'))
   t.not(passwordFor('a'), createPasswordFor('another secret')('a'))
 })
+
+t.test('a host that joins has the secret of the others, and makes none', async t => {
+  const root = t.testdir()
+  const secretFile = join(root, 'secret')
+  const path = join(root, 'joining')
+  const code = 'WTR_NO_SECRET'
+  t.throws(() => openDataDirectory(path, { isShared: true }), { code, message: /--secret-file FILE, a copy of/ })
+  for (const [text, message] of [
+    [undefined, /--secret-file .*secret: ENOENT/],
+    ['guess', /not a copy of a file cluster-secret/],
+  ] as const) {
+    if (text !== undefined) writeFileSync(secretFile, text)
+    t.throws(() => openDataDirectory(path, { isShared: true, secretFile }), { code: 'WTR_USAGE', message })
+  }
+  writeFileSync(secretFile, `${'5a'.repeat(32)}\n`)
+  const first = openDataDirectory(path, { isShared: true, secretFile })
+  t.equal(first.clusterSecret, '5a'.repeat(32))
+  t.equal(modeOf(join(path, 'cluster-secret')), '600')
+  first.release()
+  const again = openDataDirectory(path, { isShared: true })
+  t.equal(again.clusterSecret, first.clusterSecret, 'kept')
+  again.release()
+  writeFileSync(secretFile, '6b'.repeat(32))
+  t.throws(() => openDataDirectory(path, { secretFile }), {
+    code: 'WTR_DATA_DIR',
+    message: /has another secret already/,
+  })
+})

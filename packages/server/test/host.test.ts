@@ -3,20 +3,42 @@ import { join } from 'node:path'
 import t from 'tap'
 import { loadSettings } from '../src/config/load-settings.ts'
 import { toServicesConfig } from '../src/config/services-config.ts'
-import { createHostContext, isLoopback, openHostId, planNodePorts } from '../src/host.ts'
+import { createHostContext, isLoopback, nameHost, noteLeft, openHost, planNodePorts } from '../src/host.ts'
 import { overridesOf, parseOptions, type StartOptions } from '../src/options.ts'
 
 const settingsOf = (...args: string[]) => loadSettings(undefined, {}, overridesOf(parseOptions(args) as StartOptions))
 
 t.test('a host has one id, for ever', async t => {
   const file = join(t.testdir(), 'host.json')
-  const id = openHostId(file)
-  t.match(id, /^[0-9a-f]{16}$/)
-  t.equal(openHostId(file), id)
-  t.not(openHostId(join(t.testdir(), 'other.json')), id)
+  const first = openHost(file)
+  t.match(first, { hostId: /^[0-9a-f]{16}$/, name: 'node', hasJoined: false, hasLeft: false })
+  t.same(openHost(file), first)
+  t.not(openHost(join(t.testdir(), 'other.json')).hostId, first.hostId)
   writeFileSync(file, '{"format":1}')
-  t.throws(() => openHostId(file), { code: 'WTR_DATA_DIR', message: /host\.json is damaged: restore it/ })
+  t.throws(() => openHost(file), { code: 'WTR_DATA_DIR', message: /host\.json is damaged: restore it/ })
   t.equal(readFileSync(file, 'utf8'), '{"format":1}', 'and is not replaced by another')
+})
+
+t.test('a host has its name before its nodes have ids', async t => {
+  const directory = t.testdir()
+  const file = (name: string) => {
+    const path = join(directory, `${name}.json`)
+    openHost(path)
+    return path
+  }
+  const [founder, joining] = [file('founder'), file('joining')]
+  const [first, restart] = [
+    { isJoining: true, hasNodes: false },
+    { isJoining: false, hasNodes: true },
+  ]
+  t.match(nameHost(founder, undefined, { isJoining: false, hasNodes: false }), { name: 'node', hasJoined: false })
+  const joined = nameHost(joining, undefined, first)
+  t.match(joined, { name: `node-${joined.hostId.slice(0, 6)}`, hasJoined: true }, 'no other host has that name')
+  t.same(nameHost(joining, undefined, restart), joined)
+  t.throws(() => nameHost(joining, 'east', restart), { code: 'WTR_USAGE', message: /are called node-.* already/ })
+  noteLeft(joining)
+  t.equal(openHost(joining).hasLeft, true)
+  t.match(nameHost(joining, 'east', first), { name: 'east', hasLeft: false, hostId: joined.hostId })
 })
 
 t.test('nobody is listened to but this machine, unless an address is advertised', async t => {

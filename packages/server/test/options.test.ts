@@ -3,12 +3,16 @@ import t from 'tap'
 import { parseOptions, renderUsage, type StartOptions } from '../src/options.ts'
 
 const defaults: StartOptions = {
-  nodes: 3,
+  nodes: undefined,
   workers: undefined,
   port: undefined,
   host: undefined,
   advertise: undefined,
   clusterPort: undefined,
+  name: undefined,
+  join: [],
+  secretFile: undefined,
+  roles: 'both',
   dataDirectory: resolve('.waiter'),
   configFile: undefined,
   isJson: false,
@@ -30,6 +34,11 @@ t.test('what the command line says', async t => {
       ['--advertise', '10.0.0.1', '--cluster-port', '7000'],
       { advertise: '10.0.0.1', clusterPort: 7000 },
     ],
+    ['seeds', ['--join', 'a.example:9190', '--join', '[::1]:1'], { join: ['a.example:9190', '[::1]:1'] }],
+    ['a secret', ['--secret-file', '/s'], { secretFile: '/s' }],
+    ['a name', ['--name', 'east-2'], { name: 'east-2' }],
+    ['routers only', ['--roles', 'router'], { roles: 'router' }],
+    ['both roles', ['--roles', 'router,control'], { roles: 'both' }],
     ['a directory', ['--data-dir', 'x/y'], { dataDirectory: resolve('x/y') }],
     ['an absolute directory', ['--data-dir', '/x'], { dataDirectory: '/x' }],
     ['a configuration', ['--config', 'a.yaml'], { configFile: resolve('a.yaml') }],
@@ -51,6 +60,17 @@ t.test('what it cannot mean', async t => {
     ['a port beyond the last', ['--port', '65536'], '--port takes a whole number from 0 to 65535, not "65536"'],
     ['a port in hexadecimal', ['--port', '0x50'], '--port takes a whole number from 0 to 65535, not "0x50"'],
     ['an empty port', ['--port='], '--port takes a whole number from 0 to 65535, not ""'],
+    [
+      'a seed without a port',
+      ['--join', 'a'],
+      '--join takes HOST:PORT of a control node, such as 10.0.0.1:9190, not "a"',
+    ],
+    ['no role', ['--roles', 'control'], '--roles takes control,router or router, not "control"'],
+    [
+      'a name with blanks',
+      ['--name', 'a b'],
+      '--name takes letters, digits, dots, dashes and underscores, at most 64, not "a b"',
+    ],
     ['a port with blanks', ['--port', ' 80'], '--port takes a whole number from 0 to 65535, not " 80"'],
   ]
   for (const [sentence, args, message] of rows)

@@ -1,7 +1,7 @@
 import { askAll, type CommandContext, type FormatOptions, formatOf, print } from '../context.ts'
 import { cliError, EXIT } from '../errors.ts'
 import { labelOf } from '../http/problems.ts'
-import { type Json, listOf, numberOf, textOf } from '../http/waiter-api.ts'
+import { type Json, listOf, numberOf, textOf, type WaiterApi } from '../http/waiter-api.ts'
 import { printable } from '../output/printable.ts'
 import { renderTable } from '../output/table.ts'
 
@@ -28,12 +28,48 @@ export async function showMembers(context: CommandContext, options: FormatOption
 
 /** `waiter cluster transfer-leader NODE`: lets another control node lead, for example before its host is taken down. */
 export async function transferLeader(context: CommandContext, node: string): Promise<number> {
-  const [api, ...others] = context.apis
-  if (api === undefined || others.length > 0)
-    throw cliError('usage', 'say which cluster with --cluster NAME or --url URL')
+  const api = onlyCluster(context)
   const leader = textOf(await api.transferLeader(node), 'leader')
   context.io.out(printable(`${leader} leads in ${labelOf(api.cluster)}.`))
   return EXIT.ok
+}
+
+/** While it is waited for. */
+const LOOK_MS = 200
+
+/** `waiter cluster leave NODE`: lets a control node go; waits until it is no member any more. */
+export async function leaveCluster(
+  context: CommandContext,
+  node: string,
+  { force = false, timeout }: { readonly force?: boolean; readonly timeout: number },
+): Promise<number> {
+  const api = onlyCluster(context)
+  await api.leave(node, force)
+  context.io.err(printable(`${node} is to leave ${labelOf(api.cluster)} …`))
+  const giveUpAtMs = performance.now() + timeout * 1_000
+  for (;;) {
+    // The router that was asked may be one of its own, which end with it.
+    const members = await api.readMembers().then(
+      view => listOf(view, 'members'),
+      () => undefined,
+    )
+    if (members !== undefined && !members.some(member => textOf(member, 'node') === node)) break
+    if (performance.now() > giveUpAtMs)
+      throw cliError(
+        'notDone',
+        `${node} is to leave, but is still a member after ${timeout} s: see waiter cluster members; it goes once another node ` +
+          'has taken its place',
+      )
+    await new Promise(resolve => setTimeout(resolve, LOOK_MS))
+  }
+  context.io.out(printable(`${node} has left ${labelOf(api.cluster)}.`))
+  return EXIT.ok
+}
+
+function onlyCluster({ apis }: CommandContext): WaiterApi {
+  const [api, ...others] = apis
+  if (api !== undefined && others.length === 0) return api
+  throw cliError('usage', 'say which cluster with --cluster NAME or --url URL')
 }
 
 /** How far a member is behind only the leader knows: others say nothing of it. */

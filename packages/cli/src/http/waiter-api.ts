@@ -108,6 +108,10 @@ export class WaiterApi {
   }
 
   /** Resolves when `node` leads. */
+  async leave(node: string, force: boolean): Promise<void> {
+    await this.#expect({ method: 'POST', path: `/cluster/leave?${query({ node, force: String(force) })}` })
+  }
+
   async transferLeader(node: string): Promise<Json> {
     const request: ApiRequest = { method: 'POST', path: `/cluster/transfer-leader?${query({ node })}` }
     return this.#json(request, await this.#client.send(request))

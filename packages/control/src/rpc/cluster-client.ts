@@ -1,6 +1,16 @@
 import { WaiterError } from '@waiter/base'
 import type { ProposeOutcome } from '@waiter/store'
-import type { ListMembersResponse, ProposeResponse, TransferLeaderResponse } from '../generated/waiter/v1/cluster.ts'
+import type {
+  AnnounceRequest,
+  AnnounceResponse,
+  JoinRequest,
+  JoinResponse,
+  LeaveRequest,
+  LeaveResponse,
+  ListMembersResponse,
+  ProposeResponse,
+  TransferLeaderResponse,
+} from '../generated/waiter/v1/cluster.ts'
 import { callUnary } from './call-unary.ts'
 import { ClientPool } from './client-pool.ts'
 import { createRpcClients } from './clients.ts'
@@ -13,6 +23,9 @@ const ANSWER_SLACK_MS = 500
 /** A leader may be about to be found. */
 const LEADER_WAIT_MS = 1_500
 
+/** It is repeated until it succeeds. */
+const ANNOUNCE_MS = 1_000
+
 /** Calls to the group of control nodes. */
 export interface ClusterCalls {
   /** Puts a command to the member there. Never rejects for its sake. */
@@ -20,6 +33,10 @@ export interface ClusterCalls {
   /** The leader's view; another member's when there is none. */
   members(locator: ControlLocator): Promise<MembersView>
   transferLeader(locator: ControlLocator, nodeId: string): Promise<void>
+  leave(locator: ControlLocator, request: LeaveRequest): Promise<void>
+  /** Asks the member there to be taken in. */
+  join(address: string, request: JoinRequest): Promise<JoinResponse>
+  announce(address: string, request: AnnounceRequest): Promise<AnnounceResponse>
   close(): void
 }
 
@@ -45,14 +62,33 @@ export function createClusterCalls(auth: NodeAuth): ClusterCalls {
         clients.get(locator.any()).listMembers({}, metadata, options, callback),
       ),
     transferLeader: async (locator, nodeId) => {
-      if (locator.leader() === undefined) await leaderChange(locator, LEADER_WAIT_MS)
-      const leader = locator.leader() ?? locator.any()
+      const leader = await leaderOf(locator)
       await callUnary<TransferLeaderResponse>((metadata, options, callback) =>
         clients.get(leader).transferLeader({ nodeId }, metadata, options, callback),
       )
     },
+    leave: async (locator, request) => {
+      const leader = await leaderOf(locator)
+      await callUnary<LeaveResponse>((metadata, options, callback) =>
+        clients.get(leader).leave(request, metadata, options, callback),
+      )
+    },
+    join: (address, request) =>
+      callUnary<JoinResponse>((metadata, options, callback) =>
+        clients.get(address).join(request, metadata, options, callback),
+      ),
+    announce: (address, request) =>
+      callUnary<AnnounceResponse>(
+        (metadata, options, callback) => clients.get(address).announce(request, metadata, options, callback),
+        ANNOUNCE_MS,
+      ),
     close: () => clients.close(),
   }
+}
+
+async function leaderOf(locator: ControlLocator): Promise<string> {
+  if (locator.leader() === undefined) await leaderChange(locator, LEADER_WAIT_MS)
+  return locator.leader() ?? locator.any()
 }
 
 function toOutcome({ outcome }: ProposeResponse): ProposeOutcome {

@@ -2,10 +2,17 @@ import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc
 import { type Logger, type Term, WaiterError } from '@waiter/base'
 import type { ProposeOutcome } from '@waiter/store'
 import type {
+  AnnounceRequest,
+  AnnounceResponse,
   ClusterMember,
   ClusterServiceServer,
+  JoinRequest,
+  JoinResponse,
+  LeaveRequest,
+  LeaveResponse,
   ListMembersRequest,
   ListMembersResponse,
+  MemberAddress,
   ProposeRequest,
   ProposeResponse,
   TransferLeaderRequest,
@@ -23,6 +30,9 @@ export interface LeaderNews {
   readonly term: Term
   readonly leaderId: string
   readonly address: string
+  /** Where all control nodes are; of a later version counts more. */
+  readonly members: readonly MemberAddress[]
+  readonly membersVersion: number
 }
 
 /** The group of control nodes, as one of them sees it. */
@@ -44,6 +54,12 @@ export interface ClusterNode {
   members(): MembersView
   /** @throws WaiterError when this node does not lead, or there is no such voter */
   transferLeader(nodeId: string): Promise<void>
+  /** @throws WaiterError when the caller is of another cluster or protocol, or its name is taken */
+  join(request: JoinRequest): Promise<JoinResponse>
+  /** @throws WaiterError when the caller is of another group or protocol */
+  announce(request: AnnounceRequest): Promise<AnnounceResponse>
+  /** @throws WaiterError when this node does not lead, there is no such member, or the majority would be lost */
+  leave(request: LeaveRequest): Promise<void>
 }
 
 /** Offers a member of the group to the other nodes. */
@@ -70,7 +86,7 @@ export function createClusterHandlers(node: ClusterNode, log: Logger): ClusterSe
       }
       watches += 1
       // Few and small: what a slow reader has not taken is at most one message per election.
-      const unsubscribe = node.onLeaderNews(() => call.write(node.leaderNews()))
+      const unsubscribe = node.onLeaderNews(() => call.write(toWatchResponse(node.leaderNews())))
       let isOver = false
       const end = (): void => {
         if (isOver) return
@@ -81,7 +97,7 @@ export function createClusterHandlers(node: ClusterNode, log: Logger): ClusterSe
       call.on('cancelled', end)
       call.on('error', end)
       call.on('close', end)
-      call.write(node.leaderNews())
+      call.write(toWatchResponse(node.leaderNews()))
     },
     listMembers: (
       _call: ServerUnaryCall<ListMembersRequest, ListMembersResponse>,
@@ -99,7 +115,20 @@ export function createClusterHandlers(node: ClusterNode, log: Logger): ClusterSe
         await node.transferLeader(call.request.nodeId)
         return {}
       }),
+    join: (call: ServerUnaryCall<JoinRequest, JoinResponse>, callback: sendUnaryData<JoinResponse>) =>
+      void unary(callback, () => node.join(call.request)),
+    announce: (call: ServerUnaryCall<AnnounceRequest, AnnounceResponse>, callback: sendUnaryData<AnnounceResponse>) =>
+      void unary(callback, () => node.announce(call.request)),
+    leave: (call: ServerUnaryCall<LeaveRequest, LeaveResponse>, callback: sendUnaryData<LeaveResponse>) =>
+      void unary(callback, async () => {
+        await node.leave(call.request)
+        return {}
+      }),
   }
+}
+
+function toWatchResponse(news: LeaderNews): WatchLeaderResponse {
+  return { ...news, members: [...news.members] }
 }
 
 function toProposeResponse(outcome: ProposeOutcome): ProposeResponse {

@@ -1,7 +1,7 @@
 import type { ClientReadableStream } from '@grpc/grpc-js'
 import type { Logger, Term } from '@waiter/base'
 import { type MonotonicClock, systemClock } from '../clock.ts'
-import type { ClusterServiceClient, WatchLeaderResponse } from '../generated/waiter/v1/cluster.ts'
+import type { ClusterServiceClient, MemberAddress, WatchLeaderResponse } from '../generated/waiter/v1/cluster.ts'
 import type { RpcClients } from './clients.ts'
 import type { ControlLocator } from './control-locator.ts'
 
@@ -25,6 +25,8 @@ export interface KnownLeader {
 
 export interface ControlDirectoryOptions {
   readonly controls: readonly ControlAddress[]
+  /** The control nodes say where all of them are. */
+  readonly onMembers?: (members: readonly MemberAddress[], version: number) => void
   readonly clients: Pick<RpcClients, 'cluster'>
   readonly clock?: MonotonicClock
   readonly log: Logger
@@ -39,6 +41,10 @@ export class ControlDirectory implements ControlLocator {
   readonly #watches = new Map<string, ControlWatch>()
   readonly #listeners = new Set<() => void>()
   #known: KnownLeader | undefined
+  /** What the node was told itself, and what the control nodes say of each other. */
+  #told: readonly ControlAddress[] = []
+  #heard: readonly ControlAddress[] = []
+  #heardVersion = 0
   #isClosed = false
 
   constructor({ controls, ...options }: ControlDirectoryOptions) {
@@ -74,8 +80,13 @@ export class ControlDirectory implements ControlLocator {
 
   /** A control node came back at another address, or others belong to the group now. */
   setControls(controls: readonly ControlAddress[]): void {
+    this.#told = controls
+    this.#followAll()
+  }
+
+  #followAll(): void {
     if (this.#isClosed) return
-    const wanted = new Set(controls.map(({ address }) => address))
+    const wanted = new Set([...this.#told, ...this.#heard].map(({ address }) => address))
     for (const [address, watch] of this.#watches) {
       if (wanted.has(address)) continue
       watch.close()
@@ -98,7 +109,16 @@ export class ControlDirectory implements ControlLocator {
     return new ControlWatch(clients.cluster(address), clock, news => this.#onNews(news))
   }
 
-  #onNews({ term, leaderId, address }: WatchLeaderResponse): void {
+  #onMembers(members: readonly MemberAddress[], version: number): void {
+    if (version <= this.#heardVersion) return
+    this.#heardVersion = version
+    this.#heard = members.flatMap(({ nodeId, grpc }) => (grpc === '' ? [] : [{ nodeId, address: grpc }]))
+    this.#options.onMembers?.(members, version)
+    this.#followAll()
+  }
+
+  #onNews({ term, leaderId, address, members, membersVersion }: WatchLeaderResponse): void {
+    this.#onMembers(members, membersVersion)
     if (leaderId === '' || address === '' || term < (this.#known?.term ?? 0)) return
     const isSame = this.#known?.term === term && this.#known.address === address
     if (isSame) return

@@ -3,12 +3,14 @@ import type { MembersView } from '@waiter/control'
 import { z } from 'zod'
 import { type ApiParts, requireAdministrator } from './api-context.ts'
 import type { Endpoints } from './contract/endpoint.ts'
-import { text } from './contract/query.ts'
+import { flag, text } from './contract/query.ts'
 
 /** The control nodes, as the API needs them. */
 export interface ClusterLink {
   members(): Promise<MembersView>
   transferLeader(nodeId: string): Promise<void>
+  /** Resolves when it is noted. */
+  leave(nodeId: string, force: boolean): Promise<void>
 }
 
 const membersSchema: z.ZodType<Readonly<Record<string, unknown>>> = z.strictObject({
@@ -62,12 +64,42 @@ export function addClusterRoutes(endpoints: Endpoints, parts: ApiParts): void {
     },
     async ({ call, query: { node } }) => {
       requireAdministrator(call, parts)
-      if (node === undefined || node === '')
-        throw new WaiterError('The query parameter node is missing', { code: 'WTR_BAD_REQUEST', status: 400 })
-      await link().transferLeader(node)
-      return call.json({ leader: node })
+      const name = requireNode(node)
+      await link().transferLeader(name)
+      return call.json({ leader: name })
     },
   )
+  endpoints.add(
+    {
+      method: 'post',
+      path: '/cluster/leave',
+      summary: 'Let a control node go for good',
+      description:
+        'Answers when it is noted. The node is demoted and let go as soon as another one has taken its place; its processes ' +
+        'then end by themselves. It is gone when `/cluster/members` does not list it any more. Refused when those that are ' +
+        'left could not decide anything.',
+      tag: 'operations',
+      access: 'administrator',
+      query: {
+        node: text('Name of the node.'),
+        force: flag('Also when it is not heard of: its host never comes back.'),
+      },
+      answers: {
+        200: { description: 'It leaves.', json: z.strictObject({ node: z.string(), state: z.literal('leaving') }) },
+      },
+    },
+    async ({ call, query: { node, force } }) => {
+      requireAdministrator(call, parts)
+      const name = requireNode(node)
+      await link().leave(name, force)
+      return call.json({ node: name, state: 'leaving' })
+    },
+  )
+}
+
+function requireNode(node: string | undefined): string {
+  if (node !== undefined && node !== '') return node
+  throw new WaiterError('The query parameter node is missing', { code: 'WTR_BAD_REQUEST', status: 400 })
 }
 
 export function renderMembers(view: MembersView): Record<string, unknown> {

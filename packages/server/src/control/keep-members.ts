@@ -1,77 +1,112 @@
-import type { Logger } from '@waiter/base'
-import { type ConfChangeSingle, type ConfState, NO_DATA, type NodeId, type ProgressStatus } from 'raft-ts'
-import type { RaftNode } from 'raft-ts/node'
+import type { ConfChangeSingle, ConfState, NodeId, ProgressStatus } from 'raft-ts'
+import { type Candidate, chooseVoters } from './choose-voters.ts'
 
-/** While something is to be changed, it is looked at this often. */
-const LOOK_MS = 100
 /** A newcomer becomes a voter when it is this close: its catching up must not hold up the others. */
 const LAG_ENTRIES_MAX = 100
+
+/** A control node as it is to be. */
+export interface WantedMember {
+  readonly id: NodeId
+  readonly hostId: string
+  /** `leaving`: is to be let go once somebody can take its place; `gone`: at once. */
+  readonly state: 'staying' | 'leaving' | 'gone'
+}
+
+/** What the leader knows of the others. */
+export interface GroupStatus {
+  readonly id: NodeId
+  readonly commit: number
+  readonly progress: readonly Pick<ProgressStatus, 'id' | 'match' | 'isRecentlyActive'>[]
+}
 
 /** What the leader would do next about the members. Undefined: nothing. */
 export type MembersStep =
   | { readonly kind: 'change'; readonly changes: readonly ConfChangeSingle[] }
+  /** This leader is not to vote any more: another one leads first. */
+  | { readonly kind: 'transfer'; readonly to: NodeId }
   /** Newcomers are on their way. */
   | { readonly kind: 'wait' }
 
 /**
- * Decides the next step from the members there are to those there should be: newcomers learn first, then all become
- * voters together, and who is not wanted leaves in the same step, so that the majority never depends on newcomers.
+ * Decides the next step from the members there are to those there should be: newcomers learn first, then all voters
+ * change together, and who leaves does so in the same step, so that the majority never depends on newcomers.
  */
 export function nextMembersStep(
   conf: ConfState,
-  wanted: readonly NodeId[],
-  status: { readonly commit: number; readonly progress: readonly Pick<ProgressStatus, 'id' | 'match'>[] },
+  wanted: readonly WantedMember[],
+  status: GroupStatus,
 ): MembersStep | undefined {
   if (conf.votersOutgoing.length > 0 || conf.learnersNext.length > 0) return { kind: 'wait' }
-  const strangers = wanted.filter(id => !conf.voters.includes(id) && !conf.learners.includes(id))
-  if (strangers.length > 0) return { kind: 'change', changes: strangers.map(id => ({ kind: 'addLearner', id })) }
-  const newcomers = wanted.filter(id => !conf.voters.includes(id))
-  const hasCaughtUp = (id: NodeId): boolean => {
-    const match = status.progress.find(progress => progress.id === id)?.match ?? 0
-    return match > 0 && match + LAG_ENTRIES_MAX >= status.commit
+  const present = new Set([...conf.voters, ...conf.learners])
+  const strangers = wanted.filter(({ id, state }) => state === 'staying' && !present.has(id))
+  if (strangers.length > 0) return { kind: 'change', changes: strangers.map(({ id }) => ({ kind: 'addLearner', id })) }
+  const going = wanted.filter(({ id, state }) => state !== 'staying' && present.has(id))
+  const chosen = chooseNext(conf, wanted, status)
+  if (chosen === undefined) {
+    // Learners do not count: they go while a voter's successor is waited for.
+    const changes = going.filter(({ id }) => conf.learners.includes(id)).map(remove)
+    return changes.length === 0 ? { kind: 'wait' } : { kind: 'change', changes }
   }
-  if (!newcomers.every(hasCaughtUp)) return { kind: 'wait' }
-  const surplus = [...conf.voters, ...conf.learners].filter(id => !wanted.includes(id))
-  const changes: ConfChangeSingle[] = [
-    ...newcomers.map((id): ConfChangeSingle => ({ kind: 'addVoter', id })),
-    ...surplus.map((id): ConfChangeSingle => ({ kind: 'remove', id })),
+  const changes = [
+    ...chosen.filter(id => !conf.voters.includes(id)).map((id): ConfChangeSingle => ({ kind: 'addVoter', id })),
+    ...conf.voters
+      .filter(id => !chosen.includes(id) && !going.some(one => one.id === id))
+      .map((id): ConfChangeSingle => ({ kind: 'addLearner', id })),
+    ...going.map(remove),
   ]
-  return changes.length === 0 ? undefined : { kind: 'change', changes }
+  if (changes.length === 0) return undefined
+  const heir = heirOf(conf, chosen, status)
+  return heir === undefined ? { kind: 'change', changes } : { kind: 'transfer', to: heir }
 }
 
-/** Brings the members to what is wanted, as long as this node leads. Ends with `signal`, or when there is nothing to do. */
-export async function keepMembers<R>(
-  node: RaftNode<R>,
-  wanted: readonly NodeId[],
-  options: { readonly signal: AbortSignal; readonly log: Logger },
-): Promise<void> {
-  const { signal, log } = options
-  while (!signal.aborted) {
-    const { hardState, progress } = node.status()
-    const step = nextMembersStep(node.conf, wanted, { commit: hardState.commit, progress })
-    if (step === undefined) return
-    if (step.kind === 'change') {
-      try {
-        log.info({ changes: step.changes, conf: node.conf }, 'changing the members of the control group')
-        await node.changeMembers({ changes: step.changes, transition: 'auto', context: NO_DATA }, { signal })
-      } catch (error) {
-        if (signal.aborted) return
-        log.warn({ err: error }, 'the members could not be changed yet')
-      }
-    }
-    await pause(LOOK_MS, signal)
+/** Who would vote when the changes asked for are done, as far as is known now. */
+export function votersAfter(conf: ConfState, wanted: readonly WantedMember[], status: GroupStatus): readonly NodeId[] {
+  return chooseVoters(toCandidates(conf, wanted, status))
+}
+
+/** Undefined: somebody chosen has not caught up yet. */
+function chooseNext(
+  conf: ConfState,
+  wanted: readonly WantedMember[],
+  status: GroupStatus,
+): readonly NodeId[] | undefined {
+  const candidates = toCandidates(conf, wanted, status)
+  const isReady = (id: NodeId): boolean => candidates.some(one => one.id === id && one.rank !== 'other')
+  const chosen = chooseVoters(candidates)
+  if (chosen.length > 0 && chosen.every(isReady)) return chosen
+  const isUrgent = wanted.some(({ id, state }) => state === 'gone' && conf.voters.includes(id))
+  const ready = candidates.filter(({ rank }) => rank !== 'other')
+  return isUrgent && ready.length > 0 ? chooseVoters(ready) : undefined
+}
+
+function toCandidates(
+  { voters, learners }: ConfState,
+  wanted: readonly WantedMember[],
+  { id: leader, commit, progress }: GroupStatus,
+): readonly Candidate[] {
+  const rankOf = (id: NodeId): Candidate['rank'] => {
+    if (voters.includes(id)) return 'voter'
+    const row = progress.find(one => one.id === id)
+    const match = row?.match ?? 0
+    const isCaughtUp = match > 0 && match + LAG_ENTRIES_MAX >= commit
+    return learners.includes(id) && isCaughtUp && (row?.isRecentlyActive === true || id === leader) ? 'ready' : 'other'
   }
+  const known = wanted.filter(({ state }) => state === 'staying')
+  // A voter of whom the store does not know yet stays.
+  const unknown = voters.filter(id => !wanted.some(one => one.id === id)).map(id => ({ id, hostId: `of member ${id}` }))
+  return [...known, ...unknown].map(({ id, hostId }) => ({ id, hostId, rank: rankOf(id) }))
 }
 
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    if (signal.aborted) return resolve()
-    const end = (): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal.addEventListener('abort', end, { once: true })
-  })
+/** Who leads instead of a leader that is not to vote any more, if somebody can. */
+function heirOf(conf: ConfState, chosen: readonly NodeId[], status: GroupStatus): NodeId | undefined {
+  if (chosen.includes(status.id)) return undefined
+  const able = status.progress.filter(
+    ({ id, isRecentlyActive }) =>
+      id !== status.id && conf.voters.includes(id) && chosen.includes(id) && isRecentlyActive,
+  )
+  return able.toSorted((a, b) => b.match - a.match)[0]?.id
+}
+
+function remove({ id }: WantedMember): ConfChangeSingle {
+  return { kind: 'remove', id }
 }

@@ -6,6 +6,7 @@ import {
   type ClusterNode,
   formatAddress,
   type LeaderNews,
+  type MemberAddress,
   type MembersView,
   notLeader,
   parseAddress,
@@ -14,7 +15,9 @@ import { openRaftStore, type RaftStore } from '@waiter/store'
 import { NONE, type NodeId } from 'raft-ts'
 import { createIntervalTicker, openWal, RaftNodeError, TcpTransport } from 'raft-ts/node'
 import { readFirstState } from '../members/import-journal.ts'
-import type { Bind, ControlMember, RaftStart } from '../process/messages.ts'
+import type { Bind, RaftStart } from '../process/messages.ts'
+import { AddressBook } from './address-book.ts'
+import { MemberRecords, toAddress } from './member-records.ts'
 
 /**
  * Heartbeats every 200 ms, and a new leader after 500 to 1,000 ms without: an idle node spends less than 1 % of a core on
@@ -36,25 +39,37 @@ export interface RaftMemberOptions {
   readonly log: Logger
 }
 
+/** What a member does itself; who comes and goes is seen to elsewhere. */
+type MemberNode = Omit<ClusterNode, 'join' | 'announce' | 'leave'>
+
 /** This process as a member of the group of control nodes: its store, whom it knows, and who leads. */
-export class RaftMember implements ClusterNode {
+export class RaftMember implements MemberNode {
   readonly store: RaftStore
   /** `host:port` where the others reach it. */
   readonly address: string
   readonly #options: RaftMemberOptions
   readonly #transport: TcpTransport
   readonly #listeners = new Set<() => void>()
-  #peers: ReadonlyMap<NodeId, ControlMember>
+  readonly #memberListeners = new Set<() => void>()
+  /** Where the transport was told that the others are. */
+  readonly #transportTold = new Map<NodeId, string>()
+  /** Where all members are, and what the store says of them. */
+  readonly book: AddressBook
+  readonly records: MemberRecords
+  readonly #following: Promise<void>
+  #isIntroduced = false
   #campaign: NodeJS.Timeout | undefined
 
   private constructor(
     options: RaftMemberOptions,
-    parts: { store: RaftStore; transport: TcpTransport; peers: ReadonlyMap<NodeId, ControlMember> },
+    parts: { store: RaftStore; transport: TcpTransport; book: AddressBook },
   ) {
     this.#options = options
     this.store = parts.store
     this.#transport = parts.transport
-    this.#peers = parts.peers
+    this.book = parts.book
+    this.records = new MemberRecords(parts.store, () => this.#onRecords(), options.log)
+    this.#following = this.records.run()
     this.address = formatAddress(options.bind.advertise, parts.transport.port)
     this.store.node.subscribe(event => {
       if (event.kind === 'leaderChanged') this.#tell()
@@ -68,8 +83,7 @@ export class RaftMember implements ClusterNode {
     const transport = await bindTransport(raft, bind, secret, log)
     const isEmpty = storage.snapshot === undefined && storage.reader.lastIndex() === 0
     const isFounding = isEmpty && raft.firstMembers.includes(raft.id)
-    const peers = new Map<NodeId, ControlMember>()
-    const lookUp = { peers: peers as ReadonlyMap<NodeId, ControlMember> }
+    const book = new AddressBook()
     const store = await openRaftStore({
       id: raft.id,
       storage,
@@ -79,34 +93,42 @@ export class RaftMember implements ClusterNode {
       raft: RAFT,
       ticker: createIntervalTicker(TICK_MS),
       forward: async (leader, command, timeoutMs) => {
-        const address = member.#peers.get(leader)?.grpc
+        const address = book.get(leader)?.grpc
         if (address !== undefined) return await calls.propose(address, command, timeoutMs)
         return { kind: 'failed', mayHaveHappened: false, leader: 0, why: `where member ${leader} is, is not known yet` }
       },
       log,
     })
-    const member: RaftMember = new RaftMember(options, { store, transport, peers: lookUp.peers })
-    return member
+    return new RaftMember(options, { store, transport, book })
   }
 
-  /** Tells where all members are, this one included. */
-  setPeers(members: readonly ControlMember[]): void {
-    const before = this.#peers
-    const isFirst = before.size === 0
-    this.#peers = new Map(members.map(member => [member.id, member]))
-    for (const { id, raft } of members)
-      if (id !== this.#options.raft.id && before.get(id)?.raft !== raft) this.#tellTransport(id, raft)
-    this.#tell()
-    if (isFirst) this.#hastenFirstElection()
+  /** Tells where members are: those of this host, this one included, and what is known of others. */
+  setPeers(members: readonly MemberAddress[]): void {
+    this.hear(members)
+    if (this.#isIntroduced) return
+    this.#isIntroduced = true
+    this.#hastenFirstElection()
+  }
+
+  /** Somebody tells where members are. */
+  hear(members: readonly MemberAddress[]): void {
+    if (this.book.hear(members)) this.#onBook()
+  }
+
+  /** Calls the listener when members come, go or are elsewhere. @returns what ends that */
+  onMembersChange(listener: () => void): () => void {
+    this.#memberListeners.add(listener)
+    return () => this.#memberListeners.delete(listener)
   }
 
   leaderNews(): LeaderNews {
     const { node } = this.store
     const term = node.status().hardState.term
-    const leader = this.#peers.get(node.leader)
+    const leader = this.book.get(node.leader)
+    const where = { members: this.records.version === 0 ? [] : this.book.all, membersVersion: this.records.version }
     return leader === undefined
-      ? { term, leaderId: '', address: '' }
-      : { term, leaderId: leader.nodeId, address: leader.grpc }
+      ? { term, leaderId: '', address: '', ...where }
+      : { term, leaderId: leader.nodeId, address: leader.grpc, ...where }
   }
 
   onLeaderNews(listener: () => void): () => void {
@@ -129,9 +151,9 @@ export class RaftMember implements ClusterNode {
       const isSelf = id === node.id
       return {
         id,
-        nodeId: this.#peers.get(id)?.nodeId ?? '',
-        hostId: this.#peers.get(id)?.hostId ?? '',
-        address: this.#peers.get(id)?.grpc ?? '',
+        nodeId: this.book.get(id)?.nodeId ?? '',
+        hostId: this.book.get(id)?.hostId ?? '',
+        address: this.book.get(id)?.grpc ?? '',
         role: voters.includes(id) ? 'voter' : votersOutgoing.includes(id) ? 'leaving' : 'learner',
         leads: id === node.leader,
         matchIndex: known?.match ?? 0,
@@ -145,8 +167,8 @@ export class RaftMember implements ClusterNode {
   async transferLeader(nodeId: string): Promise<void> {
     const { node } = this.store
     if (node.role !== 'leader') throw notLeader(this.leaderNews().leaderId)
-    const target = [...this.#peers.values()].find(peer => peer.nodeId === nodeId)
-    if (target === undefined || !node.conf.voters.includes(target.id))
+    const target = this.book.all.find(peer => peer.nodeId === nodeId && node.conf.voters.includes(peer.id))
+    if (target === undefined)
       throw new WaiterError(`${nodeId} is no voting control node; see /cluster/members`, {
         code: 'WTR_NO_SUCH_MEMBER',
         status: 404,
@@ -167,7 +189,24 @@ export class RaftMember implements ClusterNode {
 
   async close(): Promise<void> {
     clearInterval(this.#campaign)
+    this.records.stop()
     await this.store.close()
+    await this.#following
+  }
+
+  #onRecords(): void {
+    this.book.setRecorded(this.records.all.map(toAddress))
+    this.#onBook()
+  }
+
+  #onBook(): void {
+    for (const { id, raft } of this.book.all) {
+      if (id === this.#options.raft.id || raft === '' || this.#transportTold.get(id) === raft) continue
+      this.#transportTold.set(id, raft)
+      this.#tellTransport(id, raft)
+    }
+    for (const listener of [...this.#memberListeners]) listener()
+    this.#tell()
   }
 
   #tellTransport(id: NodeId, raft: string): void {

@@ -15,13 +15,15 @@ const membersFile = z.strictObject({
   format: z.literal(1),
   /** Names the group; members of another one are refused. */
   group: z.string().regex(/^[0-9a-f]{32}$/),
-  /** Who founded it, and in which term. */
-  'first-members': z.array(z.int().min(1)).min(1),
+  /** Who founded it, and in which term. Empty: another host founded it. */
+  'first-members': z.array(z.int().min(1)),
   'first-term': z.int().min(1),
   /** What it began with is still needed: not every founder has it in its log. */
   'has-first-state': z.boolean(),
+  /** No id from here on was ever given to a member, as far as is known here. */
   'next-id': z.int().min(1),
-  members: z.array(member).min(1),
+  /** Of this host. */
+  members: z.array(member),
 })
 
 /** What a data directory knows of its control nodes. */

@@ -29,13 +29,14 @@ import { createProcessScheduler, type ProcessScheduler } from '@waiter/scheduler
 import { computeInstanceEnvironment, DEFAULT_JUDGE } from '@waiter/services'
 import type { Settings } from '../config/schema.ts'
 import { toServicesConfig } from '../config/services-config.ts'
-import { keepMembers } from '../control/keep-members.ts'
+import { asClusterNode, followMembers, selfOf } from '../control/group-node.ts'
 import { Leadership, type Reign } from '../control/leadership.ts'
+import { keepMembers } from '../control/members-keeper.ts'
 import { RaftMember } from '../control/raft-member.ts'
 import { openNodeAuth } from '../node-security.ts'
 import { createPasswordFor } from '../service-password.ts'
 import type { Bind, ControlStart } from './messages.ts'
-import { type ParentLink, runChild } from './run-child.ts'
+import { runChild } from './run-child.ts'
 
 /** Routers attach to a new leader within a second; until then nothing that runs is judged superfluous. */
 const SETTLE_MS = 5_000
@@ -64,7 +65,7 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
   const raftBind = { ...message.raftBind, advertise }
   const member = await RaftMember.open({ nodeId, raft: message.raft, bind: raftBind, secret, calls, log })
   const leadership = new Leadership<LeaderReign>({
-    begin: (term, signal) => beginReign({ message, member, log, parent }, term, signal),
+    begin: (term, signal) => beginReign({ message, member, log }, term, signal),
     onChange: reign => parent.tell({ kind: 'leadership', leads: reign !== undefined }),
     log,
   })
@@ -78,18 +79,25 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
     [
       { definition: CoordinatorServiceService, handlers: { ...createCoordinatorHandlers(currentLeader, log) } },
       { definition: KeyValueServiceService, handlers: { ...createKeyValueHandlers(member.store, log) } },
-      { definition: ClusterServiceService, handlers: { ...createClusterHandlers(member, log) } },
+      {
+        definition: ClusterServiceService,
+        handlers: { ...createClusterHandlers(asClusterNode(message, member, { calls, log }), log) },
+      },
     ],
     auth,
     log,
   )
+  const self = selfOf(message, { grpc: server.address, raft: member.address })
   followRaft(member, leadership, log)
   parent.onMembers(members => member.setPeers(members))
+  const announcer = followMembers({ message, member, self, calls, parent, log })
   log.info({ address: server.address, raft: member.address, member: message.raft.id }, 'the control process serves')
   return {
     address: server.address,
     raftAddress: member.address,
+    sinceMs: self.sinceMs,
     stop: async (graceMs, { stopsInstances }) => {
+      announcer.stop()
       const reign = await leadership.freeze()
       server.close()
       reign?.leader.stop()
@@ -128,12 +136,11 @@ interface ReignParts {
   readonly message: ControlStart
   readonly member: RaftMember
   readonly log: Logger
-  readonly parent: ParentLink
 }
 
 /** Takes the scheduler over and begins to decide. The term fences everything that it orders. */
 async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): Promise<LeaderReign> {
-  const { message, member, log, parent } = parts
+  const { message, member, log } = parts
   const { settings, nodeId } = message
   // Somebody may lead a later term already: this one has then nothing to open.
   await member.store.node.read({ signal })
@@ -151,9 +158,7 @@ async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): P
     log,
   })
   const end = new AbortController()
-  const members = keepMembers(member.store.node, message.raft.wanted, { signal: end.signal, log }).then(() => {
-    if (!end.signal.aborted) parent.tell({ kind: 'settled', ids: member.store.node.conf.voters })
-  })
+  const members = keepMembers(member, message.raft.nextId, { signal: end.signal, log })
   let isHalted = false
   let stopped: Promise<void> | undefined
   const halt = (): void => {

@@ -1,3 +1,4 @@
+import type { MemberAddress } from '@waiter/control'
 import type { Settings } from '../config/schema.ts'
 import type { LogTarget } from '../logging.ts'
 
@@ -44,13 +45,15 @@ export interface RaftStart {
   readonly firstTerm: number
   /** What the founders begin with; absent: nothing. */
   readonly firstStateFile?: string | undefined
-  /** Who is to belong to the group in the end. */
-  readonly wanted: readonly number[]
+  /** No id from here on was ever given to a member, as far as this host knows. */
+  readonly nextId: number
 }
 
 export interface ControlStart extends ChildContext {
   readonly kind: 'start-control'
   readonly raft: RaftStart
+  /** Where this member was before, and where others were. */
+  readonly known: readonly ControlMember[]
   readonly schedulerDirectory: string
   /** Where routers and other nodes call it. */
   readonly bind: Bind
@@ -96,13 +99,7 @@ export interface StopMessage {
 }
 
 /** A control process that runs, and where. All addresses are `host:port`. */
-export interface ControlMember {
-  readonly id: number
-  readonly nodeId: string
-  readonly hostId: string
-  readonly grpc: string
-  readonly raft: string
-}
+export type ControlMember = MemberAddress
 
 /** Who the control processes are: again whenever one has another address, or they are others. */
 export interface MembersMessage {
@@ -128,21 +125,26 @@ export interface ChildAddresses {
   readonly address: string
   /** URL of HTTPS, if it serves that. */
   readonly secureAddress?: string | undefined
-  /** Of a control process: where other members reach its log. */
+  /** Of a control process: where other members reach its log, and since when it is there. */
   readonly raftAddress?: string | undefined
+  readonly sinceMs?: number | undefined
   /** Of a router: where other routers reach it. */
   readonly peerAddress?: string | undefined
 }
 
-/** What a control process tells while it runs. */
-export type ControlNews =
+/** What a child tells while it runs. */
+export type ChildNews =
   /** It serves as the leader, or does not any more. */
   | { readonly kind: 'leadership'; readonly leads: boolean }
-  /** It leads, and these are the members; no change is under way. */
-  | { readonly kind: 'settled'; readonly ids: readonly number[] }
+  /** Another host's control node leads. */
+  | { readonly kind: 'led-elsewhere' }
+  /** The group has let this member go, for good. */
+  | { readonly kind: 'removed' }
+  /** Where all control nodes are; of a later version counts more. */
+  | { readonly kind: 'controls'; readonly members: readonly ControlMember[]; readonly version: number }
 
 /** Child to parent. */
 export type FromChild =
   | ({ readonly kind: 'ready' } & ChildAddresses)
   | { readonly kind: 'failed'; readonly code: string; readonly message: string }
-  | ControlNews
+  | ChildNews

@@ -127,6 +127,7 @@ function openCluster(message: RouterStart, auth: NodeAuth, parent: ParentLink, l
   const siblings = openSiblings(message, auth, parent, log)
   const directory = new ControlDirectory({
     controls: message.controls.map(toControlAddress),
+    onMembers: (members, version) => parent.tell({ kind: 'controls', members, version }),
     clients: createRpcClients(auth),
     log,
   })
@@ -138,6 +139,7 @@ function openCluster(message: RouterStart, auth: NodeAuth, parent: ParentLink, l
     cluster: {
       members: () => calls.members(directory),
       transferLeader: (node: string) => calls.transferLeader(directory, node),
+      leave: (node: string, force: boolean) => calls.leave(directory, { nodeIds: [node], force }),
     },
     closeCluster: () => {
       siblings?.close()

@@ -2,7 +2,7 @@ import { type Logger, WaiterError } from '@waiter/base'
 import { createLogger } from '../logging.ts'
 import type {
   ChildAddresses,
-  ControlNews,
+  ChildNews,
   FromChild,
   MembersMessage,
   SiblingsMessage,
@@ -23,7 +23,7 @@ export interface ParentLink {
   onMembers(listener: (members: MembersMessage['members']) => void): void
   /** Hears where the other workers of its node are: likewise. */
   onSiblings(listener: (addresses: SiblingsMessage['addresses']) => void): void
-  tell(news: ControlNews): void
+  tell(news: ChildNews): void
 }
 
 const EXIT_FAILED = 1
@@ -78,8 +78,8 @@ export function runChild<Start extends StartMessage>(
     start(message as Start, log, parent).then(
       started => {
         role = started
-        const { address, secureAddress, raftAddress, peerAddress } = started
-        send({ kind: 'ready', address, secureAddress, raftAddress, peerAddress })
+        const { address, secureAddress, raftAddress, peerAddress, sinceMs } = started
+        send({ kind: 'ready', address, secureAddress, raftAddress, peerAddress, sinceMs })
       },
       error => {
         log?.error({ err: error }, 'could not start')

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { type Logger, WaiterError } from '@waiter/base'
-import type { ChildAddresses, ControlNews, FromChild, NewsForChild, StartMessage, ToChild } from './messages.ts'
+import type { ChildAddresses, ChildNews, FromChild, NewsForChild, StartMessage, ToChild } from './messages.ts'
 
 /** Restarts of a child that keeps dying: at once, then doubling up to this. */
 const RESTART_DELAY_MS_MAX = 5_000
@@ -16,7 +16,7 @@ export interface SupervisedChildOptions {
   readonly engineFlags?: readonly string[]
   /** It serves, for the first time or again, perhaps elsewhere. */
   readonly onReady?: (addresses: ChildAddresses) => void
-  readonly onNews?: (news: ControlNews) => void
+  readonly onNews?: (news: ChildNews) => void
   /** It has died, and is started again. */
   readonly onDeath?: () => void
 }

@@ -68,6 +68,8 @@ export interface StartedWaiter extends AsyncDisposable {
   api(path: string, port?: number): Promise<any>
   /** Ctrl-C: a signal to the whole group, as a terminal sends it. Resolves with exit code or signal when it is gone. */
   interrupt(signal?: NodeJS.Signals): Promise<number | string>
+  /** Resolves with exit code or signal when it has ended by itself, as it was meant to. */
+  ended(): Promise<number | string>
   /** Kills every process of Waiter at once. Instances go on; the data directory stays for another start. */
   kill9(): Promise<void>
   /**
@@ -229,6 +231,10 @@ function createHandle({ ready, life, dataDirectory, isOwn, guard }: HandleParts)
       isEndWanted = true
       signalGroup(life, signal)
       return await within(life.exited, `the end of Waiter after ${signal}`, { timeoutMs: STOP_MS_MAX })
+    },
+    ended: async () => {
+      isEndWanted = true
+      return await within(life.exited, 'Waiter to end by itself', { timeoutMs: STOP_MS_MAX })
     },
     kill9: async () => {
       isEndWanted = true

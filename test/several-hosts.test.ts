@@ -1,0 +1,169 @@
+import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { eventually, runWaiter, type StartedWaiter, startWaiter } from '@waiter/testkit'
+import t, { type Test } from 'tap'
+import { untilLed } from './support/control-nodes.ts'
+import { helloService, postToken } from './support/services.ts'
+
+interface Member {
+  readonly id: number
+  readonly node: string
+  readonly host: string
+  readonly role: string
+  readonly address: string
+  readonly 'active?': boolean
+}
+
+/** Hosts are loopback addresses with data directories of their own: nothing but their sockets connects them. */
+function createHosts(t: Test) {
+  const root = mkdtempSync(join(tmpdir(), 'waiter-hosts-test-'))
+  t.teardown(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }))
+  const secretFile = join(root, 'secret')
+  return {
+    root,
+    secretFile,
+    directoryOf: (name: string) => join(root, name),
+    start: async (name: string, seeds: readonly StartedWaiter[] = [], args: readonly string[] = []) => {
+      const join_ = seeds.flatMap(({ nodes }) => ['--join', nodes[0]?.grpc ?? ''])
+      const number = 10 + 'abcdefgh'.indexOf(name)
+      const secret = seeds.length > 0 ? ['--secret-file', secretFile] : []
+      const waiter = await startWaiter({
+        dataDirectory: join(root, name),
+        args: ['--advertise', `127.0.0.${number}`, '--name', name, ...join_, ...secret, ...args],
+      })
+      t.teardown(() => waiter.stop())
+      if (!existsSync(secretFile)) copyFileSync(join(root, name, 'cluster-secret'), secretFile)
+      return waiter
+    },
+  }
+}
+
+const membersOf = async (waiter: StartedWaiter): Promise<Member[]> => (await waiter.api('/cluster/members')).members
+
+/** Waits until exactly these vote; the rest learns. */
+const untilVoters = (waiter: StartedWaiter, nodes: readonly string[]): Promise<Member[]> =>
+  eventually(
+    async () => {
+      const members = await membersOf(waiter)
+      const voters = members.filter(({ role }) => role === 'voter').map(({ node }) => node)
+      return JSON.stringify(voters.sort()) === JSON.stringify([...nodes].sort()) ? members : undefined
+    },
+    `${nodes.join(', ')} to be the voters`,
+  )
+
+const namesOfToken = async (waiter: StartedWaiter, token: string): Promise<string> =>
+  (await waiter.api(`/token?token=${token}`)).name
+
+t.test('three hosts become one cluster, lose the leading one, go on, and have it back', async t => {
+  const hosts = createHosts(t)
+  const a = await hosts.start('a')
+  await postToken(a, 'early', helloService('early'))
+  const b = await hosts.start('b', [a])
+  const c = await hosts.start('c', [a, b])
+  const members = await untilVoters(c, ['a-1', 'b-1', 'c-1'])
+  t.equal(new Set(members.map(({ host }) => host)).size, 3, 'each on a host of its own')
+  for (const [index, waiter] of [a, b, c].entries()) {
+    t.ok(members[index]?.address.startsWith(`127.0.0.${10 + index}:`), 'reached by its own address')
+    t.equal(await namesOfToken(waiter, 'early'), 'early', 'whoever joins has everything')
+  }
+  await postToken(c, 'written-at-c', helloService('c'))
+  t.equal(await namesOfToken(a, 'written-at-c'), 'c')
+
+  const { leaderId, term } = await untilLed(b)
+  const lost = [a, b, c].find(({ nodes }) => nodes[0]?.id === leaderId) ?? a
+  const others = [a, b, c].filter(waiter => waiter !== lost)
+  await lost.kill9()
+  for (const waiter of others) await untilLed(waiter, term)
+  for (const [index, waiter] of others.entries())
+    await postToken(waiter, `after-${index}`, helloService(`after-${index}`))
+
+  // The seeds of its first start are of no use any more, and it does not need them.
+  const back = await hosts.start(leaderId.slice(0, 1), [], ['--port', '0'])
+  await untilLed(back, term)
+  await eventually(async () => {
+    const all = await membersOf(back)
+    return all.every(member => member.role === 'voter') && all.length === 3 ? all : undefined
+  }, 'all to be members again')
+  t.equal(await namesOfToken(back, 'after-0'), 'after-0')
+})
+
+t.test('who may not join is told why, and how to mend it', async t => {
+  const hosts = createHosts(t)
+  const a = await hosts.start('a')
+  const seed = a.nodes[0]?.grpc ?? ''
+  const badSecret = join(hosts.root, 'bad-secret')
+  writeFileSync(badSecret, '0'.repeat(64))
+  const otherName = join(hosts.root, 'other.yaml')
+  writeFileSync(otherName, 'cluster-config: { name: other }')
+  const attempt = async (directory: string, args: readonly string[]) => {
+    const where = ['--json', '--port', '0', '--advertise', '127.0.0.20', '--data-dir', hosts.directoryOf(directory)]
+    const { code, stderr } = await runWaiter([...where, '--join', seed, ...args])
+    return { code, message: /^waiter: (.*)$/m.exec(stderr)?.[1] ?? stderr }
+  }
+  const secret = ['--secret-file', hosts.secretFile]
+  t.match(await attempt('1', []), { code: 1, message: /needs its secret: --secret-file FILE, a copy of the file/ })
+  t.match(await attempt('2', ['--secret-file', badSecret]), {
+    code: 1,
+    message: new RegExp(`^${seed} refuses this host: wrong cluster secret\\. Start it with --secret-file FILE`),
+  })
+  t.match(await attempt('3', [...secret, '--config', otherName]), {
+    code: 1,
+    message: /this is the cluster "waiter", not "other": set cluster-config\.name/,
+  })
+  t.match(await attempt('4', [...secret, '--name', 'a']), {
+    code: 1,
+    message: /another host has a node a-1: choose another/,
+  })
+  t.equal((await membersOf(a)).length, 1, 'nobody was taken in')
+})
+
+t.test('a host leaves, its Waiter ends, and it does not come back by itself', async t => {
+  const hosts = createHosts(t)
+  const a = await hosts.start('a')
+  const b = await hosts.start('b', [a])
+  const c = await hosts.start('c', [a])
+  await untilVoters(a, ['a-1', 'b-1', 'c-1'])
+  const leave = (waiter: StartedWaiter, node: string, more = '') =>
+    waiter.request({
+      method: 'POST',
+      path: `/cluster/leave?node=${node}${more}`,
+      headers: { accept: 'application/json' },
+    })
+  t.equal((await leave(a, 'b-1')).status, 200)
+  t.equal(await b.ended(), 0)
+  t.match(b.log(), /this host has left the cluster/)
+  await untilVoters(c, [(await membersOf(c)).find(({ role }) => role === 'voter')?.node ?? ''])
+  t.same((await membersOf(a)).map(({ node }) => node).sort(), ['a-1', 'c-1'])
+  await postToken(c, 'without-b', helloService('x'))
+  const directory = hosts.directoryOf('b')
+  const { code, stderr } = await runWaiter(['--json', '--port', '0', '--data-dir', directory])
+  t.match({ code, stderr }, { code: 1, stderr: /has left its cluster: start it with --join/ })
+
+  // A host that never comes back is let go by force, if the others can decide without it.
+  const again = await hosts.start('b', [a])
+  const before = await untilVoters(a, ['a-1', 'b-1', 'c-1'])
+  t.ok((before.find(({ node }) => node === 'b-1')?.id ?? 0) > 3, 'under another id')
+  await again.kill9()
+  // A leader begins to count anew whom it hears every half second: one look is not enough.
+  let missed = 0
+  const isMissed = async (): Promise<true | undefined> => {
+    const isHeard = (await membersOf(a)).find(({ node }) => node === 'b-1')?.['active?'] === true
+    missed = isHeard ? 0 : missed + 1
+    return missed > 10 || undefined
+  }
+  await eventually(isMissed, 'it to be missed', { everyMs: 100 })
+  t.match(JSON.parse((await leave(a, 'b-1')).text)['waiter-error'], {
+    details: { code: 'WTR_MEMBER_SILENT' },
+    message: /use --force/,
+  })
+  t.equal((await leave(a, 'b-1', '&force=true')).status, 200)
+  await eventually(async () => ((await membersOf(a)).length === 2 ? true : undefined), 'it to be let go')
+  t.equal((await leave(a, 'nobody')).status, 404)
+  const back = await startWaiterThatLeaves(hosts.directoryOf('b'))
+  t.match(back, { code: 0, stderr: /this host has left the cluster/ }, 'told so when it comes back')
+})
+
+/** A start that ends by itself. */
+const startWaiterThatLeaves = (directory: string) =>
+  runWaiter(['--json', '--port', '0', '--advertise', '127.0.0.11', '--data-dir', directory])
