@@ -43,7 +43,7 @@ class FakeControl implements ClusterNode {
     return { kind: 'applied', result: { kind: 'written', version: 7 } }
   }
 
-  members(): ReturnType<ClusterNode['members']> {
+  async members(): ReturnType<ClusterNode['members']> {
     return { nodeId: 'node-1', term: 3, leaderId: 'node-1', commitIndex: 9, appliedIndex: 8, members: [] }
   }
 
@@ -121,7 +121,7 @@ t.test('control nodes say where the others are; the latest list counts, beside w
   const directory = new ControlDirectory({
     controls: [{ nodeId: 'node-1', address: one.server.address }],
     onMembers: (_, version) => told.push(version),
-    clients: createRpcClients(auth),
+    clients,
     log: silentLogger,
   })
   t.teardown(() => directory.close())

@@ -121,7 +121,8 @@ async function settleMembers(spec: HostSpec, { members, nodeIds }: OpenedHost, c
   const { options, log } = spec
   const context = contextOf(spec, nodeIds[0] ?? '', 'launcher')
   const seeds = (): string[] => [...controls.members.map(({ grpc }) => grpc), ...options.join]
-  for (const { id, node } of await takeIn(members.newcomers, { seeds, context, log })) await controls.add(id, node)
+  const taken = await takeIn(members.newcomers, { seeds, context, log })
+  await Promise.all(taken.map(({ id, node }) => controls.add(id, node)))
   await controls.led()
   if (members.unwanted.length > 0)
     void leaveGroup({ seeds, context, nodes: members.unwanted, log }).catch(error =>

@@ -51,7 +51,7 @@ export interface ClusterNode {
   leaderNews(): LeaderNews
   /** @returns what ends that */
   onLeaderNews(listener: () => void): () => void
-  members(): MembersView
+  members(): Promise<MembersView>
   /** @throws WaiterError when this node does not lead, or there is no such voter */
   transferLeader(nodeId: string): Promise<void>
   /** @throws WaiterError when the caller is of another cluster or protocol, or its name is taken */
@@ -104,7 +104,7 @@ export function createClusterHandlers(node: ClusterNode, log: Logger): ClusterSe
       callback: sendUnaryData<ListMembersResponse>,
     ) =>
       void unary(callback, async () => {
-        const view = node.members()
+        const view = await node.members()
         return { ...view, members: [...view.members] }
       }),
     transferLeader: (

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { type Logger, WaiterError } from '@waiter/base'
 import {
   type AnnounceRequest,
@@ -21,9 +20,6 @@ import type { RaftMember } from './raft-member.ts'
 const NODE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 /** Nodes that one host may bring at once. */
 const JOINING_MAX = 16
-/** Together longer than the time between two heartbeats. */
-const LISTEN_LOOKS = 10
-const LISTEN_MS = 100
 /** Somebody else writes the same record at the same time; that often in a row is a bug. */
 const ATTEMPTS_MAX = 20
 
@@ -92,7 +88,7 @@ export class Admission {
   async #checkLeaving(leaving: readonly StoredRecord[], force: boolean): Promise<void> {
     const { member } = this.#options
     const { node } = member.store
-    const heard = await this.#whoIsHeard()
+    const heard = await member.whoIsHeard()
     const isActive = (id: number): boolean => heard.has(id)
     const { hardState, progress } = node.status()
     const silent = leaving.filter(({ id, record }) => !isActive(id) && record.state === 'member')
@@ -116,19 +112,6 @@ export class Admission {
         `${namesOf(leaving)} cannot leave now: of the ${voters.length} voters that would be left only ${active.length} ` +
           'are heard of, and nothing could be decided. Start the others, or let those leave first that never come back.',
       )
-  }
-
-  /** For some hundred milliseconds after each of its looks a leader counts nobody as heard. */
-  async #whoIsHeard(): Promise<ReadonlySet<number>> {
-    const { node } = this.#options.member.store
-    const heard = new Set<number>([node.id])
-    for (let look = 0; look < LISTEN_LOOKS; look++) {
-      const { progress } = node.status()
-      for (const { id, isRecentlyActive } of progress) if (isRecentlyActive) heard.add(id)
-      if (progress.every(({ id }) => heard.has(id))) break
-      await delay(LISTEN_MS)
-    }
-    return heard
   }
 
   #checkCaller(caller: Caller | undefined): void {

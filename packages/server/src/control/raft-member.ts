@@ -1,4 +1,5 @@
 import { hkdfSync } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Logger, WaiterError } from '@waiter/base'
 import {
   type ClusterCalls,
@@ -29,6 +30,8 @@ const RAFT = { electionTicks: 5, heartbeatTicks: 2 }
 const FIRST_CAMPAIGN_EVERY_MS = 100
 const FIRST_CAMPAIGNS_MAX = 20
 const KEY_BYTES = 32
+/** Longer than an election time-out, after which a leader counts anew whom it hears, and a heartbeat. */
+const LISTEN_LOOKS = RAFT.electionTicks + RAFT.heartbeatTicks + 1
 
 export interface RaftMemberOptions {
   readonly nodeId: string
@@ -140,15 +143,15 @@ export class RaftMember implements MemberNode {
     return await this.store.propose(command, timeoutMs)
   }
 
-  members(): MembersView {
+  async members(): Promise<MembersView> {
     const { node } = this.store
+    const heard = await this.whoIsHeard()
     const { hardState, progress, applied } = node.status()
     const { term, leaderId } = this.leaderNews()
     const { voters, votersOutgoing, learners, learnersNext } = node.conf
     const ids = [...new Set([...voters, ...votersOutgoing, ...learners, ...learnersNext])].sort((a, b) => a - b)
     const members = ids.map((id): ClusterMember => {
       const known = progress.find(row => row.id === id)
-      const isSelf = id === node.id
       return {
         id,
         nodeId: this.book.get(id)?.nodeId ?? '',
@@ -157,11 +160,24 @@ export class RaftMember implements MemberNode {
         role: voters.includes(id) ? 'voter' : votersOutgoing.includes(id) ? 'leaving' : 'learner',
         leads: id === node.leader,
         matchIndex: known?.match ?? 0,
-        active: known !== undefined && (isSelf || known.isRecentlyActive),
+        active: known !== undefined && heard.has(id),
       }
     })
     const { nodeId } = this.#options
     return { nodeId, term, leaderId, members, commitIndex: hardState.commit, appliedIndex: applied }
+  }
+
+  /** Whom this leader hears, itself included. Each half second it begins anew: one look is not enough. */
+  async whoIsHeard(): Promise<ReadonlySet<NodeId>> {
+    const { node } = this.store
+    const heard = new Set<NodeId>([node.id])
+    for (let look = 0; look < LISTEN_LOOKS; look++) {
+      const { progress } = node.status()
+      for (const { id, isRecentlyActive } of progress) if (isRecentlyActive) heard.add(id)
+      if (progress.every(({ id }) => heard.has(id))) break
+      await delay(TICK_MS)
+    }
+    return heard
   }
 
   async transferLeader(nodeId: string): Promise<void> {
