@@ -102,6 +102,7 @@ const stormSeconds = (storm.lastStartMs - stormMs) / 1_000
 const startsPerSecond = storm.started / stormSeconds
 say(`${storm.started} of ${wanted} instances started in ${stormSeconds} s`)
 await pause(5_000)
+say(`${assigned.size} assigned`)
 
 // Steady: a part of the services has load that changes, at every router.
 say(`${routerCount} routers report every ${REPORT_MS} ms …`)
@@ -137,9 +138,17 @@ await pause(SETTLE_MS)
 rows = 0
 const before = await figures()
 let residentBytesMax = 0
+let last = before
 for (let second = 0; second < seconds; second++) {
   await pause(1_000)
-  residentBytesMax = Math.max(residentBytesMax, (await figures()).residentBytes)
+  const now = await figures()
+  residentBytesMax = Math.max(residentBytesMax, now.residentBytes)
+  const perSecond = (field: 'cpuMs' | 'started' | 'stopped'): number =>
+    Math.round(((now[field] - last[field]) / (now.atMs - last.atMs)) * 1_000)
+  say(
+    `${perSecond('cpuMs')} ms of CPU, ${perSecond('started')} started, ${perSecond('stopped')} stopped per second; ${assigned.size} of ${now.started} assigned`,
+  )
+  last = now
 }
 const after = await figures()
 for (const stop of timers) stop()

@@ -1,10 +1,14 @@
 import { createPrng, type InstanceId, type Prng, type ServiceId } from '@waiter/base'
-import t from 'tap'
+import type { ServiceDefinition } from '@waiter/services'
+import t, { type Test } from 'tap'
 import type { SchedulerCall } from './support/fake-scheduler.ts'
 import { LeaderWorld, service } from './support/leader-world.ts'
 import type { ModelRouter } from './support/model-router.ts'
 
 const SEEDS = 250
+/** Runs with so many routers that not all of them follow each service (rules H1 and L11 to L13). */
+const CROWD_SEEDS = 80
+const CROWD = 10
 const STEPS = 120
 const REQUESTS_MAX = 40
 
@@ -12,30 +16,31 @@ const REQUESTS_MAX = 40
 class Run {
   readonly world = new LeaderWorld()
   readonly prng: Prng
-  readonly definitions = [
-    service('narrow', { 'idle-timeout-mins': 1, 'scale-up-factor': 0.9, 'scale-down-factor': 0.9, 'max-instances': 4 }),
-    service('wide', {
-      'concurrency-level': 3,
-      'idle-timeout-mins': 2,
-      'scale-up-factor': 0.9,
-      'scale-down-factor': 0.9,
-      'max-instances': 3,
-    }),
-  ]
+  readonly definitions: readonly ServiceDefinition[]
+  readonly #isCrowd: boolean
   readonly violations: string[] = []
   requests = 0
   lost = 0
   routersMade = 0
   stops = 0
 
-  constructor(seed: number) {
+  constructor(seed: number, isCrowd = false) {
     this.prng = createPrng(seed)
+    this.#isCrowd = isCrowd
+    const factors = { 'scale-up-factor': 0.9, 'scale-down-factor': 0.9 }
+    // In a crowd, routers lose interest before the service is collected.
+    const idleMins = (mins: number): number => (isCrowd ? mins + 7 : mins)
+    this.definitions = [
+      service('narrow', { 'idle-timeout-mins': idleMins(1), ...factors, 'max-instances': 4 }),
+      service('wide', { 'concurrency-level': 3, 'idle-timeout-mins': idleMins(2), ...factors, 'max-instances': 3 }),
+    ]
     this.world.scheduler.onStop = call => this.#checkStop(call)
   }
 
   async start(): Promise<void> {
     await this.world.start({ settleMs: 0 })
-    for (let count = 0; count < 2 + this.prng.below(2); count++) this.#addRouter()
+    const routers = this.#isCrowd ? CROWD + this.prng.below(3) : 2 + this.prng.below(2)
+    for (let count = 0; count < routers; count++) this.#addRouter()
   }
 
   #addRouter(): void {
@@ -81,7 +86,7 @@ class Run {
     else if (dice < 40) this.#finish(router)
     else if (dice < 60 && router.inbox.length > 0) router.receive()
     else if (dice < 80) router.send()
-    else if (dice < 90) await this.world.clock.advance(this.prng.below(400))
+    else if (dice < 90) await this.world.clock.advance(this.prng.below(this.#isCrowd && dice === 89 ? 300_000 : 400))
     else this.#mishap(router, dice)
     if (this.prng.below(3) > 0) await this.world.clock.settle()
   }
@@ -149,7 +154,7 @@ class Run {
         this.checkSlots()
       }
     }
-    for (let minutes = 0; minutes < 5; minutes++) await world.pass(60_000, 15_000)
+    for (let minutes = 0; minutes < (this.#isCrowd ? 15 : 5); minutes++) await world.pass(60_000, 15_000)
     await world.stop()
   }
 
@@ -177,11 +182,11 @@ function isOffered(router: ModelRouter, serviceId: ServiceId, instanceId: Instan
   )
 }
 
-t.test(`${SEEDS} random runs`, async t => {
+async function runAll(t: Test, seeds: number, isCrowd: boolean): Promise<void> {
   let stops = 0
   let served = 0
-  for (let seed = 1; seed <= SEEDS; seed++) {
-    const run = new Run(seed)
+  for (let seed = 1; seed <= seeds; seed++) {
+    const run = new Run(seed, isCrowd)
     await run.start()
     for (let step = 0; step < STEPS; step++) {
       await run.step()
@@ -196,6 +201,10 @@ t.test(`${SEEDS} random runs`, async t => {
     const left = run.definitions.filter(({ id }) => run.world.scheduler.services.has(id))
     if (left.length > 0) t.fail(`seed ${seed}: ${left.map(({ id }) => id).join()} was never collected`)
   }
-  t.ok(served > 20 * SEEDS, `${served} requests were served`)
-  t.ok(stops > 2 * SEEDS, `${stops} stops were checked`)
-})
+  t.ok(served > 20 * seeds, `${served} requests were served`)
+  t.ok(stops > 2 * seeds, `${stops} stops were checked`)
+}
+
+t.test(`${SEEDS} random runs`, t => runAll(t, SEEDS, false))
+
+t.test(`${CROWD_SEEDS} random runs with many routers`, t => runAll(t, CROWD_SEEDS, true))

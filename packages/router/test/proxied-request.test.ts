@@ -351,6 +351,7 @@ t.test('what the leader hears of use on instances that were taken away', async t
   let notes = 0
   w.table.connect({
     noteLoadChange: () => undefined,
+    followService: () => undefined,
     needService: () => undefined,
     noteReducedUse: () => {
       notes += 1

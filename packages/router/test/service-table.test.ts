@@ -63,6 +63,7 @@ function createWaitingTable() {
   })
   table.connect({
     noteLoadChange: () => undefined,
+    followService: () => undefined,
     noteReducedUse: () => undefined,
     needService: () => {
       needs += 1

@@ -2,12 +2,33 @@ import type { RouterId } from '@waiter/base'
 import { LENDERS_MAX } from './borrow-types.ts'
 import { hashText, preferenceOf } from './rendezvous.ts'
 
-/** Whom a router asks for slots: all that have some; of very many, a few, others for every router. */
-export function chooseLenders(holders: readonly RouterId[], borrowerId: RouterId): readonly RouterId[] {
-  const others = holders.filter(id => id !== borrowerId)
-  if (others.length <= LENDERS_MAX) return others
+const NOBODY: readonly RouterId[] = []
+
+/**
+ * Whom a router asks for slots: all that have some; of very many, a few, others for every router.
+ *
+ * @param current whom it asks now: of very many, those stay while half of them have some, so that it need not hear of
+ *   every change
+ * @returns `current` itself when nothing changes
+ */
+export function chooseLenders(
+  holders: readonly RouterId[],
+  borrowerId: RouterId,
+  current: readonly RouterId[] = NOBODY,
+): readonly RouterId[] {
+  const others = holders.length <= LENDERS_MAX + 1 ? holders.filter(id => id !== borrowerId) : holders
+  if (others.length <= LENDERS_MAX) return isSame(others, current) ? current : others
+  const known = new Set(holders)
+  const kept = current.filter(id => known.has(id) && id !== borrowerId)
+  if (kept.length * 2 >= LENDERS_MAX) return current
+  for (const id of kept) known.delete(id)
+  known.delete(borrowerId)
   const hash = hashText(borrowerId)
-  const ranked = others.map(id => ({ id, preference: preferenceOf(hash, hashText(id)) }))
+  const ranked = [...known].map(id => ({ id, preference: preferenceOf(hash, hashText(id)) }))
   ranked.sort((a, b) => b.preference - a.preference || (a.id < b.id ? -1 : 1))
-  return ranked.slice(0, LENDERS_MAX).map(({ id }) => id)
+  return [...kept, ...ranked.slice(0, LENDERS_MAX - kept.length).map(({ id }) => id)]
+}
+
+function isSame(a: readonly RouterId[], b: readonly RouterId[]): boolean {
+  return a.length === b.length && a.every((id, at) => id === b[at])
 }

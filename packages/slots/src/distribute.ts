@@ -29,15 +29,20 @@ export interface DistributeInput {
  * Shares out the slots of all instances among routers (rules D1 to D7): all of them, none twice.
  *
  * Slots move only for a router that has none left for its next request, and only as many as bring it to its quota;
- * demand that goes up and down elsewhere moves nothing.
+ * demand that goes up and down elsewhere moves nothing. A router whose share stays gets `current` itself back.
  */
-export function distribute(input: DistributeInput): Map<RouterId, Map<InstanceId, number>> {
+export function distribute(input: DistributeInput): Map<RouterId, Shares> {
   const routers = [...input.routers].sort((a, b) => (a.routerId < b.routerId ? -1 : 1)).map(createParty)
+  const held = new Map<InstanceId, number>()
+  for (const { shares } of routers)
+    for (const [instanceId, share] of shares) held.set(instanceId, (held.get(instanceId) ?? 0) + share)
   const free = new Map<InstanceId, number>()
   let slots = 0
   for (const instance of input.instances) {
     slots += instance.slots
-    free.set(instance.instanceId, instance.slots - clip(routers, instance.instanceId, instance.slots))
+    const excess = (held.get(instance.instanceId) ?? 0) - instance.slots
+    if (excess > 0) clip(routers, instance.instanceId, excess)
+    free.set(instance.instanceId, Math.max(0, -excess))
   }
   for (const router of routers) keepOnly(router, free)
   moveSlots(routers, slots, free, input.turn)
@@ -50,36 +55,35 @@ interface Party {
   readonly demand: number
   readonly inUse: Shares
   readonly isStarved: boolean
-  readonly shares: Map<InstanceId, number>
+  /** What it had, as long as nothing changes. */
+  shares: Shares
+  ownShares: Map<InstanceId, number> | undefined
   total: number
 }
 
 function createParty(router: DistributeRouter): Party {
   const { routerId, demand, inUse, current, isStarved = false } = router
-  return { routerId, hash: hashText(routerId), demand, inUse, isStarved, shares: new Map(current), total: 0 }
+  const shares = { shares: current, ownShares: undefined, total: 0 }
+  return { routerId, hash: hashText(routerId), demand, inUse, isStarved, ...shares }
 }
 
-/** Cuts what routers have of one instance to its slots, free ones first; answers what they have then. */
-function clip(routers: readonly Party[], instanceId: InstanceId, slots: number): number {
-  let held = 0
-  for (const router of routers) held += router.shares.get(instanceId) ?? 0
-  if (held <= slots) return held
+/** Takes so many slots of one instance from the routers, free ones first. */
+function clip(routers: readonly Party[], instanceId: InstanceId, slots: number): void {
   const unused = (router: Party): number => (router.shares.get(instanceId) ?? 0) - (router.inUse.get(instanceId) ?? 0)
   const byUnused = [...routers].sort((a, b) => unused(b) - unused(a))
-  let excess = held - slots
+  let excess = slots
   for (const router of byUnused) {
     const cut = Math.min(excess, router.shares.get(instanceId) ?? 0)
     changeShare(router, instanceId, -cut)
     excess -= cut
   }
-  return slots
 }
 
 /** Drops shares of instances that are gone and counts the others. */
 function keepOnly(router: Party, known: ReadonlyMap<InstanceId, number>): void {
   router.total = 0
   for (const [instanceId, share] of router.shares) {
-    if (!known.has(instanceId) || share === 0) router.shares.delete(instanceId)
+    if (!known.has(instanceId) || share === 0) changeShare(router, instanceId, -share)
     else router.total += share
   }
 }
@@ -160,7 +164,9 @@ function rankFor(router: Party, instanceId: InstanceId): { instanceId: InstanceI
 }
 
 function changeShare(router: Party, instanceId: InstanceId, difference: number): void {
+  router.ownShares ??= new Map(router.shares)
   const share = (router.shares.get(instanceId) ?? 0) + difference
-  if (share === 0) router.shares.delete(instanceId)
-  else router.shares.set(instanceId, share)
+  router.shares = router.ownShares
+  if (share === 0) router.ownShares.delete(instanceId)
+  else router.ownShares.set(instanceId, share)
 }

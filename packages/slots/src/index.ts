@@ -43,11 +43,13 @@ export {
   type SlotReturn,
 } from './borrow-types.ts'
 export { BorrowedSlot } from './borrowed-slot.ts'
+export { chooseHomes, EVERYBODY_MAX, HOMES, type HashedRouter } from './choose-homes.ts'
 export { chooseLenders } from './choose-lenders.ts'
 export { type DistributeInput, type DistributeRouter, distribute, type Shares } from './distribute.ts'
+export { ExpectedRouters } from './expected-routers.ts'
 export type { EjectionKind } from './instance-entry.ts'
 export type { LedgerInstance, LedgerRouterState, RouterAssignment, RouterBelief } from './ledger-types.ts'
-export { flowOf } from './rendezvous.ts'
+export { flowOf, hashText, preferenceOf } from './rendezvous.ts'
 export {
   type InstanceSlotState,
   type ReservationCounts,

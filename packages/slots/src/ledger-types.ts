@@ -21,7 +21,7 @@ export interface RouterBelief {
 /** One router as `/state` shows it. */
 export interface LedgerRouterState {
   readonly routerId: RouterId
-  readonly isHeard: boolean
+  readonly isLeaving: boolean
   readonly demand: number
   readonly ackedVersion: number
   readonly sentVersion: number

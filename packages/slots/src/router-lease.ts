@@ -10,8 +10,8 @@ const NOTHING: Shares = new Map()
  */
 export class RouterLease {
   readonly routerId: RouterId
-  /** False while the router is known to live, but has not said what it believes. */
-  isHeard = false
+  /** It is to be assigned nothing, and to be forgotten once it has let go. */
+  isLeaving = false
   demand = 0
   /** The most that it demanded lately: what its share is measured by, so that shares do not follow every request. */
   lastingDemand = 0
@@ -71,13 +71,13 @@ export class RouterLease {
   }
 
   hear(belief: RouterBelief | undefined): void {
-    this.isHeard = true
-    this.#acked = new Map(belief?.slotsByInstance)
+    this.isLeaving = false
+    this.#acked = positive(belief?.slotsByInstance ?? NOTHING)
     this.#unacked.length = 0
     this.ackedVersion = 0
     this.lastSent = undefined
     this.aim(this.#acked)
-    this.inUse = new Map(belief?.inUseByInstance)
+    this.inUse = positive(belief?.inUseByInstance ?? NOTHING)
     this.#settle()
   }
 
@@ -94,27 +94,54 @@ export class RouterLease {
     this.#settle()
   }
 
-  /** False when this version was never sent, or is older than one acknowledged before. */
+  /** False when this version was never sent, is older than one acknowledged before, or nothing is new. */
   acknowledge(version: number, inUse: Shares): boolean {
-    if (version !== this.ackedVersion) {
+    const isNews = version !== this.ackedVersion
+    if (isNews) {
       const index = this.#unacked.findIndex(sent => sent.version === version)
       if (index < 0) return false
       this.#acked = this.#unacked[index]!.shares
       this.ackedVersion = version
       this.#unacked.splice(0, index + 1)
-    }
-    this.inUse = new Map(inUse)
-    this.#settle()
+    } else if (isEqual(this.inUse, inUse)) return false
+    this.noteUse(inUse)
     return true
   }
 
+  /** Requests in flight there, whatever version it works from. */
+  noteUse(inUse: Shares): void {
+    this.inUse = inUse.size === 0 ? NOTHING : positive(inUse)
+    this.#settle()
+  }
+
+  /** It was told that it has nothing, has acknowledged that, and uses nothing. */
+  get hasLetGo(): boolean {
+    return this.isLeaving && this.#held.size === 0 && this.#unacked.length === 0
+  }
+
   #settle(): void {
+    const all = [this.#acked, this.inUse, ...this.#unacked.map(sent => sent.shares)].filter(({ size }) => size > 0)
+    // Mostly there is one set only: then nothing has to be remembered twice.
+    if (all.length <= 1) {
+      this.#held = all[0] ?? NOTHING
+      return
+    }
     const held = new Map<InstanceId, number>()
-    for (const shares of [this.#acked, this.inUse, ...this.#unacked.map(sent => sent.shares)]) {
+    for (const shares of all) {
       for (const [instanceId, slots] of shares) {
         if (slots > (held.get(instanceId) ?? 0)) held.set(instanceId, slots)
       }
     }
     this.#held = held
   }
+}
+
+function positive(shares: Shares): Shares {
+  return shares.size === 0 ? NOTHING : new Map([...shares].filter(([, count]) => count > 0))
+}
+
+function isEqual(a: Shares, b: Shares): boolean {
+  if (a.size !== b.size) return false
+  for (const [instanceId, count] of a) if (b.get(instanceId) !== count) return false
+  return true
 }

@@ -1,5 +1,6 @@
 import { assert, type InstanceId, type RouterId } from '@waiter/base'
 import { distribute, type Shares } from './distribute.ts'
+import { ExpectedRouters } from './expected-routers.ts'
 import type { LedgerInstance, LedgerRouterState, RouterAssignment, RouterBelief } from './ledger-types.ts'
 import { RouterLease } from './router-lease.ts'
 import type { AssignedInstance } from './slot.ts'
@@ -7,11 +8,15 @@ import type { AssignedInstance } from './slot.ts'
 /** A router that begins nothing for so long, though it asks, cannot borrow: it gets a slot of its own. */
 const TURNS_PER_ROUND = 10
 
+const NOTHING: Shares = new Map()
+const NOBODY: readonly RouterId[] = []
+
 /** Versions a router may be behind; then it gets the next one only after an acknowledgement. */
 const UNACKED_VERSIONS_MAX = 8
 
 /**
- * Leases the slots of one service's instances to routers, inside the leader (rules L1 to L9).
+ * Leases the slots of one service's instances to routers, inside the leader (rules L1 to L13). Only routers that take part
+ * (`routerJoined`) get slots, and only they are remembered.
  *
  * Never over-subscribed: whatever messages are still under way, the slots that live routers may believe they have of an
  * instance, and the requests they run there, never exceed its slots. A slot changes hands in two steps: it is taken from
@@ -22,17 +27,39 @@ const UNACKED_VERSIONS_MAX = 8
  */
 export class SlotLedger {
   readonly #leases: Map<RouterId, RouterLease> = new Map()
+  /** Slots of each instance that routers may believe they have, or use: the sum over all leases. */
+  readonly #held: Map<InstanceId, number> = new Map()
   #instances: ReadonlyMap<InstanceId, LedgerInstance> = new Map()
   #version = 0
   #turn = 0
   #round = 0
   #isTargetStale = true
+  /** Routers that are to be sent something: somebody else may have to let go first. */
+  readonly #lacking: Set<RouterLease> = new Set()
+  /** Who lacks something may get it now. */
   #isSendDue = true
+  #wasWaiting = false
+  #isAnybodyLeaving = false
+  readonly #expected: ExpectedRouters
+
+  /** @param expected routers that have not been heard; absent: none of them can know this service */
+  constructor(expected: ExpectedRouters = new ExpectedRouters()) {
+    this.#expected = expected
+  }
 
   /** Replaces the instances to share out: healthy and not draining. Others are taken away from everybody. */
   setInstances(instances: readonly LedgerInstance[]): void {
+    const before = this.#instances
     this.#instances = new Map(instances.map(instance => [instance.instanceId, instance]))
     this.#isTargetStale = true
+    const isOther = (it: LedgerInstance): boolean => {
+      const former = before.get(it.instanceId)
+      return former !== undefined && !isSameInstance(former, it)
+    }
+    const others = instances.filter(isOther)
+    if (others.length === 0) return
+    for (const lease of this.#leases.values())
+      if (others.some(({ instanceId }) => lease.target.has(instanceId))) this.#lacking.add(lease)
   }
 
   /**
@@ -44,24 +71,58 @@ export class SlotLedger {
   }
 
   /**
-   * A router is known to live, but has not attached: it may believe anything, so nobody gets a slot more until it has
-   * joined or is dead. For a new leader.
+   * A router takes part from now on, or attached again; `belief` is what it says it has. It gets a full assignment next,
+   * even an empty one.
    */
-  routerExpected(routerId: RouterId): void {
-    if (!this.#leases.has(routerId)) this.#leases.set(routerId, new RouterLease(routerId))
-  }
-
-  /** A router attached, or attached again; `belief` is what it says it has. It gets a full assignment next. */
   routerJoined(routerId: RouterId, belief?: RouterBelief): void {
     const lease = this.#leases.get(routerId) ?? new RouterLease(routerId)
     this.#leases.set(routerId, lease)
-    lease.hear(belief)
+    this.#settle(lease, () => lease.hear(belief))
+    this.#lacking.add(lease)
     this.#isTargetStale = true
+  }
+
+  /** True while a router takes part, be it only until it has let go. */
+  has(routerId: RouterId): boolean {
+    return this.#leases.has(routerId)
+  }
+
+  /**
+   * A router is to take part no more (rule L12): it is assigned nothing, and `takeLeft` names it once it has acknowledged
+   * that and uses nothing.
+   */
+  routerLeaving(routerId: RouterId): void {
+    const lease = this.#leases.get(routerId)
+    if (lease === undefined || lease.isLeaving) return
+    lease.isLeaving = true
+    this.#isAnybodyLeaving = true
+    this.#isTargetStale = true
+  }
+
+  /** A router that was about to leave stays. */
+  routerStays(routerId: RouterId): void {
+    const lease = this.#leases.get(routerId)
+    if (!lease?.isLeaving) return
+    lease.isLeaving = false
+    this.#isTargetStale = true
+  }
+
+  /** Forgets routers that were to leave and have let go. @returns them */
+  takeLeft(): readonly RouterId[] {
+    if (!this.#isAnybodyLeaving) return NOBODY
+    this.#isAnybodyLeaving = false
+    const left: RouterId[] = []
+    for (const lease of this.#leases.values()) {
+      if (lease.hasLetGo) left.push(lease.routerId)
+      else this.#isAnybodyLeaving ||= lease.isLeaving
+    }
+    for (const routerId of left) this.#forget(routerId)
+    return left
   }
 
   /** A router is gone for good: it sends nothing any more, and its slots are free. */
   routerDead(routerId: RouterId): void {
-    if (this.#leases.delete(routerId)) this.#isTargetStale = true
+    if (this.#forget(routerId)) this.#isTargetStale = true
   }
 
   /**
@@ -69,12 +130,25 @@ export class SlotLedger {
    * while it uses more than its share.
    *
    * @param inUseByInstance its requests in flight, counted when or after it took the version on
-   * @returns false when the acknowledgement is outdated or unknown and was ignored
+   * @returns false when nothing follows from it: it is outdated, unknown, or says what is known
    */
   ack(routerId: RouterId, version: number, inUseByInstance: Shares): boolean {
-    const isTaken = this.#leases.get(routerId)?.acknowledge(version, inUseByInstance) ?? false
-    if (isTaken) this.#isSendDue = true
-    return isTaken
+    const lease = this.#leases.get(routerId)
+    if (lease === undefined || !this.#settle(lease, () => lease.acknowledge(version, inUseByInstance))) return false
+    this.#isSendDue = true
+    return true
+  }
+
+  /**
+   * A router runs requests there, though it works from nothing that it was sent (rule L13): on slots of another router
+   * that is not there any more. From now on it takes part.
+   */
+  noteUse(routerId: RouterId, inUseByInstance: Shares): void {
+    if (inUseByInstance.size === 0 && !this.#leases.has(routerId)) return
+    if (!this.#leases.has(routerId)) this.routerJoined(routerId)
+    const lease = this.#leases.get(routerId)!
+    this.#settle(lease, () => lease.noteUse(inUseByInstance))
+    this.#isSendDue = true
   }
 
   /**
@@ -85,14 +159,15 @@ export class SlotLedger {
    */
   rebalance(turn: number): readonly RouterAssignment[] {
     if (turn !== this.#turn) this.#endTurn(turn)
+    const { isWaiting } = this.#expected
+    if (isWaiting !== this.#wasWaiting) this.#isSendDue = true
+    this.#wasWaiting = isWaiting
     if (this.#isTargetStale) this.#computeTargets()
     if (!this.#isSendDue) return []
     this.#isSendDue = false
-    const heard = [...this.#leases.values()].filter(lease => lease.isHeard)
-    const spare = this.#computeSpare()
     const changed: RouterAssignment[] = []
-    for (const lease of heard) {
-      const assignment = this.#assign(lease, spare)
+    for (const lease of [...this.#lacking]) {
+      const assignment = this.#assign(lease)
       if (assignment !== undefined) changed.push(assignment)
     }
     return changed
@@ -106,16 +181,19 @@ export class SlotLedger {
     return holders.sort()
   }
 
+  /** What a router was sent last; undefined: nothing since it joined. */
+  assignmentOf(routerId: RouterId): RouterAssignment | undefined {
+    return this.#leases.get(routerId)?.lastSent
+  }
+
   /** True when the instance is shared out no more and no live router can still send to it: it may be stopped. */
   isReleased(instanceId: InstanceId): boolean {
-    return !this.#instances.has(instanceId) && !this.#hasUnheard() && this.heldSlots(instanceId) === 0
+    return !this.#instances.has(instanceId) && !this.#expected.isWaiting && this.heldSlots(instanceId) === 0
   }
 
   /** Slots of an instance that live routers may believe they have, or use. */
   heldSlots(instanceId: InstanceId): number {
-    let held = 0
-    for (const lease of this.#leases.values()) held += lease.held.get(instanceId) ?? 0
-    return held
+    return this.#held.get(instanceId) ?? 0
   }
 
   /** Requests in flight on an instance, as routers reported them last. */
@@ -129,17 +207,12 @@ export class SlotLedger {
   routerStates(): readonly LedgerRouterState[] {
     return [...this.#leases.values()].map(lease => ({
       routerId: lease.routerId,
-      isHeard: lease.isHeard,
+      isLeaving: lease.isLeaving,
       demand: lease.demand,
       ackedVersion: lease.ackedVersion,
       sentVersion: lease.lastSent?.version ?? 0,
       held: Object.fromEntries(lease.held),
     }))
-  }
-
-  #hasUnheard(): boolean {
-    for (const lease of this.#leases.values()) if (!lease.isHeard) return true
-    return false
   }
 
   /** Demand moves slots once a turn, and only when somebody has none left (rule D5): in between, routers borrow. */
@@ -151,17 +224,17 @@ export class SlotLedger {
     for (const lease of this.#leases.values()) {
       lease.endTurn()
       if (isRoundOver) lease.endRound()
-      if (lease.isHeard && lease.lastingDemand >= lease.targetTotal) this.#isTargetStale = true
+      if (!lease.isLeaving && lease.lastingDemand >= lease.targetTotal) this.#isTargetStale = true
     }
   }
 
   #computeTargets(): void {
     this.#isTargetStale = false
     this.#isSendDue = true
-    const heard = [...this.#leases.values()].filter(lease => lease.isHeard)
+    const staying = [...this.#leases.values()].filter(lease => !lease.isLeaving)
     const targets = distribute({
       instances: [...this.#instances.values()],
-      routers: heard.map(({ routerId, lastingDemand, target, inUse, isStarved }) => ({
+      routers: staying.map(({ routerId, lastingDemand, target, inUse, isStarved }) => ({
         routerId,
         demand: lastingDemand,
         current: target,
@@ -170,27 +243,49 @@ export class SlotLedger {
       })),
       turn: this.#round,
     })
-    for (const lease of heard) lease.aim(targets.get(lease.routerId)!)
-  }
-
-  /** Slots of each instance that nobody may believe to have; none while a router has not said what it believes. */
-  #computeSpare(): Map<InstanceId, number> {
-    const hasUnheard = this.#hasUnheard()
-    const spare = new Map<InstanceId, number>()
-    for (const { instanceId, slots } of this.#instances.values()) spare.set(instanceId, hasUnheard ? 0 : slots)
-    if (hasUnheard) return spare
     for (const lease of this.#leases.values()) {
-      for (const [instanceId, held] of lease.held) {
-        const left = spare.get(instanceId)
-        if (left !== undefined) spare.set(instanceId, left - held)
-      }
+      const target = targets.get(lease.routerId) ?? NOTHING
+      if (target === lease.target) continue
+      lease.aim(target)
+      this.#lacking.add(lease)
     }
-    return spare
   }
 
-  /** The router's next assignment, if it differs from the last; takes what it adds out of `spare`. */
-  #assign(lease: RouterLease, spare: Map<InstanceId, number>): RouterAssignment | undefined {
+  #forget(routerId: RouterId): boolean {
+    const lease = this.#leases.get(routerId)
+    if (lease === undefined) return false
+    this.#lacking.delete(lease)
+    this.#countHeld(lease.held, -1)
+    return this.#leases.delete(routerId)
+  }
+
+  /** Keeps count of what is held while a lease changes. */
+  #settle<T>(lease: RouterLease, change: () => T): T {
+    const before = lease.held
+    const result = change()
+    if (lease.held === before) return result
+    this.#countHeld(before, -1)
+    this.#countHeld(lease.held, 1)
+    return result
+  }
+
+  #countHeld(held: Shares, sign: 1 | -1): void {
+    for (const [instanceId, slots] of held) {
+      const sum = (this.#held.get(instanceId) ?? 0) + sign * slots
+      if (sum === 0) this.#held.delete(instanceId)
+      else this.#held.set(instanceId, sum)
+    }
+  }
+
+  /** Slots of an instance that nobody may believe to have; none while a router has not said what it believes. */
+  #spareOf({ instanceId, slots }: LedgerInstance): number {
+    return this.#expected.isWaiting ? 0 : slots - this.heldSlots(instanceId)
+  }
+
+  /** Sends the router its next assignment, if it differs from the last. */
+  #assign(lease: RouterLease): RouterAssignment | undefined {
     if (lease.unackedCount >= UNACKED_VERSIONS_MAX) return undefined
+    this.#lacking.delete(lease)
     const instances: AssignedInstance[] = []
     for (const [instanceId, wanted] of lease.target) {
       const instance = this.#instances.get(instanceId)
@@ -198,33 +293,34 @@ export class SlotLedger {
       const held = lease.held.get(instanceId) ?? 0
       // Less than nothing is spare while a lender and its borrower both count a request: that makes nobody a lease.
       const leased = lease.lastShares.get(instanceId) ?? 0
-      const slots = Math.min(wanted, Math.max(leased, held + spare.get(instanceId)!))
+      const slots = Math.min(wanted, Math.max(leased, held + this.#spareOf(instance)))
       if (slots > 0) instances.push({ ...instance, slots })
+      if (slots < wanted) this.#lacking.add(lease)
     }
     if (lease.lastSent !== undefined && isSame(lease.lastSent.instances, instances)) return undefined
-    const heldBefore = lease.held
     const assignment: RouterAssignment = { routerId: lease.routerId, version: ++this.#version, instances }
-    lease.send(assignment)
-    for (const { instanceId, slots } of instances) {
-      const added = Math.max(0, slots - (heldBefore.get(instanceId) ?? 0))
-      spare.set(instanceId, spare.get(instanceId)! - added)
-    }
+    this.#settle(lease, () => lease.send(assignment))
     return assignment
   }
 }
 
 function isSame(a: readonly AssignedInstance[], b: readonly AssignedInstance[]): boolean {
   if (a.length !== b.length) return false
+  if (a.every((instance, at) => isSameInstance(instance, b[at]!))) return true
   const before = new Map(a.map(instance => [instance.instanceId, instance]))
   return b.every(instance => {
     const other = before.get(instance.instanceId)
-    return (
-      other !== undefined &&
-      other.slots === instance.slots &&
-      other.host === instance.host &&
-      other.port === instance.port &&
-      other.startedAtMs === instance.startedAtMs &&
-      (other.expired === true) === (instance.expired === true)
-    )
+    return other !== undefined && isSameInstance(other, instance)
   })
+}
+
+function isSameInstance(a: AssignedInstance, b: AssignedInstance): boolean {
+  return (
+    a.instanceId === b.instanceId &&
+    a.slots === b.slots &&
+    a.host === b.host &&
+    a.port === b.port &&
+    a.startedAtMs === b.startedAtMs &&
+    (a.expired === true) === (b.expired === true)
+  )
 }

@@ -405,4 +405,18 @@ t.test('P12 at most so many waiters are told, and so many lenders asked, not the
   }
   t.ok(new Set(chosen.flat()).size > 2 * LENDERS_MAX)
   t.same(chooseLenders(['a', 'b', 'c'], 'b'), ['a', 'c'])
+
+  const before = chooseLenders(routers, 'r0')
+  const few = routers.filter(id => !before.slice(0, LENDERS_MAX / 2).includes(id))
+  t.equal(chooseLenders(few, 'r0', before), before, 'half of them still have some')
+  const fewer = routers.filter(id => !before.slice(0, LENDERS_MAX / 2 + 1).includes(id))
+  const after = chooseLenders(fewer, 'r0', before)
+  t.equal(new Set(after).size, LENDERS_MAX)
+  t.ok(
+    before.slice(LENDERS_MAX / 2 + 1).every(id => after.includes(id)),
+    'those that do stay',
+  )
+  t.ok(after.every(id => fewer.includes(id)))
+  const three = ['a', 'c']
+  t.equal(chooseLenders(['a', 'b', 'c'], 'b', three), three)
 })

@@ -1,5 +1,5 @@
 import { createPrng, type Prng } from '@waiter/base'
-import { type LedgerInstance, type RouterAssignment, type Shares, SlotLedger } from '@waiter/slots'
+import { ExpectedRouters, type LedgerInstance, type RouterAssignment, type Shares, SlotLedger } from '@waiter/slots'
 import fc from 'fast-check'
 import t from 'tap'
 
@@ -43,7 +43,11 @@ class ModelRouter {
 
 class Cluster {
   readonly prng: Prng
-  ledger = new SlotLedger()
+  expected = new ExpectedRouters()
+  ledger = new SlotLedger(this.expected)
+  /** Routers that are to take part no more. */
+  readonly leaving = new Set<string>()
+  left = 0
   readonly routers = new Map<string, ModelRouter>()
   readonly unheard = new Set<string>()
   readonly instances = new Map<string, LedgerInstance>()
@@ -53,6 +57,7 @@ class Cluster {
   turn = 0
   sent = 0
   releases = 0
+  adopted = 0
 
   constructor(seed: number) {
     this.prng = createPrng(seed)
@@ -65,7 +70,7 @@ class Cluster {
   step(): void {
     const { prng, ledger, routers } = this
     const [id, router] = this.any(routers) ?? []
-    const choice = prng.below(40)
+    const choice = prng.below(43)
     if (choice < 8) router?.receive()
     else if (choice < 14 && id !== undefined) this.deliverAck(id, router!)
     else if (choice < 20) router?.start(prng)
@@ -77,11 +82,51 @@ class Cluster {
     else if (choice < 38) this.changeInstances()
     else if (choice === 38 && prng.below(6) === 0) this.changeLeader()
     else if (choice === 39) this.reattach()
+    else if (choice === 40 && id !== undefined) this.leave(id)
+    else if (choice === 41 && id !== undefined) this.follow(id)
+    else if (choice === 42 && prng.below(2) === 0) this.adopt()
+  }
+
+  leave(id: string): void {
+    if (this.unheard.has(id)) return
+    this.leaving.add(id)
+    this.ledger.routerLeaving(id)
+  }
+
+  /** It is asked for the service (again). */
+  follow(id: string): void {
+    if (this.unheard.has(id)) return
+    this.leaving.delete(id)
+    if (this.ledger.has(id)) this.ledger.routerStays(id)
+    else this.ledger.routerJoined(id)
+  }
+
+  /**
+   * A lender dies while a borrower, which may take part or not, runs a request on its slot. The borrower counts it as its
+   * own and says so before the lender counts as dead (P10), with whatever version it works from.
+   */
+  adopt(): void {
+    const lenders = [...this.routers].filter(([id, { inUse }]) => !this.unheard.has(id) && inUse.size > 0)
+    const [lenderId, lender] = lenders[this.prng.below(lenders.length || 1)] ?? []
+    const heirs = [...this.routers].filter(([id]) => id !== lenderId && !this.unheard.has(id))
+    const [heirId, heir] = heirs[this.prng.below(heirs.length || 1)] ?? []
+    if (lender === undefined || lenderId === undefined || heir === undefined || heirId === undefined) return
+    const [instanceId, count] = this.any(lender.inUse)!
+    // Until the lender is buried both count it.
+    while (heir.outbox.length > 0) this.deliverAck(heirId, heir)
+    heir.inUse.set(instanceId, (heir.inUse.get(instanceId) ?? 0) + count)
+    heir.acknowledge()
+    while (heir.outbox.length > 0) this.deliverAck(heirId, heir)
+    this.adopted++
+    this.die(lenderId)
   }
 
   deliverAck(id: string, router: ModelRouter): void {
     const ack = router.outbox.shift()
-    if (ack !== undefined) this.ledger.ack(id, ack.version, ack.inUse)
+    if (ack === undefined) return
+    // The session knows which version a router works from; a router that was sent none works from nothing.
+    if (ack.version === 0 || !this.ledger.has(id)) this.ledger.noteUse(id, ack.inUse)
+    else this.ledger.ack(id, ack.version, ack.inUse)
   }
 
   rebalance(isTurnOver: boolean): void {
@@ -89,6 +134,13 @@ class Cluster {
     for (const assignment of this.ledger.rebalance(this.turn)) {
       this.sent++
       this.routers.get(assignment.routerId)!.inbox.push(assignment)
+    }
+    for (const id of this.ledger.takeLeft()) {
+      this.left++
+      const router = this.routers.get(id)!
+      if (router.shares.size > 0) throw new Error(`${id} has left, and has slots`)
+      if (router.inbox.length > 0) throw new Error(`${id} has left, and is about to be told of slots`)
+      router.version = 0
     }
   }
 
@@ -102,7 +154,9 @@ class Cluster {
   die(id: string): void {
     this.routers.delete(id)
     this.unheard.delete(id)
+    this.leaving.delete(id)
     this.ledger.routerDead(id)
+    this.expected.settle(id)
   }
 
   changeInstances(): void {
@@ -119,11 +173,13 @@ class Cluster {
 
   /** All streams break; a new leader knows who lives, and nothing of what they believe. */
   changeLeader(): void {
-    this.ledger = new SlotLedger()
+    this.expected = new ExpectedRouters()
+    this.ledger = new SlotLedger(this.expected)
+    this.leaving.clear()
     for (const [id, router] of this.routers) {
       router.inbox.length = 0
       router.outbox.length = 0
-      this.ledger.routerExpected(id)
+      this.expected.expect(id)
       this.unheard.add(id)
     }
     this.ledger.setInstances([...this.instances.values()])
@@ -137,7 +193,9 @@ class Cluster {
     router.outbox.length = 0
     router.version = 0
     this.unheard.delete(id)
+    this.leaving.delete(id)
     this.ledger.routerJoined(id, { slotsByInstance: new Map(router.shares), inUseByInstance: new Map(router.inUse) })
+    this.expected.settle(id)
   }
 
   check(): void {
@@ -159,6 +217,9 @@ class Cluster {
   /** Delivers everything until nothing moves any more. */
   settle(finishRequests: boolean): void {
     while (this.unheard.size > 0) this.reattach()
+    // Somebody takes part, so that everything can be leased.
+    for (const id of this.routers.keys()) if (!this.leaving.has(id)) this.follow(id)
+    if (this.leaving.size === this.routers.size) for (const id of this.routers.keys()) this.follow(id)
     for (let round = 0; round < 100; round++) {
       this.rebalance(false)
       for (const [id, router] of this.routers) {
@@ -172,10 +233,12 @@ class Cluster {
 }
 
 t.test(
-  'L1 L2 L4 no interleaving of delays, joins, deaths and new leaders over-subscribes or kills too early',
+  'L1 L2 L4 L12 L13 no interleaving of delays, joins, leaves, deaths and new leaders over-subscribes or kills too early',
   async t => {
     let sent = 0
     let releases = 0
+    let adopted = 0
+    let left = 0
     fc.assert(
       fc.property(fc.integer(), seed => {
         const cluster = new Cluster(seed)
@@ -185,11 +248,15 @@ t.test(
         }
         sent += cluster.sent
         releases += cluster.releases
+        adopted += cluster.adopted
+        left += cluster.left
       }),
       { seed: 22, numRuns: 250 },
     )
     t.ok(sent > 5000, `${sent} assignments were sent`)
     t.ok(releases > 10_000, `${releases} times an instance was seen released`)
+    t.ok(adopted > 100, `${adopted} times a request outlived its lender`)
+    t.ok(left > 200, `${left} times a router took part no more`)
   },
 )
 

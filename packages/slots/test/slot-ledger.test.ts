@@ -1,4 +1,4 @@
-import { type LedgerInstance, type RouterAssignment, SlotLedger } from '@waiter/slots'
+import { ExpectedRouters, type LedgerInstance, type RouterAssignment, SlotLedger } from '@waiter/slots'
 import t from 'tap'
 
 const NONE: ReadonlyMap<string, number> = new Map()
@@ -30,12 +30,12 @@ t.test('L2 a slot changes hands only after the old holder acknowledged and drain
   ledger.ack('r1', 1, NONE)
   ledger.routerJoined('r2')
   ledger.setDemand('r2', 1)
-  t.same(brief(ledger.rebalance(0)), ['r1 v2:', 'r2 v3:'])
+  t.same(brief(ledger.rebalance(0)), ['r2 v2:', 'r1 v3:'])
   t.same(ledger.rebalance(0), [])
-  ledger.ack('r1', 2, new Map([['a', 1]]))
+  ledger.ack('r1', 3, new Map([['a', 1]]))
   t.same(ledger.rebalance(0), [], 'r1 still has a request there')
   t.equal(ledger.inUse('a'), 1)
-  ledger.ack('r1', 2, NONE)
+  ledger.ack('r1', 3, NONE)
   t.same(brief(ledger.rebalance(0)), ['r2 v4: a=1'])
   t.equal(ledger.heldSlots('a'), 1)
 })
@@ -68,15 +68,18 @@ t.test('L4 an instance is released when all have acknowledged, drained, or died'
 })
 
 t.test('L5 a new leader leaves everybody what they have and waits for the missing', async t => {
-  const ledger = new SlotLedger()
+  const expected = new ExpectedRouters()
+  const ledger = new SlotLedger(expected)
   ledger.setInstances(instances({ a: 2, b: 2 }))
-  ledger.routerExpected('r1')
-  ledger.routerExpected('r2')
+  expected.expect('r1')
+  expected.expect('r2')
   ledger.routerJoined('r1', { slotsByInstance: new Map([['a', 2]]), inUseByInstance: new Map([['a', 1]]) })
+  t.equal(expected.settle('r1'), false)
   ledger.setDemand('r1', 9)
   t.same(brief(ledger.rebalance(0)), ['r1 v1: a=2'], 'no slot of b: r2 may believe it has it')
   t.equal(ledger.isReleased('gone'), false, 'r2 may still use anything')
   ledger.routerDead('r2')
+  t.equal(expected.settle('r2'), true)
   t.same(brief(ledger.rebalance(0)), ['r1 v2: a=2 b=2'])
   t.equal(ledger.isReleased('gone'), true)
 })
@@ -201,7 +204,7 @@ t.test('L8 news of unknown routers and of unknown versions is ignored', async t 
   t.equal(ledger.ack('r1', 77, NONE), false)
   t.equal(ledger.ack('r1', 1, NONE), true)
   t.same(ledger.routerStates(), [
-    { routerId: 'r1', isHeard: true, demand: 0, ackedVersion: 1, sentVersion: 1, held: { a: 2 } },
+    { routerId: 'r1', isLeaving: false, demand: 0, ackedVersion: 1, sentVersion: 1, held: { a: 2 } },
   ])
 })
 
@@ -215,4 +218,52 @@ t.test('L9 a silent router is not flooded and goes on where it left off', async 
   t.equal(sent.length, 8)
   ledger.ack('r1', sent.at(-1)!.version, NONE)
   t.same(brief(ledger.rebalance(0)), ['r1 v9: a=50'])
+})
+
+t.test('L11 a router that does not take part costs nothing and gets nothing', async t => {
+  const ledger = ledgerOf(['r1'], { a: 2 })
+  t.equal(ledger.has('r2'), false)
+  t.same(brief(ledger.rebalance(0)), ['r1 v1: a=2'])
+  t.equal(ledger.assignmentOf('r2'), undefined)
+  t.same(ledger.holderIds, ['r1'])
+})
+
+t.test('L12 a router leaves in two steps', async t => {
+  const ledger = ledgerOf(['r1', 'r2'], { a: 2 })
+  for (const { routerId, version } of ledger.rebalance(0)) ledger.ack(routerId, version, NONE)
+  ledger.routerLeaving('r2')
+  t.same(ledger.takeLeft(), [], 'it was not told')
+  t.same(brief(ledger.rebalance(0)), ['r2 v3:'])
+  ledger.ack('r2', 3, new Map([['a', 1]]))
+  t.same(ledger.takeLeft(), [], 'a request runs there')
+  t.same(ledger.rebalance(0), [], 'its slot is not free')
+  ledger.ack('r2', 3, NONE)
+  t.same(brief(ledger.rebalance(0)), ['r1 v4: a=2'])
+  t.same(ledger.takeLeft(), ['r2'])
+  t.equal(ledger.has('r2'), false)
+})
+
+t.test('L12 a router that is asked again before it has left stays', async t => {
+  const ledger = ledgerOf(['r1', 'r2'], { a: 2 })
+  for (const { routerId, version } of ledger.rebalance(0)) ledger.ack(routerId, version, NONE)
+  ledger.routerLeaving('r2')
+  ledger.rebalance(0)
+  ledger.routerStays('r2')
+  ledger.setDemand('r1', 1)
+  ledger.setDemand('r2', 1)
+  ledger.ack('r2', 3, NONE)
+  t.same(ledger.takeLeft(), [])
+  t.same(brief(ledger.rebalance(1)), ['r2 v4: a=1'])
+})
+
+t.test('L13 who runs requests without taking part takes part', async t => {
+  const ledger = ledgerOf(['r1'], { a: 1 })
+  ledger.noteUse('r2', NONE)
+  t.equal(ledger.has('r2'), false)
+  ledger.noteUse('r2', new Map([['a', 1]]))
+  ledger.routerDead('r1')
+  t.equal(ledger.heldSlots('a'), 1, 'a request that its dead lender counted before')
+  ledger.setInstances([])
+  ledger.rebalance(0)
+  t.equal(ledger.isReleased('a'), false)
 })

@@ -227,6 +227,11 @@ export interface LeaderLink {
   needService(definition: ServiceDefinition, sourceTokens: readonly SourceToken[]): void
   /** A newer version is to take over: have it started as large as it must be, and say in its summary when it is. */
   wantSuccession(request: SuccessionRequest): void
+  /**
+   * This router wants to hear of a service though no request for it is here: with many routers, only some are told of each.
+   * One that there is not is told as removed.
+   */
+  followService(serviceId: ServiceId): void
   /** A figure of some service changed, or a service was reached in a new way: it travels with the next report, at once if the last one is long enough ago. */
   noteLoadChange(): void
   /** A request on a taken-away or shrunk instance finished. */

@@ -103,6 +103,8 @@ export class RouterAgent implements LeaderLink {
   #leaderId: string | null = null
   #term: Term = 0
   #version = 0
+  /** Definitions of services that the leader told of; it tells each once. */
+  readonly #definitions = new Map<ServiceId, ServiceDefinition>()
   #reconnectMs = RECONNECT_MS_FIRST
   #cancelReconnect: () => void = () => undefined
   #lastReportMs = 0
@@ -139,6 +141,10 @@ export class RouterAgent implements LeaderLink {
 
   wantSuccession(request: SuccessionRequest): void {
     this.#send({ $case: 'succession', value: fromSuccession(request) })
+  }
+
+  followService(serviceId: ServiceId): void {
+    this.#send({ $case: 'follow', value: { serviceIds: [serviceId] } })
   }
 
   noteLoadChange(): void {
@@ -342,7 +348,7 @@ export class RouterAgent implements LeaderLink {
       return
     }
     const { host } = this.#options
-    host.applyAssignment(toAssignmentChange(assignment))
+    host.applyAssignment(toAssignmentChange(assignment, this.#definitions))
     this.#version = assignment.version
     this.#reconnectMs = RECONNECT_MS_FIRST
     this.#acknowledge(host.collectUse(assignment.upserts.map(service => service.serviceId)))

@@ -1,3 +1,4 @@
+import { type ServiceId, WaiterError } from '@waiter/base'
 import type { InstanceRecord } from '@waiter/schedulers'
 import type { ServiceDefinition } from '@waiter/services'
 import type * as proto from '../generated/waiter/v1/coordinator.ts'
@@ -20,18 +21,31 @@ import type {
 
 /** Converters between wire messages and what the code works with; the JSON inside comes from our own nodes. */
 
-export function toAssignmentChange(message: proto.Assignment): AssignmentChange {
+/**
+ * @param known definitions that this stream brought before: each travels once
+ */
+export function toAssignmentChange(
+  message: proto.Assignment,
+  known: Map<ServiceId, ServiceDefinition>,
+): AssignmentChange {
+  if (message.full) known.clear()
+  for (const serviceId of message.removals) known.delete(serviceId)
   return {
     isFull: message.full,
-    upserts: message.upserts.map(toServiceLeases),
+    upserts: message.upserts.map(service => toServiceLeases(service, known)),
     removals: message.removals,
     peers: { isFull: message.full, peers: message.peers, dead: message.deadRouterIds },
   }
 }
 
-function toServiceLeases(message: proto.ServiceAssignment): ServiceLeases {
+function toServiceLeases(message: proto.ServiceAssignment, known: Map<ServiceId, ServiceDefinition>): ServiceLeases {
+  const { serviceId, definitionJson } = message
+  const definition = definitionJson === '' ? known.get(serviceId) : parseDefinition(definitionJson)
+  if (definition === undefined)
+    throw new WaiterError(`an assignment of ${serviceId} without its definition`, { code: 'WTR_PROTOCOL' })
+  known.set(serviceId, definition)
   return {
-    definition: parseDefinition(message.definitionJson),
+    definition,
     leases: message.instances.map(toLease),
     summary: toSummary(message.summary),
     waitingElsewhere: message.waitingElsewhere,
@@ -40,21 +54,22 @@ function toServiceLeases(message: proto.ServiceAssignment): ServiceLeases {
   }
 }
 
-/** A definition does not change, and goes to every router: it is rendered once. */
-const rendered = new WeakMap<ServiceDefinition, string>()
+/** What does not change, and goes to many routers, is rendered once: definitions, and what led to a service. */
+const rendered = new WeakMap<object, string>()
 
-function renderDefinition(definition: ServiceDefinition): string {
-  const known = rendered.get(definition)
+function renderOnce(value: object): string {
+  const known = rendered.get(value)
   if (known !== undefined) return known
-  const json = JSON.stringify(definition)
-  rendered.set(definition, json)
+  const json = JSON.stringify(value)
+  rendered.set(value, json)
   return json
 }
 
-export function fromServiceLeases(service: ServiceLeases): proto.ServiceAssignment {
+/** @param isKnown the router has been told the definition on this stream: it need not travel again */
+export function fromServiceLeases(service: ServiceLeases, isKnown: boolean): proto.ServiceAssignment {
   return {
     serviceId: service.definition.id,
-    definitionJson: renderDefinition(service.definition),
+    definitionJson: isKnown ? '' : renderOnce(service.definition),
     instances: service.leases.map(lease => ({
       ...lease,
       // Schedulers know the start to the microsecond; the wire carries whole milliseconds.
@@ -213,10 +228,10 @@ function fromSummary(summary: ServiceSummary): proto.ServiceSummary {
         }
       : undefined,
     startTrouble: summary.startTrouble ?? '',
-    sourceTokensJson: JSON.stringify(summary.sourceTokens),
+    sourceTokensJson: renderOnce(summary.sourceTokens),
     onTheFly: summary.isOnTheFly,
     stale: summary.isStale,
-    successionsJson: JSON.stringify(summary.successions),
+    successionsJson: summary.successions.length === 0 ? '' : JSON.stringify(summary.successions),
     outstanding: summary.outstanding,
     total: summary.total,
     lastRequestMs: summary.lastRequestMs,

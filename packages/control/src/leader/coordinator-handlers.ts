@@ -154,13 +154,20 @@ function serveRouter(
         leader.report(session, message.value.services)
         return
       case 'needed':
-        leader.need(parseDefinition(message.value.definitionJson), parseSourceTokens(message.value.sourceTokensJson))
+        leader.need(
+          parseDefinition(message.value.definitionJson),
+          parseSourceTokens(message.value.sourceTokensJson),
+          session,
+        )
         return
       case 'referenced':
         leader.reference(message.value.references.map(toReference))
         return
       case 'succession':
-        leader.succeed(toSuccession(message.value))
+        leader.succeed(toSuccession(message.value), session)
+        return
+      case 'follow':
+        leader.follow(session, message.value.serviceIds)
         return
       case 'ack':
         leader.acknowledge(session, message.value.version, message.value.services)

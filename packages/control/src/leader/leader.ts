@@ -14,6 +14,7 @@ import {
   type ServiceDefinition,
   STORE_PREFIXES,
 } from '@waiter/services'
+import type { ExpectedRouters } from '@waiter/slots'
 import { StoreMirror } from '@waiter/store/port'
 import type {
   ClusterView,
@@ -27,6 +28,7 @@ import type {
 } from '../agent/leader-link.ts'
 import { notLeader } from '../rpc/call-unary.ts'
 import { DueQueue } from './due-queue.ts'
+import { FollowerDesk } from './follower-desk.ts'
 import { type InstanceWatcher, InstanceWatchers } from './instance-watchers.ts'
 import type { LeaderOptions } from './leader-options.ts'
 import { LostRouters } from './lost-routers.ts'
@@ -65,6 +67,7 @@ export class Leader implements SessionSource {
   readonly #questions: RouterQuestions
   readonly #watchers: InstanceWatchers
   readonly #registry: RouterRegistry
+  readonly #followers: FollowerDesk
   readonly #versions: VersionDesk
   readonly #reviewer: ServiceReviewer
   readonly #stopped = new AbortController()
@@ -75,7 +78,11 @@ export class Leader implements SessionSource {
   #isReviewDue = false
   #isListed = false
   /** Needs that came before the scheduler's first listing. */
-  readonly #early: { definition: ServiceDefinition; sourceTokens: readonly SourceToken[] }[] = []
+  readonly #early: {
+    readonly definition: ServiceDefinition
+    readonly sourceTokens: readonly SourceToken[]
+    readonly session: RouterSession | undefined
+  }[] = []
   #resolveListed: () => void = () => undefined
   /** Resolves when the scheduler has said what runs. */
   readonly listed: Promise<void>
@@ -98,9 +105,15 @@ export class Leader implements SessionSource {
     this.#questions = new RouterQuestions(options.clock)
     this.#watchers = new InstanceWatchers(this.#services, task => options.clock.soon(task))
     this.#registry = new RouterRegistry(options.store, options.host ?? { hostId: '', startId: '' }, options.log)
+    this.#followers = new FollowerDesk({
+      services: this.#services,
+      sessions: this.#sessions,
+      nowMs: () => options.clock.nowMs(),
+      touch: service => this.#touch(service),
+    })
     this.#versions = new VersionDesk({
       ...options,
-      tell: service => this.#tellAll(service.id),
+      tell: service => this.#followers.tellAll(service),
       touch: service => this.#touch(service),
       need: (definition, sourceTokens) => this.need(definition, sourceTokens),
     })
@@ -109,6 +122,7 @@ export class Leader implements SessionSource {
       fence: this.#fence,
       startedAtMs: options.clock.nowMs(),
       sessions: this.#sessions,
+      followers: this.#followers,
       successions: this.#versions.successions,
       touch: service => this.#touch(service),
       forget: service => this.#forget(service),
@@ -165,6 +179,7 @@ export class Leader implements SessionSource {
     const former = this.#sessions.get(routerId)
     if (former !== undefined) this.#close(former)
     this.#lost.remove(routerId)
+    this.#burials.returned(routerId)
     this.#buryPredecessors(router)
     const { term, clock } = this.#options
     const session = new RouterSession({
@@ -175,17 +190,7 @@ export class Leader implements SessionSource {
     this.#sessions.set(routerId, session)
     for (const deadId of this.#burials.unheardBy(routerId)) session.markDead(deadId)
     for (const relatedId of relatedRouterIds) if (!this.#isKnown(relatedId)) this.#lost.add(relatedId)
-    const beliefByService = new Map(beliefs.map(row => [row.serviceId, row]))
-    for (const service of this.#services.values()) {
-      const belief = beliefByService.get(service.id)?.instances ?? []
-      service.ledger.routerJoined(routerId, {
-        slotsByInstance: new Map(belief.map(row => [row.instanceId, row.slots])),
-        inUseByInstance: new Map(belief.map(row => [row.instanceId, row.inUse])),
-      })
-      // In this order: the review comes before the flush, which must not repeat an assignment from before.
-      this.#touch(service)
-      session.markDirty(service.id)
-    }
+    this.#followers.attached(session, beliefs)
     session.begin(this.#options.leaderId)
     this.#registry.save(router)
     this.#options.log.info({ routerId, httpUrl }, 'a router attached')
@@ -224,14 +229,15 @@ export class Leader implements SessionSource {
   }
 
   report(session: RouterSession, rows: readonly ServiceLoadRow[]): void {
+    const nowMs = this.#options.clock.nowMs()
     for (const row of rows) {
       const service = this.#services.get(row.serviceId)
       if (service === undefined) continue
-      const before = service.loads.get(session.routerId)
-      service.loads.set(session.routerId, row)
-      service.traffic.absorb(before, row, this.#options.clock.nowMs())
+      this.#followers.follow(service, session.routerId)
+      const before = service.loads.set(session.routerId, row)
+      service.traffic.absorb(before, row, nowMs)
       const isUsed = row.outstanding !== (before?.outstanding ?? 0) || row.lastRequestMs > (before?.lastRequestMs ?? 0)
-      if (isUsed) service.lastModifiedMs = this.#options.clock.nowMs()
+      if (isUsed) service.lastModifiedMs = nowMs
       service.ledger.setDemand(session.routerId, row.outstanding, row.total - row.waiting)
       if (this.#sessions.size > 1 && row.waiting !== (before?.waiting ?? 0)) this.#tellWaiting(service, session)
       if (row.outstanding > 0) revokeDeletion(service)
@@ -242,24 +248,32 @@ export class Leader implements SessionSource {
   acknowledge(session: RouterSession, streamVersion: number, rows: readonly ServiceUseRow[]): void {
     for (const row of rows) {
       const service = this.#services.get(row.serviceId)
+      if (service === undefined) continue
       const version = session.acknowledgedVersion(row.serviceId, streamVersion)
-      if (service === undefined || version === undefined) continue
       const inUse = new Map(row.instances.map(({ instanceId, inUse: count }) => [instanceId, count]))
-      if (service.ledger.ack(session.routerId, version, inUse)) this.#touch(service)
+      if (version !== undefined && service.ledger.has(session.routerId)) {
+        if (service.ledger.ack(session.routerId, version, inUse)) this.#touch(service)
+      } else if (inUse.size > 0 || service.ledger.has(session.routerId)) {
+        // What it borrowed of a router that is not there any more. It must not be overlooked when that one is buried.
+        this.#followers.follow(service, session.routerId)
+        service.ledger.noteUse(session.routerId, inUse)
+        this.#touch(service)
+      }
     }
     // After its rows: they tell what the router still runs on slots that the dead one lent.
     for (const deadId of session.heardDeaths(streamVersion))
-      if (this.#burials.heard(deadId, session.routerId)) this.#freeSlots(deadId)
+      if (this.#burials.heard(deadId, session.routerId)) this.#followers.slotsFree(deadId)
   }
 
-  /** A request waits for this service somewhere: make sure that it runs. */
-  need(definition: ServiceDefinition, sourceTokens: readonly SourceToken[]): void {
+  /** A request waits for this service somewhere: make sure that it runs, and that the router at which it waits hears of it. */
+  need(definition: ServiceDefinition, sourceTokens: readonly SourceToken[], session?: RouterSession): void {
     if (!this.#isListed) {
-      this.#early.push({ definition, sourceTokens })
+      this.#early.push({ definition, sourceTokens, session })
       return
     }
     const known = this.#services.get(definition.id)
     const service = known ?? this.#adopt(definition)
+    this.#follow(service, session)
     if (known === undefined) this.#reviewer.create(service)
     else if (!revokeDeletion(service)) service.isWantedAgain = true
     this.#versions.addReference(service, sourceTokens, known === undefined)
@@ -274,15 +288,31 @@ export class Leader implements SessionSource {
     }
   }
 
+  /** A router wants to hear of these services, and of those that there are not. */
+  follow(session: RouterSession, serviceIds: readonly ServiceId[]): void {
+    for (const serviceId of serviceIds) {
+      const service = this.#services.get(serviceId)
+      if (service !== undefined) this.#follow(service, session)
+      session.markDirty(serviceId)
+    }
+  }
+
+  #follow(service: ManagedService, session: RouterSession | undefined): void {
+    if (session !== undefined && this.#sessions.get(session.routerId) === session)
+      this.#followers.follow(service, session.routerId)
+  }
+
   /** A newer version of a token is to take over from an older one (`SuccessionKeeper`). */
-  succeed(request: SuccessionRequest): void {
+  succeed(request: SuccessionRequest, session?: RouterSession): void {
     const predecessor = this.#services.get(request.predecessorId)
     if (!this.#isListed || predecessor === undefined) {
-      this.need(request.definition, request.sourceTokens)
+      this.need(request.definition, request.sourceTokens, session)
       return
     }
     const known = this.#services.get(request.definition.id)
     const successor = known ?? this.#adopt(request.definition)
+    this.#follow(successor, session)
+    this.#follow(predecessor, session)
     const wanted = this.#versions.want(request, successor, predecessor)
     if (known === undefined) this.#reviewer.create(successor, wanted)
     else if (!revokeDeletion(successor)) successor.isWantedAgain = true
@@ -291,8 +321,8 @@ export class Leader implements SessionSource {
 
   leasesFor(serviceId: ServiceId, routerId: RouterId): ReturnType<SessionSource['leasesFor']> {
     const service = this.#services.get(serviceId)
-    if (service === undefined) return undefined
-    return { leases: service.leasesFor(routerId), version: service.assignments.get(routerId)?.version ?? 0 }
+    if (!service?.followers.has(routerId)) return undefined
+    return { leases: service.leasesFor(routerId), version: service.ledger.assignmentOf(routerId)?.version ?? 0 }
   }
 
   // -- people -------------------------------------------------------------------------------------------------------
@@ -332,9 +362,9 @@ export class Leader implements SessionSource {
     if (service === undefined || record === undefined || isEnded(record)) return false
     const sinceMs = this.#options.clock.nowMs()
     this.#options.log.info({ serviceId, instanceId, kind, drainTimeoutMs }, 'somebody wants an instance gone')
-    if (kind === 'expire') service.expireRequests.add(instanceId)
+    if (kind === 'expire') service.requestExpiry(instanceId)
     else if (!service.removals.get(instanceId)?.isStopping)
-      service.removals.set(instanceId, {
+      service.beginRemoval(instanceId, {
         reason: kind === 'force-kill' ? 'Killed on request' : 'Stopped on request',
         sinceMs,
         isStopping: false,
@@ -419,7 +449,7 @@ export class Leader implements SessionSource {
       service.isCreated = true
       if (JSON.stringify(service.definition) !== JSON.stringify(definition)) this.#update(service)
       service.setRequested(state)
-      service.instances.clear()
+      service.clearInstances()
       for (const instance of state.instances) service.setInstance(instance, clock.nowMs())
       service.forgetVainRemovals()
       this.#reviewer.begin(service)
@@ -430,7 +460,8 @@ export class Leader implements SessionSource {
     log.info({ services: listing.length }, 'the scheduler said what runs')
     if (this.#isListed) return
     this.#isListed = true
-    for (const { definition, sourceTokens } of this.#early.splice(0)) this.need(definition, sourceTokens)
+    for (const { definition, sourceTokens, session } of this.#early.splice(0))
+      this.need(definition, sourceTokens, session)
     void this.#versions.restore(this.#services)
     this.#resolveListed()
   }
@@ -442,11 +473,12 @@ export class Leader implements SessionSource {
     this.#touch(service)
   }
 
-  #adopt(definition: ServiceDefinition): ManagedService {
-    const service = new ManagedService(definition, this.#options.clock.nowMs())
+  /** @param expected routers that may use it from before; of a service that is only about to start nobody can */
+  #adopt(definition: ServiceDefinition, expected?: ExpectedRouters): ManagedService {
+    const service = new ManagedService(definition, this.#options.clock.nowMs(), expected)
     this.#services.set(service.id, service)
     if (this.#overrides.isSynced) this.#redefine(service.id)
-    for (const routerId of this.#sessions.keys()) service.ledger.routerJoined(routerId)
+    this.#followers.admit(service)
     return service
   }
 
@@ -457,7 +489,7 @@ export class Leader implements SessionSource {
     const overrides = this.#overrides.find(serviceId)?.overrides
     const { core } = service.definition
     if (!service.redefine(computeEffectiveDescription(core, this.#options.services, overrides))) return
-    this.#tellAll(serviceId)
+    this.#followers.tellAll(service)
     if (service.isCreated) this.#update(service)
     this.#touch(service)
   }
@@ -465,18 +497,16 @@ export class Leader implements SessionSource {
   /** How much waits at one router matters to the others. */
   #tellWaiting(service: ManagedService, reporter?: RouterSession): void {
     if (!service.observeWaiting()) return
-    for (const session of this.#sessions.values()) if (session !== reporter) session.markDirty(service.id)
+    for (const routerId of service.followers.ids()) {
+      const session = this.#sessions.get(routerId)
+      if (session !== reporter) session?.markDirty(service.id)
+    }
   }
 
-  #tellAll(serviceId: ServiceId): void {
-    for (const session of this.#sessions.values()) session.markDirty(serviceId)
-  }
-
-  /** Routers that are missing may use it from before; of a service that is only about to start nobody can. */
+  /** Routers that are missing may use it from before. */
   #adoptRunning(definition: ServiceDefinition): ManagedService {
-    const service = this.#adopt(definition)
-    for (const routerId of this.#lost.ids) service.ledger.routerExpected(routerId)
-    return service
+    for (const routerId of this.#lost.ids) this.#followers.expect(routerId)
+    return this.#adopt(definition, this.#followers.expected)
   }
 
   #update(service: ManagedService): void {
@@ -491,7 +521,7 @@ export class Leader implements SessionSource {
     this.#watchers.mark(service.id)
     this.#touched.delete(service)
     this.#due.delete(service)
-    for (const session of this.#sessions.values()) session.forget(service.id)
+    for (const routerId of service.followers.ids()) this.#sessions.get(routerId)?.forget(service.id)
     service.resolveGone()
     this.#versions.forget(service)
     if (service.isWantedAgain) this.#revive(service)
@@ -502,9 +532,11 @@ export class Leader implements SessionSource {
     const { definition, id } = former
     this.#versions.needAgain({ definition, id, references: former.references() })
     const service = this.#services.get(former.id)
-    for (const [routerId, row] of former.loads) {
-      service?.loads.set(routerId, { ...row, instances: [] })
-      service?.ledger.setDemand(routerId, row.outstanding)
+    if (service === undefined) return
+    for (const routerId of former.followers.ids()) this.#followers.follow(service, routerId)
+    for (const [routerId, row] of former.loads.entries()) {
+      service.loads.set(routerId, { ...row, instances: [] })
+      service.ledger.setDemand(routerId, row.outstanding)
     }
   }
 
@@ -525,24 +557,17 @@ export class Leader implements SessionSource {
     this.#lost.remove(routerId)
     this.#options.log.warn({ routerId }, 'gave a lost router up; its slots go to others')
     for (const session of this.#sessions.values()) session.markDead(routerId)
+    this.#followers.died(routerId)
     for (const service of this.#services.values()) {
+      if (!service.followers.has(routerId)) continue
       // Its clients come again through another router: the time without requests begins now, not with the last one.
-      if ((service.loads.get(routerId)?.outstanding ?? 0) > 0) service.lastModifiedMs = this.#options.clock.nowMs()
-      service.loads.delete(routerId)
+      if ((service.loads.of(routerId)?.outstanding ?? 0) > 0) service.lastModifiedMs = this.#options.clock.nowMs()
+      service.loads.drop(routerId)
       this.#tellWaiting(service)
       this.#touch(service)
     }
     const survivors = [...this.#sessions.keys(), ...this.#lost.ids].filter(id => id !== routerId)
-    for (const deadId of this.#burials.begin(routerId, survivors)) this.#freeSlots(deadId)
-  }
-
-  /** Everybody knows that the router is dead, and has told what runs on slots that it lent. */
-  #freeSlots(routerId: RouterId): void {
-    for (const service of this.#services.values()) {
-      service.ledger.routerDead(routerId)
-      service.assignments.delete(routerId)
-      this.#touch(service)
-    }
+    for (const deadId of this.#burials.begin(routerId, survivors)) this.#followers.slotsFree(deadId)
   }
 
   // -- reviews ------------------------------------------------------------------------------------------------------

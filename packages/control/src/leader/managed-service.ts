@@ -17,17 +17,17 @@ import {
   type ServiceReference,
   type Staleness,
 } from '@waiter/services'
-import { chooseLenders, type LedgerInstance, type RouterAssignment, SlotLedger } from '@waiter/slots'
+import { chooseLenders, type ExpectedRouters, hashText, type LedgerInstance, SlotLedger } from '@waiter/slots'
 import type {
   ExternalMetricsRow,
   InstanceLease,
   ServiceLeases,
-  ServiceLoadRow,
   ServiceProblem,
   ServiceSummary,
   SourceToken,
 } from '../agent/leader-link.ts'
-
+import { Followers } from './followers.ts'
+import { ServiceLoads } from './service-loads.ts'
 import type { Succession } from './succession.ts'
 import { TrafficTotals } from './traffic-totals.ts'
 import { Unanswering } from './unanswering.ts'
@@ -77,16 +77,20 @@ export interface Usage {
 export class ManagedService {
   readonly id: ServiceId
   #definition: ServiceDefinition
-  readonly ledger: SlotLedger = new SlotLedger()
-  readonly instances: Map<InstanceId, InstanceRecord> = new Map()
-  readonly removals: Map<InstanceId, Removal> = new Map()
-  readonly loads: Map<RouterId, ServiceLoadRow> = new Map()
-  readonly assignments: Map<RouterId, RouterAssignment> = new Map()
-  /** Instances that somebody wants replaced. */
-  readonly expireRequests: Set<InstanceId> = new Set()
+  /** `hashText` of the id. */
+  readonly hash: number
+  readonly ledger: SlotLedger
+  readonly followers: Followers = new Followers()
+  readonly loads: ServiceLoads = new ServiceLoads()
+  /** Whom each router was told to ask for slots. */
+  readonly lenders: Map<RouterId, readonly RouterId[]> = new Map()
+  readonly #instances = new Map<InstanceId, InstanceRecord>()
+  readonly #removals = new Map<InstanceId, Removal>()
+  readonly #expireRequests = new Set<InstanceId>()
   /** What instances of a bypass service say of themselves. */
   readonly externalMetrics: Map<InstanceId, ExternalMetricsRow> = new Map()
   readonly #sourceTokens = new Map<string, readonly SourceToken[]>()
+  #sourceTokensNow: readonly (readonly SourceToken[])[] | undefined
   /** Reached without any token at least once. */
   isOnTheFly = false
   /** Set by the leader: nothing leads to it any more. */
@@ -99,7 +103,7 @@ export class ManagedService {
   hold: { readonly untilMs: Millis; readonly size: number } = { untilMs: 0, size: 0 }
   /** The last request because of which its successor was looked for. */
   succeededAtRequestMs: Millis = 0
-  requested = 0
+  #requested = 0
   /** What the scaling policy keeps between decisions. */
   memory: unknown
   lastDecision: (ScaleDecision & { readonly atMs: Millis }) | undefined
@@ -108,13 +112,13 @@ export class ManagedService {
   /** The scheduler knows the service: it listed it, or `create` succeeded. Until then it cannot be scaled. */
   isCreated = false
   /** Why the scheduler refuses to run it at all, for example because it asks for an image; and when it said so. */
-  refusal: (ServiceProblem & { readonly sinceMs: Millis }) | null = null
+  #refusal: (ServiceProblem & { readonly sinceMs: Millis }) | null = null
   /** Why the scheduler cannot start instances at present, though it keeps trying. */
-  startTrouble: string | null = null
+  #startTrouble: string | null = null
   /** A call to the scheduler that changes the requested count is under way: the next decision waits for it. */
   isScaling = false
   /** Set from the decision to delete until the scheduler has done it. */
-  deletion: Deletion | undefined
+  #deletion: Deletion | undefined
   /** A request came for it meanwhile: it is created anew as soon as it is gone. */
   isWantedAgain = false
   #hadHealthyAtMs: Millis
@@ -122,15 +126,30 @@ export class ManagedService {
   #broken: { readonly failedHosts: number; readonly sinceMs: Millis } | undefined
   readonly #unanswering = new Unanswering()
   #told = ''
-  /** Routers that have slots of it. */
+  /** Routers that have slots of it, or are about to. */
   #holders: readonly RouterId[] = []
   #isQueueNearlyFull = false
+  /** Grow with every change to the instances, and to anything that routers hear of; what follows is kept until then. */
+  #instancesRevision = 0
+  #revision = 0
+  #reviewedRevision = -1
+  #stayingNow: readonly InstanceRecord[] | undefined
+  #healthyNow = 0
+  /** The host of some instance does not answer. */
+  #isAnyAway = false
+  #expiredNow:
+    | { readonly ids: ReadonlySet<InstanceId>; readonly nextMs: Millis; readonly key: string; readonly untilMs: Millis }
+    | undefined
+  #ledgerKey: unknown
   #resolveGone: () => void = () => undefined
   /** Resolves when the service is deleted. */
   readonly gone: Promise<void>
 
-  constructor(definition: ServiceDefinition, nowMs: Millis) {
+  /** @param expected routers that may use it from before and have not been heard; absent: it is new */
+  constructor(definition: ServiceDefinition, nowMs: Millis, expected?: ExpectedRouters) {
     this.id = definition.id
+    this.hash = hashText(definition.id)
+    this.ledger = new SlotLedger(expected)
     this.#definition = definition
     this.lastModifiedMs = nowMs
     this.#hadHealthyAtMs = 0
@@ -147,7 +166,78 @@ export class ManagedService {
   redefine(effective: EffectiveDescription): boolean {
     if (JSON.stringify(effective) === JSON.stringify(this.#definition.effective)) return false
     this.#definition = { ...this.#definition, effective }
+    this.#change()
     return true
+  }
+
+  get instances(): ReadonlyMap<InstanceId, InstanceRecord> {
+    return this.#instances
+  }
+
+  get removals(): ReadonlyMap<InstanceId, Removal> {
+    return this.#removals
+  }
+
+  /** Instances that somebody wants replaced. */
+  get expireRequests(): ReadonlySet<InstanceId> {
+    return this.#expireRequests
+  }
+
+  get requested(): number {
+    return this.#requested
+  }
+
+  set requested(requested: number) {
+    if (requested === this.#requested) return
+    this.#requested = requested
+    this.#changeFigures()
+  }
+
+  get refusal(): (ServiceProblem & { readonly sinceMs: Millis }) | null {
+    return this.#refusal
+  }
+
+  set refusal(refusal: (ServiceProblem & { readonly sinceMs: Millis }) | null) {
+    this.#refusal = refusal
+    this.#changeFigures()
+  }
+
+  get deletion(): Deletion | undefined {
+    return this.#deletion
+  }
+
+  set deletion(deletion: Deletion | undefined) {
+    this.#deletion = deletion
+    this.#change()
+  }
+
+  /** Has one instance taken away from the routers, then stopped. */
+  beginRemoval(instanceId: InstanceId, removal: Removal): void {
+    this.#removals.set(instanceId, removal)
+    this.#change()
+  }
+
+  /** It stays after all, or there is nothing to stop. */
+  endRemoval(instanceId: InstanceId): void {
+    this.#removals.delete(instanceId)
+    this.#change()
+  }
+
+  requestExpiry(instanceId: InstanceId): void {
+    this.#expireRequests.add(instanceId)
+    this.#change()
+  }
+
+  /** A figure that routers hear of changed. */
+  #changeFigures(): void {
+    this.#revision += 1
+  }
+
+  /** So did the instances, or what is to become of them. */
+  #change(): void {
+    this.#changeFigures()
+    this.#instancesRevision += 1
+    this.#stayingNow = undefined
   }
 
   resolveGone(): void {
@@ -155,7 +245,8 @@ export class ManagedService {
   }
 
   get sourceTokens(): readonly (readonly SourceToken[])[] {
-    return [...this.#sourceTokens.values()]
+    this.#sourceTokensNow ??= [...this.#sourceTokens.values()]
+    return this.#sourceTokensNow
   }
 
   /** @returns true when this way of reaching the service is new */
@@ -172,6 +263,7 @@ export class ManagedService {
     if (this.#sourceTokens.has(key)) return false
     if (this.#sourceTokens.size >= SOURCES_MAX) this.#sourceTokens.delete(this.#sourceTokens.keys().next().value ?? '')
     this.#sourceTokens.set(key, tokens)
+    this.#sourceTokensNow = undefined
     return true
   }
 
@@ -206,31 +298,46 @@ export class ManagedService {
     return count
   }
 
+  /** The scheduler lists its instances anew. */
+  clearInstances(): void {
+    this.#instances.clear()
+    this.#change()
+  }
+
   /** Takes one instance's news. */
   setInstance(record: InstanceRecord, nowMs: Millis): void {
-    this.instances.set(record.instanceId, record)
+    this.#change()
+    this.#instances.set(record.instanceId, record)
     if (record.state === 'healthy') this.#hadHealthyAtMs = nowMs
     this.#unanswering.observe(record)
     if (isEnded(record)) {
-      this.removals.delete(record.instanceId)
-      this.expireRequests.delete(record.instanceId)
+      this.#removals.delete(record.instanceId)
+      this.#expireRequests.delete(record.instanceId)
       this.externalMetrics.delete(record.instanceId)
       this.#forgetEnded(record.state, record.state === 'failed' ? FAILED_MAX : KILLED_MAX)
     }
   }
 
   /** Running instances that are not on their way out. */
-  staying(): InstanceRecord[] {
-    return [...this.instances.values()].filter(record => !isEnded(record) && !this.removals.has(record.instanceId))
+  staying(): readonly InstanceRecord[] {
+    if (this.#stayingNow === undefined) {
+      const isStaying = (it: InstanceRecord): boolean => !isEnded(it) && !this.#removals.has(it.instanceId)
+      this.#stayingNow = [...this.#instances.values()].filter(isStaying)
+      this.#healthyNow = this.#stayingNow.filter(record => record.state === 'healthy').length
+      this.#isAnyAway = this.#stayingNow.some(record => record.hostContact !== undefined)
+    }
+    return this.#stayingNow
   }
 
   /** Those whose host answers: only they can be stopped. */
-  #reachable(): InstanceRecord[] {
-    return this.staying().filter(record => record.hostContact === undefined)
+  #reachable(): readonly InstanceRecord[] {
+    const staying = this.staying()
+    return this.#isAnyAway ? staying.filter(record => record.hostContact === undefined) : staying
   }
 
   get healthyCount(): number {
-    return this.staying().filter(record => record.state === 'healthy').length
+    this.staying()
+    return this.#healthyNow
   }
 
   /** Removals that have not lowered the scheduler's requested count yet. */
@@ -243,7 +350,7 @@ export class ManagedService {
 
   /** A removal leads nowhere when its instance is gone: nothing of it is left to stop. */
   forgetVainRemovals(): void {
-    for (const instanceId of this.removals.keys()) if (!this.instances.has(instanceId)) this.removals.delete(instanceId)
+    for (const instanceId of this.#removals.keys()) if (!this.#instances.has(instanceId)) this.endRemoval(instanceId)
   }
 
   /** Failed hosts since the service was healthy last, and since when that is so; undefined: it is not in trouble. */
@@ -265,35 +372,34 @@ export class ManagedService {
    */
   observeWaiting(): boolean {
     const wasNearlyFull = this.#isQueueNearlyFull
-    this.#isQueueNearlyFull = this.#waiting() * 2 >= this.definition.effective['max-queue-length']
+    this.#isQueueNearlyFull = this.loads.waiting * 2 >= this.definition.effective['max-queue-length']
     return wasNearlyFull || this.#isQueueNearlyFull
   }
 
-  /** Looks which routers have slots, or will soon. @returns true when others, so that all must be told whom to ask for some */
-  observeHolders(): boolean {
+  /**
+   * Looks which routers have slots, or will soon.
+   *
+   * @returns routers that are to ask others than before, so that they must be told
+   */
+  observeHolders(): readonly RouterId[] {
     const holders = this.ledger.holderIds
+    const changed: RouterId[] = []
     const isSame = holders.length === this.#holders.length && holders.every((id, at) => id === this.#holders[at])
     this.#holders = holders
-    return !isSame
-  }
-
-  #waiting(): number {
-    let waiting = 0
-    for (const row of this.loads.values()) waiting += row.waiting
-    return waiting
+    for (const routerId of this.followers.ids()) {
+      const before = this.lenders.get(routerId)
+      if (isSame && before !== undefined) continue
+      const lenders = chooseLenders(holders, routerId, before)
+      if (lenders === before) continue
+      this.lenders.set(routerId, lenders)
+      if (before !== undefined || lenders.length > 0) changed.push(routerId)
+    }
+    return changed
   }
 
   usage(): Usage {
-    let outstanding = 0
-    let waiting = 0
-    let total = 0
-    let lastRequestMs = 0
-    for (const row of this.loads.values()) {
-      outstanding += row.outstanding
-      waiting += row.waiting
-      total += row.total
-      lastRequestMs = Math.max(lastRequestMs, row.lastRequestMs)
-    }
+    const { waiting, total } = this.loads
+    let { outstanding, lastRequestMs } = this.loads
     if (isBypassService(this.definition.effective)) {
       // Its requests do not come through routers; those that wait here for it to start count as well (spec §2.7).
       outstanding = waiting
@@ -305,38 +411,32 @@ export class ManagedService {
     return { outstanding, waiting, total, lastRequestMs }
   }
 
-  /** Requests in flight on an instance, as routers reported last. */
-  inUse(instanceId: InstanceId): number {
-    let count = 0
-    for (const row of this.loads.values())
-      for (const instance of row.instances) if (instance.instanceId === instanceId) count += instance.inUse
-    return count
-  }
-
   /** Which instances are to be replaced, and when the next one will be. */
   expired(nowMs: Millis, suspectAfterFailures: number): { ids: ReadonlySet<InstanceId>; nextMs: Millis } {
-    const suspects = new Set<InstanceId>()
-    for (const row of this.loads.values())
-      for (const { instanceId, consecutiveFailures } of row.instances)
-        if (consecutiveFailures >= suspectAfterFailures) suspects.add(instanceId)
+    const key = `${this.#instancesRevision} ${this.loads.failingRevision} ${suspectAfterFailures}`
+    const known = this.#expiredNow
+    if (known !== undefined && known.key === key && nowMs < known.untilMs) return known
     const { expired, nextExpiryMs } = decideExpired({
       instances: this.#reachable(),
       nowMs,
       instanceExpiryMins: this.definition.effective['instance-expiry-mins'],
-      suspects,
+      suspects: this.loads.suspects(suspectAfterFailures),
     })
     const ids = new Set(expired.map(entry => entry.instanceId))
-    for (const { instanceId } of this.#reachable()) if (this.expireRequests.has(instanceId)) ids.add(instanceId)
-    return { ids, nextMs: nextExpiryMs }
+    for (const { instanceId } of this.#reachable()) if (this.#expireRequests.has(instanceId)) ids.add(instanceId)
+    this.#expiredNow = { ids, nextMs: nextExpiryMs, key, untilMs: nextExpiryMs }
+    return this.#expiredNow
   }
 
   snapshot(expired: ReadonlySet<InstanceId>): ScaleSnapshot {
-    const staying = this.staying().filter(record => record.hostContact !== 'given-up')
-    const healthy = staying.filter(record => record.state === 'healthy')
-    const expiredHealthy = healthy.filter(record => expired.has(record.instanceId)).length
+    const all = this.staying()
+    const staying = this.#isAnyAway ? all.filter(record => record.hostContact !== 'given-up') : all
+    const isHealthy = (it: InstanceRecord): boolean => it.state === 'healthy'
+    const isExpiredHealthy = (it: InstanceRecord): boolean => isHealthy(it) && expired.has(it.instanceId)
+    const expiredHealthy = expired.size === 0 ? 0 : staying.filter(isExpiredHealthy).length
     return {
       outstanding: this.usage().outstanding,
-      healthy: healthy.length,
+      healthy: this.#isAnyAway ? staying.filter(isHealthy).length : this.healthyCount,
       requested: this.requested - this.pendingRemovals,
       scheduled: staying.length,
       expiredHealthy,
@@ -346,8 +446,9 @@ export class ManagedService {
 
   /** Running instances as the choice of victims sees them. */
   victimCandidates(expired: ReadonlySet<InstanceId>, nowMs: Millis): VictimCandidate[] {
+    const inUseByInstance = this.loads.inUseByInstance()
     return this.#reachable().map(record => {
-      const inUse = this.inUse(record.instanceId)
+      const inUse = inUseByInstance.get(record.instanceId) ?? 0
       return {
         instanceId: record.instanceId,
         inUse,
@@ -365,14 +466,22 @@ export class ManagedService {
   /** What the scheduler says of the number of instances. */
   setRequested({ requested, startTrouble }: { requested: number; startTrouble?: string | null }): void {
     this.requested = requested
-    this.startTrouble = startTrouble ?? null
+    this.#startTrouble = startTrouble ?? null
+    this.#changeFigures()
   }
 
-  /** Healthy instances to share out among routers. */
-  ledgerInstances(expired: ReadonlySet<InstanceId>): LedgerInstance[] {
+  /** Gives the ledger the healthy instances to share out among routers, if they are others than before. */
+  shareInstances(expired: ReadonlySet<InstanceId>): void {
+    const key = this.#expiredNow?.ids === expired ? this.#expiredNow : expired
+    if (this.#ledgerKey === key) return
+    this.#ledgerKey = key
+    this.ledger.setInstances(this.#ledgerInstances(expired))
+  }
+
+  #ledgerInstances(expired: ReadonlySet<InstanceId>): LedgerInstance[] {
     if (this.deletion !== undefined) return []
     return this.staying()
-      .filter(record => record.state === 'healthy' && !this.#unanswering.has(record, this.loads.values()))
+      .filter(record => record.state === 'healthy' && !this.#unanswering.has(record, this.loads.rows()))
       .map(record => ({
         instanceId: record.instanceId,
         host: record.host,
@@ -385,6 +494,8 @@ export class ManagedService {
 
   /** Looks for a reason why nothing comes up. @returns true when routers have something new to hear of the service */
   reviewProblem(config: DeploymentErrorConfig): boolean {
+    if (this.#reviewedRevision === this.#revision) return false
+    this.#reviewedRevision = this.#revision
     const failed = [...this.instances.values()].filter(
       record =>
         record.state === 'failed' && record.healthyAtMs === null && (record.endedAtMs ?? 0) >= this.#hadHealthyAtMs,
@@ -434,7 +545,7 @@ export class ManagedService {
       requested: this.requested,
       scalingState: this.lastDecision?.label ?? 'stable',
       problem: this.problem,
-      startTrouble: staying.length < this.requested ? this.startTrouble : null,
+      startTrouble: staying.length < this.requested ? this.#startTrouble : null,
       sourceTokens: this.sourceTokens,
       isOnTheFly: this.isOnTheFly,
       isStale: this.staleness !== undefined,
@@ -445,7 +556,7 @@ export class ManagedService {
 
   /** What one router is to work from. */
   leasesFor(routerId: RouterId): ServiceLeases {
-    const assigned = this.assignments.get(routerId)?.instances ?? []
+    const assigned = this.ledger.assignmentOf(routerId)?.instances ?? []
     const leases = assigned.flatMap((instance): InstanceLease[] => {
       const record = this.instances.get(instance.instanceId)
       if (record === undefined) return []
@@ -462,9 +573,9 @@ export class ManagedService {
         },
       ]
     })
-    const waitingElsewhere = this.#isQueueNearlyFull ? this.#waiting() - (this.loads.get(routerId)?.waiting ?? 0) : 0
+    const waitingElsewhere = this.#isQueueNearlyFull ? this.loads.waiting - (this.loads.of(routerId)?.waiting ?? 0) : 0
     const closingInstanceIds = this.#closingInstanceIds()
-    const lenderIds = chooseLenders(this.#holders, routerId)
+    const lenderIds = this.lenders.get(routerId) ?? []
     const summary = this.summary()
     return { definition: this.definition, leases, summary, waitingElsewhere, closingInstanceIds, lenderIds }
   }
@@ -478,7 +589,7 @@ export class ManagedService {
   #forgetEnded(state: InstanceRecord['state'], keep: number): void {
     const ended = [...this.instances.values()].filter(record => record.state === state)
     ended.sort((a, b) => (b.endedAtMs ?? 0) - (a.endedAtMs ?? 0))
-    for (const record of ended.slice(keep)) this.instances.delete(record.instanceId)
+    for (const record of ended.slice(keep)) this.#instances.delete(record.instanceId)
   }
 }
 

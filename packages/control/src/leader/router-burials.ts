@@ -35,6 +35,11 @@ export class RouterBurials {
     return true
   }
 
+  /** It was given up and is back: it says itself what it has. */
+  returned(routerId: RouterId): void {
+    this.#waitingFor.delete(routerId)
+  }
+
   /** Deaths that a router has not heard of: it must be told again when it comes back. */
   unheardBy(survivorId: RouterId): readonly RouterId[] {
     return [...this.#waitingFor].filter(([, waitingFor]) => waitingFor.has(survivorId)).map(([deadId]) => deadId)

@@ -1,7 +1,13 @@
 import type { RouterId, ServiceId, Term } from '@waiter/base'
+import type { ServiceDefinition } from '@waiter/services'
 import type { ServiceLeases } from '../agent/leader-link.ts'
 import { fromServiceLeases } from '../agent/wire.ts'
-import type { AttachResponse, PeerRouter, RouterQuestion } from '../generated/waiter/v1/coordinator.ts'
+import type {
+  AttachResponse,
+  PeerRouter,
+  RouterQuestion,
+  ServiceAssignment,
+} from '../generated/waiter/v1/coordinator.ts'
 
 /** The sending half of a router's stream. */
 export interface SessionStream {
@@ -22,6 +28,13 @@ export interface SessionSource {
   peersOf(routerId: RouterId): readonly PeerRouter[]
 }
 
+/** What a router was told of a service on this stream. */
+interface SentService {
+  definition: ServiceDefinition | undefined
+  /** Assignment versions, with the stream version that carried them; oldest first. */
+  readonly versions: { streamVersion: number; version: number }[]
+}
+
 /**
  * One attached router. Remembers which services it has to be told about and tells it in batches: however many changes a
  * loop turn brings, each service travels once, and a router that reads slowly gets the newest state, not a backlog.
@@ -39,8 +52,7 @@ export class RouterSession {
   readonly #term: Term
   readonly #soon: (task: () => void) => void
   readonly #dirty = new Set<ServiceId>()
-  /** By service: assignment versions sent, with the stream version that carried them; oldest first. */
-  readonly #sent = new Map<ServiceId, { streamVersion: number; version: number }[]>()
+  readonly #sent = new Map<ServiceId, SentService>()
   /** Routers that this one must hear of, those that are dead, and which of these travelled with which version. */
   readonly #freshPeers = new Set<RouterId>()
   readonly #deadPeers = new Set<RouterId>()
@@ -84,6 +96,7 @@ export class RouterSession {
 
   /** Another router came. */
   markPeer(routerId: RouterId): void {
+    this.#deadPeers.delete(routerId)
     this.#freshPeers.add(routerId)
     this.#scheduleFlush()
   }
@@ -120,7 +133,7 @@ export class RouterSession {
    * Undefined: none was sent.
    */
   acknowledgedVersion(serviceId: ServiceId, streamVersion: number): number | undefined {
-    const sent = this.#sent.get(serviceId)
+    const sent = this.#sent.get(serviceId)?.versions
     if (sent === undefined) return undefined
     while (sent.length > 1 && sent[1]!.streamVersion <= streamVersion) sent.shift()
     const oldest = sent[0]
@@ -152,7 +165,7 @@ export class RouterSession {
   #flush(): void {
     if (this.#isClosed || !this.#hasNews) return
     this.#streamVersion += 1
-    const upserts: ServiceLeases[] = []
+    const upserts: ServiceAssignment[] = []
     const removals: ServiceId[] = []
     for (const serviceId of this.#dirty) {
       const found = this.#source.leasesFor(serviceId, this.routerId)
@@ -161,9 +174,10 @@ export class RouterSession {
         this.#sent.delete(serviceId)
         continue
       }
-      upserts.push(found.leases)
-      const sent = this.#sent.get(serviceId) ?? []
-      sent.push({ streamVersion: this.#streamVersion, version: found.version })
+      const sent = this.#sent.get(serviceId) ?? { definition: undefined, versions: [] }
+      upserts.push(fromServiceLeases(found.leases, sent.definition === found.leases.definition))
+      sent.definition = found.leases.definition
+      noteVersion(sent, { streamVersion: this.#streamVersion, version: found.version })
       this.#sent.set(serviceId, sent)
     }
     this.#dirty.clear()
@@ -178,7 +192,7 @@ export class RouterSession {
       term: this.#term,
       version: this.#streamVersion,
       full: isFull,
-      upserts: upserts.map(fromServiceLeases),
+      upserts,
       removals,
       peers,
       deadRouterIds,
@@ -190,4 +204,9 @@ export class RouterSession {
       if (this.#hasNews) this.#scheduleFlush()
     })
   }
+}
+
+/** Of one assignment version, the first stream version that carried it is enough to know. */
+function noteVersion({ versions }: SentService, sent: { streamVersion: number; version: number }): void {
+  if (versions.at(-1)?.version !== sent.version) versions.push(sent)
 }

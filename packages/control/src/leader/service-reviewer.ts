@@ -12,6 +12,7 @@ import {
 } from '@waiter/scaling'
 import type { Fence, Scheduler } from '@waiter/schedulers'
 import type { LeaderClock } from '../clock.ts'
+import type { FollowerDesk } from './follower-desk.ts'
 import type { LeaderSettings } from './leader-settings.ts'
 import { isEnded, type ManagedService } from './managed-service.ts'
 import type { RouterSession } from './router-session.ts'
@@ -40,6 +41,7 @@ export interface ReviewerOptions {
   readonly fence: Fence
   readonly startedAtMs: number
   readonly sessions: ReadonlyMap<RouterId, RouterSession>
+  readonly followers: FollowerDesk
   readonly successions: SuccessionKeeper
   /** Have the service reviewed at the end of the turn. */
   readonly touch: (service: ManagedService) => void
@@ -110,9 +112,10 @@ export class ServiceReviewer {
 
   /** @returns when the service wants to be reviewed again if nothing happens */
   review(service: ManagedService, nowMs: number): number {
-    const { settings, sessions } = this.#options
+    const { settings, sessions, followers } = this.#options
     this.#noteUse(service, nowMs)
-    if (service.reviewProblem(settings.deploymentError)) this.#tellAll(service)
+    if (service.reviewProblem(settings.deploymentError)) followers.tellAll(service)
+    const nextFollowerMs = followers.review(service, nowMs)
     const { ids: expired, nextMs: nextExpiryMs } = service.expired(nowMs, settings.suspectAfterFailures)
     if (service.deletion === undefined) {
       const nextCreateMs = this.#createAgain(service, nowMs)
@@ -122,9 +125,10 @@ export class ServiceReviewer {
       this.#share(service, expired, nowMs)
       this.#stopReleased(service, nowMs)
       const nextTurnMs =
-        sessions.size > 1 && service.usage().waiting > 0 ? nowMs + MS_PER_SECOND : Number.POSITIVE_INFINITY
+        sessions.size > 1 && service.loads.waiting > 0 ? nowMs + MS_PER_SECOND : Number.POSITIVE_INFINITY
       const nextDrainMs = nextDrainOf(service, nowMs)
       return Math.min(
+        nextFollowerMs,
         nextCreateMs,
         nextDecisionMs,
         nextGarbageMs,
@@ -149,18 +153,15 @@ export class ServiceReviewer {
     if (outstanding > 0 || nowMs - lastRequestMs < RECENT_USE_MS) this.#options.scheduler.noteUse?.(service.id)
   }
 
-  #tellAll(service: ManagedService): void {
-    for (const session of this.#options.sessions.values()) session.markDirty(service.id)
-  }
-
   /** Shares the healthy instances out among the routers and tells those whose share changed. */
   #share(service: ManagedService, expired: ReadonlySet<string>, nowMs: number): void {
-    service.ledger.setInstances(service.ledgerInstances(expired))
-    for (const assignment of service.ledger.rebalance(Math.floor(nowMs / MS_PER_SECOND))) {
-      service.assignments.set(assignment.routerId, assignment)
-      this.#options.sessions.get(assignment.routerId)?.markDirty(service.id)
-    }
-    if (service.observeHolders() && this.#options.sessions.size > 1) this.#tellAll(service)
+    const { sessions } = this.#options
+    service.shareInstances(expired)
+    const changed = service.ledger.rebalance(Math.floor(nowMs / MS_PER_SECOND))
+    if (changed.length === 0 && service.lenders.size === service.followers.size) return
+    for (const { routerId } of changed) sessions.get(routerId)?.markDirty(service.id)
+    const others = service.observeHolders()
+    if (sessions.size > 1) for (const routerId of others) sessions.get(routerId)?.markDirty(service.id)
   }
 
   /** Lets the policy decide, at most once per floor. @returns when it wants to decide again */
@@ -180,7 +181,8 @@ export class ServiceReviewer {
     })
     service.memory = memory
     service.lastDecision = { ...decision, atMs: nowMs }
-    const candidates = service.victimCandidates(expired, nowMs)
+    // Who would have to go is looked at only when somebody has to.
+    const candidates = decision.amount < 0 ? service.victimCandidates(expired, nowMs) : []
     const action = applyLimits({
       decision,
       requested: snapshot.requested,
@@ -218,7 +220,7 @@ export class ServiceReviewer {
     let spared = 0
     for (const [instanceId, removal] of service.removals) {
       if (removal.isStopping || removal.isFinal || service.requested - service.pendingRemovals >= to) continue
-      service.removals.delete(instanceId)
+      service.endRemoval(instanceId)
       spared += 1
     }
     log.info({ serviceId: service.id, to, spared, reason }, 'scaling up')
@@ -241,7 +243,7 @@ export class ServiceReviewer {
     })
     if (victims.length === 0) return
     this.#options.log.info({ serviceId: service.id, victims, reason }, 'scaling down')
-    for (const instanceId of victims) service.removals.set(instanceId, { reason, sinceMs: nowMs, isStopping: false })
+    for (const instanceId of victims) service.beginRemoval(instanceId, { reason, sinceMs: nowMs, isStopping: false })
   }
 
   #stopReleased(service: ManagedService, nowMs: number): void {
@@ -270,7 +272,7 @@ export class ServiceReviewer {
           if (result.kind === 'no-such-instance') {
             // It ended by itself, or is unknown: the scheduler has lowered nothing.
             service.requested += 1
-            service.removals.delete(instanceId)
+            service.endRemoval(instanceId)
           }
           this.#options.touch(service)
         },
@@ -290,7 +292,7 @@ export class ServiceReviewer {
   #sayGoodbye(service: ManagedService, leaving: { isClosing?: boolean }): void {
     if (leaving.isClosing) return
     leaving.isClosing = true
-    this.#tellAll(service)
+    this.#options.followers.tellAll(service)
   }
 
   /** @returns when the service will have been unused, or broken, for long enough */

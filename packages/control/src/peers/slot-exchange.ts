@@ -3,7 +3,10 @@ import { type Logger, type RouterId, type ServiceId, WaiterError } from '@waiter
 import {
   type BorrowedSlot,
   type BorrowedUse,
+  chooseHomes,
+  EVERYBODY_MAX,
   type FindService,
+  hashText,
   type ReleaseStatus,
   SlotBorrower,
   type SlotGrant,
@@ -99,9 +102,17 @@ export class SlotExchange {
     this.#borrower.setLenders(serviceId, lenderIds)
   }
 
-  /** This router knows the service from now on. */
+  /**
+   * This router knows the service from now on. Until the leader says who lends slots of it, its homes do (rule H2): that
+   * is one message sooner, and works while nobody leads.
+   */
   serviceOpened(serviceId: ServiceId): void {
     this.#lender.serviceOpened(serviceId)
+    const { routerId } = this.#options
+    if (this.#addresses.size < EVERYBODY_MAX) return
+    const routers = [routerId, ...this.#addresses.keys()].map(id => ({ routerId: id, hash: hashText(id) }))
+    const homes = chooseHomes(hashText(serviceId), routers).filter(id => id !== routerId)
+    this.#borrower.setLenders(serviceId, homes)
   }
 
   release(slot: BorrowedSlot, status: ReleaseStatus): void {

@@ -1,4 +1,4 @@
-import type { InstanceId, ServiceId } from '@waiter/base'
+import type { InstanceId, RouterId, ServiceId } from '@waiter/base'
 import type { Leader, ServiceLoadRow, ServiceUseRow } from '@waiter/control'
 import { type ServiceDefinition, type TokenRecord, tokenEtag } from '@waiter/services'
 import type { AttachResponse } from '../../src/generated/waiter/v1/coordinator.ts'
@@ -21,6 +21,8 @@ interface ModelService {
   readonly definition: ServiceDefinition
   readonly leases: Map<InstanceId, number>
   readonly inUse: Map<InstanceId, number>
+  /** Whom it may ask for slots; model routers do not. */
+  lenders: readonly RouterId[]
   waiting: number
   total: number
   lastRequestMs: number
@@ -146,7 +148,8 @@ export class ModelRouter {
       for (const upsert of upserts) this.closing.set(upsert.serviceId, upsert.closingInstanceIds)
       for (const upsert of upserts) this.startTroubles.set(upsert.serviceId, upsert.summary?.startTrouble ?? '')
       for (const upsert of upserts) this.waitingElsewhere.set(upsert.serviceId, upsert.waitingElsewhere)
-      for (const upsert of upserts) this.#apply(this.#open(JSON.parse(upsert.definitionJson)), upsert.instances)
+      for (const upsert of upserts) this.#told(upsert).lenders = upsert.lenderIds
+      for (const upsert of upserts) this.#apply(this.#told(upsert), upsert.instances)
       const gone = full ? [...this.services.keys()].filter(id => !listed.has(id)) : removals
       for (const id of gone) this.#remove(id)
       this.#acknowledge([...listed])
@@ -187,6 +190,14 @@ export class ModelRouter {
     return count
   }
 
+  /** A definition travels once. */
+  #told({ serviceId, definitionJson }: { serviceId: ServiceId; definitionJson: string }): ModelService {
+    if (definitionJson !== '') return this.#open(JSON.parse(definitionJson))
+    const known = this.services.get(serviceId)
+    if (known === undefined) throw new Error(`${serviceId} was never defined`)
+    return known
+  }
+
   #open(definition: ServiceDefinition): ModelService {
     const known = this.services.get(definition.id)
     if (known !== undefined) return known
@@ -194,6 +205,7 @@ export class ModelRouter {
       definition,
       leases: new Map(),
       inUse: new Map(),
+      lenders: [],
       waiting: 0,
       total: 0,
       lastRequestMs: 0,

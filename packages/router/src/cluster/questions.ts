@@ -5,6 +5,9 @@ import type { Drain } from '../drain.ts'
 import { renderServiceMetrics } from '../metrics/render-service.ts'
 import type { ServiceTable } from '../services/service-table.ts'
 
+/** While somebody waits for a service that this router has not heard of, the leader is asked for it this often. */
+const FOLLOW_EVERY_MS = 1_000
+
 /** What a service is waited for to be. */
 export type GoalState = 'deleted' | 'exist' | 'healthy'
 
@@ -83,8 +86,15 @@ export function createAnswers({
       return true
     },
     await: async ({ serviceId, goal, timeoutMs }) => {
-      const isReached = await table.until(() => hasReached(table.statusOf(serviceId), goal), timeoutMs)
-      return { isReached, ...table.statusOf(serviceId) }
+      // One that there is not yet cannot be followed: this router asks again until it is there.
+      const asking = setInterval(() => table.follow(serviceId), FOLLOW_EVERY_MS)
+      try {
+        if (goal !== 'deleted') table.follow(serviceId)
+        const isReached = await table.until(() => hasReached(table.statusOf(serviceId), goal), timeoutMs)
+        return { isReached, ...table.statusOf(serviceId) }
+      } finally {
+        clearInterval(asking)
+      }
     },
     metrics: async ({ serviceId }) => {
       const runtime = table.get(serviceId)

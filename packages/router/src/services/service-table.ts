@@ -48,6 +48,9 @@ interface TableGossip {
   applyPeers(change: PeerChange): void
 }
 
+/** What the table asks of the line to the leader. */
+type TableLink = Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService' | 'followService'>
+
 /** All services that this router knows: what the leader assigned, and what requests here asked for. */
 export class ServiceTable implements AgentHost, RuntimeListener {
   readonly #options: ServiceTableOptions
@@ -61,7 +64,8 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   #isInformed = false
   #exchange: SlotExchange | undefined
   #gossip: TableGossip | undefined
-  #link: Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService'> | undefined
+  readonly #followedAtMs = new BoundedMap<ServiceId, number>(ANNOUNCED_MAX)
+  #link: TableLink | undefined
 
   /** Called after the leader said something new of a service, or took it away. */
   onServiceChange: (serviceId: ServiceId) => void = () => undefined
@@ -73,7 +77,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   }
 
   /** Connects the table with the leader, once; before that, changes are only remembered. */
-  connect(link: Pick<LeaderLink, 'noteLoadChange' | 'noteReducedUse' | 'needService'>): void {
+  connect(link: TableLink): void {
     this.#link = link
   }
 
@@ -138,6 +142,15 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     if (nowMs < (this.#announcedAtMs.get(definition.id) ?? Number.NEGATIVE_INFINITY) + NEED_REPEAT_MS) return
     this.#announcedAtMs.set(definition.id, nowMs)
     this.#link?.needService(definition, sourceTokens)
+  }
+
+  /** What becomes of a service matters here, though it is not asked for: with many routers, not all hear of it unasked. */
+  follow(id: ServiceId): void {
+    const nowMs = this.#time.nowMs()
+    if (this.statusOf(id).exists) return
+    if (nowMs < (this.#followedAtMs.get(id) ?? Number.NEGATIVE_INFINITY) + NEED_REPEAT_MS) return
+    this.#followedAtMs.set(id, nowMs)
+    this.#link?.followService(id)
   }
 
   onLoadChange(runtime: ServiceRuntime): void {

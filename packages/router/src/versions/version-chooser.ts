@@ -80,6 +80,8 @@ export class VersionChooser implements VersionFacts {
       if (resolution.ok) this.#options.references.note(latest)
       return { resolution, splitter: undefined }
     }
+    // Of a version that this router has not been told of, it cannot know whether it is healthy.
+    for (const { serviceId } of rollout.versions) this.#options.table.follow(serviceId)
     const followed: Followed = { rollout, requester, resolution, splitter: undefined, timer: undefined }
     const dueAtMs = this.#update(followed)
     if (!isRemembered || !followed.resolution.ok) return followed

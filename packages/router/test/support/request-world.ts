@@ -85,6 +85,7 @@ export class World {
     } as unknown as Descriptor
     this.table.connect({
       noteLoadChange: () => void this.loadNotes++,
+      followService: () => undefined,
       noteReducedUse: () => undefined,
       needService: ({ id }) => void this.needs.push(id),
     })

@@ -35,6 +35,7 @@ export class FakeLink implements LeaderLink {
 
   wantSuccession(): void {}
   noteLoadChange(): void {}
+  followService(): void {}
   noteReducedUse(): void {}
 
   async viewServices(serviceId?: string): Promise<ClusterView> {

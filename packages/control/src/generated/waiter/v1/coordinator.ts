@@ -33,6 +33,7 @@ export interface AttachRequest {
     | { $case: "answer"; value: RouterAnswer }
     | { $case: "referenced"; value: ServicesReferenced }
     | { $case: "succession"; value: SuccessionWanted }
+    | { $case: "follow"; value: ServicesFollowed }
     | undefined;
 }
 
@@ -41,6 +42,14 @@ export interface AttachResponse {
     $case: "question";
     value: RouterQuestion;
   } | undefined;
+}
+
+/**
+ * Services that this router wants to hear of though nobody asks for them here; those that there are not are answered as
+ * removed. After a while without requests it hears no more of them, and says so again if it has to.
+ */
+export interface ServicesFollowed {
+  serviceIds: string[];
 }
 
 /** Something that only a router knows: its metrics, whether it still knows a service. */
@@ -203,6 +212,7 @@ export interface PeerRouter {
 
 export interface ServiceAssignment {
   serviceId: string;
+  /** Empty: as told before on this stream. */
   definitionJson: string;
   instances: AssignedInstance[];
   summary:
@@ -423,6 +433,9 @@ export const AttachRequest: MessageFns<AttachRequest> = {
       case "succession":
         SuccessionWanted.encode(message.message.value, writer.uint32(90).fork()).join();
         break;
+      case "follow":
+        ServicesFollowed.encode(message.message.value, writer.uint32(98).fork()).join();
+        break;
     }
     return writer;
   },
@@ -496,6 +509,14 @@ export const AttachRequest: MessageFns<AttachRequest> = {
             message.message = { $case: "succession", value: SuccessionWanted.decode(reader, reader.uint32()) };
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.message = { $case: "follow", value: ServicesFollowed.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -564,6 +585,52 @@ export const AttachResponse: MessageFns<AttachResponse> = {
             }
 
             message.message = { $case: "question", value: RouterQuestion.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseServicesFollowed(): ServicesFollowed {
+  return { serviceIds: [] };
+}
+
+export const ServicesFollowed: MessageFns<ServicesFollowed> = {
+  encode(message: ServicesFollowed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.serviceIds) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ServicesFollowed {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseServicesFollowed();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serviceIds.push(reader.string());
             continue;
           }
         }
