@@ -214,6 +214,6 @@ t.test('an address that is taken', async t => {
   const port = Number(first.address.split(':')[1])
   await t.rejects(startRpcServer({ host: '127.0.0.1', port }, [], auth), {
     code: 'WTR_LISTEN_FAILED',
-    message: `cannot listen for nodes on 127.0.0.1:${port}: is the port in use?`,
+    message: `cannot listen for nodes on 127.0.0.1:${port}: is the port in use, and the address ours?`,
   })
 })

@@ -1,4 +1,4 @@
-import { type InstanceId, type RouterId, type ServiceId, WaiterError } from '@waiter/base'
+import type { InstanceId, Millis, RouterId, ServiceId } from '@waiter/base'
 import type {
   Fence,
   InstanceRecord,
@@ -27,13 +27,14 @@ import type {
   SuccessionRequest,
 } from '../agent/leader-link.ts'
 import { notLeader } from '../rpc/call-unary.ts'
-import { DueQueue } from './due-queue.ts'
 import { FollowerDesk } from './follower-desk.ts'
+import { InstanceDesk } from './instance-desk.ts'
 import { type InstanceWatcher, InstanceWatchers } from './instance-watchers.ts'
 import type { LeaderOptions } from './leader-options.ts'
 import { LostRouters } from './lost-routers.ts'
-import { isEnded, ManagedService } from './managed-service.ts'
+import { ManagedService } from './managed-service.ts'
 import { RouterBurials } from './router-burials.ts'
+import { ReviewQueue } from './review-queue.ts'
 import { type GatheredAnswers, RouterQuestions } from './router-questions.ts'
 import { isSameSeat, type RouterIntroduction, RouterRegistry } from './router-registry.ts'
 import { RouterSession, type SessionSource, type SessionStream } from './router-session.ts'
@@ -61,8 +62,8 @@ export class Leader implements SessionSource {
   readonly #sessions = new Map<RouterId, RouterSession>()
   readonly #lost: LostRouters
   readonly #burials = new RouterBurials()
-  readonly #touched = new Set<ManagedService>()
-  readonly #due = new DueQueue<ManagedService>()
+  readonly #reviews: ReviewQueue<ManagedService>
+  readonly #instances: InstanceDesk
   readonly #overrides: StoreMirror<OverridesRecord>
   readonly #questions: RouterQuestions
   readonly #watchers: InstanceWatchers
@@ -73,9 +74,6 @@ export class Leader implements SessionSource {
   readonly #stopped = new AbortController()
   /** Resolves with `stop`. */
   readonly #deposed = new Promise<void>(resolve => this.#stopped.signal.addEventListener('abort', () => resolve()))
-  #cancelWake: () => void = () => undefined
-  #wakeAtMs = Number.POSITIVE_INFINITY
-  #isReviewDue = false
   #isListed = false
   /** Needs that came before the scheduler's first listing. */
   readonly #early: {
@@ -105,6 +103,12 @@ export class Leader implements SessionSource {
     this.#questions = new RouterQuestions(options.clock)
     this.#watchers = new InstanceWatchers(this.#services, task => options.clock.soon(task))
     this.#registry = new RouterRegistry(options.store, options.host ?? { hostId: '', startId: '' }, options.log)
+    this.#reviews = new ReviewQueue(options.clock, (service, nowMs) => this.#review(service, nowMs))
+    this.#instances = new InstanceDesk({
+      ...options,
+      services: this.#services,
+      touch: service => this.#touch(service),
+    })
     this.#followers = new FollowerDesk({
       services: this.#services,
       sessions: this.#sessions,
@@ -165,7 +169,7 @@ export class Leader implements SessionSource {
     this.#stopped.abort()
     this.#overrides.stop()
     this.#versions.stop()
-    this.#cancelWake()
+    this.#reviews.stop()
     this.#questions.stop()
     this.#watchers.close()
     this.#lost.stop()
@@ -356,25 +360,8 @@ export class Leader implements SessionSource {
   }
 
   /** @returns false when no such instance runs */
-  signal({ serviceId, instanceId, kind, drainTimeoutMs }: InstanceSignal): boolean {
-    const service = this.#services.get(serviceId)
-    const record = service?.instances.get(instanceId)
-    if (service === undefined || record === undefined || isEnded(record)) return false
-    const sinceMs = this.#options.clock.nowMs()
-    this.#options.log.info({ serviceId, instanceId, kind, drainTimeoutMs }, 'somebody wants an instance gone')
-    if (kind === 'expire') service.requestExpiry(instanceId)
-    else if (!service.removals.get(instanceId)?.isStopping)
-      service.beginRemoval(instanceId, {
-        reason: kind === 'force-kill' ? 'Killed on request' : 'Stopped on request',
-        sinceMs,
-        isStopping: false,
-        isFinal: true,
-        isHard: kind === 'force-kill',
-        ...(kind === 'force-kill' ? { drainUntilMs: sinceMs } : {}),
-        ...(kind === 'soft-kill' && drainTimeoutMs > 0 ? { drainUntilMs: sinceMs + drainTimeoutMs } : {}),
-      })
-    this.#touch(service)
-    return true
+  signal(signal: InstanceSignal): boolean {
+    return this.#instances.signal(signal)
   }
 
   /** Asks every attached router. */
@@ -404,19 +391,11 @@ export class Leader implements SessionSource {
   }
 
   async readLog(serviceId: ServiceId, instanceId: InstanceId, path: string, range: LogRange): Promise<LogPiece> {
-    this.#requireInstance(serviceId, instanceId)
-    return await this.#options.scheduler.readLog({ serviceId, instanceId }, path, range)
+    return await this.#instances.readLog(serviceId, instanceId, path, range)
   }
 
   async logs(serviceId: ServiceId, instanceId: InstanceId, path: string): Promise<readonly LogEntry[]> {
-    this.#requireInstance(serviceId, instanceId)
-    return await this.#options.scheduler.logs({ serviceId, instanceId }, path)
-  }
-
-  /** Ended ones that are remembered count as well. */
-  #requireInstance(serviceId: ServiceId, instanceId: InstanceId): void {
-    if (this.#services.get(serviceId)?.instances.has(instanceId)) return
-    throw new WaiterError(`no such instance: ${instanceId}`, { code: 'WTR_NO_SUCH_INSTANCE', status: 404 })
+    return await this.#instances.logs(serviceId, instanceId, path)
   }
 
   // -- the scheduler ------------------------------------------------------------------------------------------------
@@ -519,8 +498,7 @@ export class Leader implements SessionSource {
   #forget(service: ManagedService): void {
     this.#services.delete(service.id)
     this.#watchers.mark(service.id)
-    this.#touched.delete(service)
-    this.#due.delete(service)
+    this.#reviews.forget(service)
     for (const routerId of service.followers.ids()) this.#sessions.get(routerId)?.forget(service.id)
     service.resolveGone()
     this.#versions.forget(service)
@@ -573,37 +551,13 @@ export class Leader implements SessionSource {
   // -- reviews ------------------------------------------------------------------------------------------------------
 
   #touch(service: ManagedService): void {
-    this.#touched.add(service)
+    // What was under way for one that is gone by now concerns nobody.
+    if (this.#services.get(service.id) !== service) return
     this.#watchers.mark(service.id)
-    if (this.#isReviewDue) return
-    this.#isReviewDue = true
-    this.#options.clock.soon(() => {
-      this.#isReviewDue = false
-      this.#reviewTouched()
-    })
+    this.#reviews.touch(service)
   }
 
-  #reviewTouched(): void {
-    const nowMs = this.#options.clock.nowMs()
-    for (const service of this.#due.takeDue(nowMs)) this.#touched.add(service)
-    const touched = [...this.#touched]
-    this.#touched.clear()
-    for (const service of touched)
-      if (this.#services.get(service.id) === service)
-        this.#due.set(service, Math.min(this.#versions.review(service, nowMs), this.#reviewer.review(service, nowMs)))
-    this.#armWake()
-  }
-
-  #armWake(): void {
-    const nextAtMs = this.#due.nextAt
-    if (nextAtMs === this.#wakeAtMs) return
-    this.#cancelWake()
-    this.#wakeAtMs = nextAtMs
-    if (nextAtMs === Number.POSITIVE_INFINITY) return
-    const { clock } = this.#options
-    this.#cancelWake = clock.schedule(nextAtMs - clock.nowMs(), () => {
-      this.#wakeAtMs = Number.POSITIVE_INFINITY
-      this.#reviewTouched()
-    })
+  #review(service: ManagedService, nowMs: Millis): Millis {
+    return Math.min(this.#versions.review(service, nowMs), this.#reviewer.review(service, nowMs))
   }
 }
