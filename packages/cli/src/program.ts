@@ -1,7 +1,10 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { type CommandContext, createContext, type GlobalOptions } from './context.ts'
+import { Command, CommanderError, Option } from 'commander'
+import { type AddCommand, collect, wholeNumber, withFormats } from './add-command.ts'
+import { createContext, type GlobalOptions } from './context.ts'
 import { EXIT } from './errors.ts'
+import { addInstanceCommands, addInstanceSignals } from './instance-commands.ts'
 import type { Io } from './io.ts'
+import { addMaintenance, addTokenCommands } from './token-commands.ts'
 import { VERSION } from './version.ts'
 
 const TIMEOUT_S = 300
@@ -67,19 +70,17 @@ function createProgram(io: Io, finish: (exitCode: number) => void): Command {
   addKill(add)
   addPing(add)
   addLogs(add)
-  for (const command of program.commands) addGlobals(command)
+  addTokenCommands(add)
+  addInstanceCommands(add)
+  const maintenance = program.command('maintenance').description('take a token down, and up again')
+  addMaintenance(add, maintenance)
+  const instance = program.command('instance').description('replace or stop one instance of a service')
+  addInstanceSignals(add, instance)
+  for (const command of [...program.commands, ...maintenance.commands, ...instance.commands]) addGlobals(command)
   addCluster(program, add)
   addUp(program)
   return program
 }
-
-type AddCommand = (
-  usage: string,
-  description: string,
-  // biome-ignore lint/suspicious/noExplicitAny: commander passes what the usage text declares.
-  run: (context: CommandContext, ...given: any[]) => Promise<number>,
-  parent?: Command,
-) => Command
 
 function addGlobals(command: Command): void {
   for (const [flags, description] of [
@@ -204,7 +205,10 @@ function addKill(add: AddCommand): void {
     })
       .option('-f, --force', 'also when several services run for the token')
       .option('-s, --service-id', 'the name is the id of a service')
-      .option('-t, --timeout <seconds>', 'how long routers may take to know', wholeNumber(1, TIMEOUT_S_MAX), KILL_S),
+      .option('-t, --timeout <seconds>', 'how long routers may take to know', wholeNumber(1, TIMEOUT_S_MAX), KILL_S)
+      .option('--ping', 'start it again afterwards')
+      .option('--ping-timeout <seconds>', 'how long that may take', wholeNumber(1, TIMEOUT_S_MAX), TIMEOUT_S)
+      .option('--no-ping-wait', 'do not wait until it runs again'),
   )
 }
 
@@ -230,22 +234,4 @@ function addLogs(add: AddCommand): void {
     .option('--file <name>', 'a file of its working directory; may be repeated (default: stdout, stderr)', collect)
     .option('-n, --lines <count>', 'how many of the last lines', wholeNumber(0, LINES_MAX), LINES)
     .option('--follow', 'go on with what comes, until the instance has ended')
-}
-
-function withFormats(command: Command): void {
-  command
-    .addOption(new Option('--json', 'print JSON').conflicts('yaml'))
-    .addOption(new Option('--yaml', 'print YAML').conflicts('json'))
-}
-
-function collect(value: string, before: readonly string[] | undefined): readonly string[] {
-  return [...(before ?? []), value]
-}
-
-function wholeNumber(min: number, max: number): (text: string) => number {
-  return text => {
-    const value = Number(text)
-    if (/^\d{1,7}$/.test(text) && value >= min && value <= max) return value
-    throw new InvalidArgumentError(`It takes a whole number from ${min} to ${max}.`)
-  }
 }

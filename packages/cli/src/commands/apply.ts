@@ -1,22 +1,21 @@
-import { readFileSync, statSync } from 'node:fs'
-import { resolve } from 'node:path'
 import { WaiterError } from '@waiter/base'
 import type { JsonObject } from '@waiter/services'
-import { askAll, type CommandContext, type FormatOptions, formatOf, onlyOne, print } from '../context.ts'
+import { type CommandContext, type FormatOptions, formatOf, print } from '../context.ts'
 import { checkDocument } from '../documents/check-document.ts'
-import { type DocumentFile, readDocuments } from '../documents/read-documents.ts'
+import { readDocuments } from '../documents/read-documents.ts'
+import { nameOf, readText } from '../documents/read-text.ts'
 import { type DocumentProblem, renderPlace, type TokenDocument } from '../documents/token-document.ts'
 import { cliError, EXIT } from '../errors.ts'
-import { isJson, type StoredToken, type WaiterApi } from '../http/waiter-api.ts'
+import { isJson, type StoredToken } from '../http/waiter-api.ts'
 import { type Change, computeChanges, hideValues, renderChange } from '../output/changes.ts'
 import { printable } from '../output/printable.ts'
+import { chooseTarget } from './find.ts'
 
 export interface ApplyOptions extends FormatOptions {
   readonly filename: readonly string[]
   readonly dryRun?: boolean
 }
 
-const FILE_BYTES_MAX = 4 * 1024 * 1024
 const TOKENS_MAX = 10_000
 const PROBLEMS_SHOWN_MAX = 20
 /** What Waiter adds to a token, and what another command puts there. */
@@ -63,7 +62,7 @@ async function readAll(
   const documents: TokenDocument[] = []
   const problems: DocumentProblem[] = []
   for (const name of names) {
-    const read = readDocuments(await readFile(context, name), token)
+    const read = readDocuments({ name: nameOf(name), text: await readText(context.io, name) }, token)
     documents.push(...read.documents)
     const found = [...read.problems, ...read.documents.flatMap(checkDocument)]
     problems.push(...found.sort((a, b) => a.line - b.line))
@@ -87,19 +86,6 @@ async function readAll(
   throw cliError('document', `${lines.join('\n')}\nNothing was changed.`)
 }
 
-async function readFile({ io }: CommandContext, name: string): Promise<DocumentFile> {
-  if (name === '-') return { name: 'standard input', text: await io.readStdin(FILE_BYTES_MAX) }
-  const path = resolve(io.workingDirectory, name)
-  try {
-    // A pipe has no size: it is looked at again when it has been read.
-    const text = statSync(path).size > FILE_BYTES_MAX ? undefined : readFileSync(path, 'utf8')
-    if (text === undefined || text.length > FILE_BYTES_MAX) throw new Error(`it is larger than ${FILE_BYTES_MAX} bytes`)
-    return { name, text }
-  } catch (error) {
-    throw cliError('document', `cannot read ${name}: ${(error as Error).message}`, error)
-  }
-}
-
 async function applyOne(context: CommandContext, document: TokenDocument, isDryRun: boolean): Promise<Applied> {
   const { token } = document
   let cluster = ''
@@ -118,26 +104,6 @@ async function applyOne(context: CommandContext, document: TokenDocument, isDryR
     if (!(error instanceof WaiterError)) throw error
     return { token, cluster, result: 'failed', 'dry-run': isDryRun, changes: [], error: explain(document, error) }
   }
-}
-
-/** The cluster that has the token; for a new one, the one that is configured for it. */
-async function chooseTarget(
-  context: CommandContext,
-  token: string,
-): Promise<{ readonly api: WaiterApi; readonly stored: StoredToken | undefined }> {
-  const { answers, hasFailed } = await askAll(context, api => api.readToken(token))
-  if (hasFailed)
-    throw cliError('notDone', `not every cluster could be asked whether it has ${token}; say which with --cluster NAME`)
-  const found = answers.flatMap(({ api, value }) => (value === undefined ? [] : [{ api, value }]))
-  const only = onlyOne(found, `token ${token}`)
-  if (only !== undefined) return { api: only.api, stored: only.value }
-  const defaults = context.apis.length === 1 ? context.apis : context.apis.filter(api => api.cluster.isDefaultForCreate)
-  const [api] = defaults
-  if (api !== undefined && defaults.length === 1) return { api, stored: undefined }
-  throw cliError(
-    'usage',
-    `${token} is new: say where with --cluster NAME, or give exactly one cluster "default-for-create": true`,
-  )
 }
 
 /** The owner stays who it is unless the file says otherwise, and maintenance is not the file's business either. */

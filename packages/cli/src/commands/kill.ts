@@ -4,12 +4,20 @@ import { labelOf } from '../http/problems.ts'
 import { type Json, textOf } from '../http/waiter-api.ts'
 import { printable } from '../output/printable.ts'
 import { findDestination, isInUse } from './find.ts'
+import { ping } from './ping.ts'
 
 export interface KillOptions extends FormatOptions {
   readonly timeout: number
   readonly serviceId?: boolean
   readonly force?: boolean
+  /** Start it again. */
+  readonly ping?: boolean
+  readonly pingTimeout?: number
+  /** False: `--no-ping-wait`. */
+  readonly pingWait?: boolean
 }
+
+const PING_S = 300
 
 const MS_PER_S = 1000
 
@@ -36,5 +44,8 @@ export async function kill(context: CommandContext, name: string, options: KillO
     else io.err(`waiter: ${id} is being killed, but not every router knew of it within ${options.timeout} s`)
   }
   if (format !== 'text') await print(io, { services: results }, format)
-  return results.every(result => result['routers-agree'] === true) ? EXIT.ok : EXIT.failed
+  if (!results.every(result => result['routers-agree'] === true)) return EXIT.failed
+  if (options.ping !== true) return EXIT.ok
+  const { pingTimeout = PING_S, pingWait = true, serviceId = false } = options
+  return await ping(context, name, { timeout: pingTimeout, wait: pingWait, serviceId })
 }

@@ -11,6 +11,8 @@ export interface Cluster {
   readonly credentials: Credentials | undefined
   /** New tokens go here when several clusters are configured. */
   readonly isDefaultForCreate: boolean
+  /** Clusters of one group hold the same tokens: the one that changed a token last is where it is changed. */
+  readonly syncGroup?: string | undefined
 }
 
 /** How requests are sent (`http` in the configuration). */

@@ -102,7 +102,7 @@ function toClusters(file: string, config: ConfigFile, shared: Credentials | unde
   const names = new Set<string>()
   const clusters = all
     .filter(cluster => cluster.disabled !== true)
-    .map(({ name, url, auth, 'default-for-create': isDefault }): Cluster => {
+    .map(({ name, url, auth, 'default-for-create': isDefault, 'sync-group': syncGroup }): Cluster => {
       if (names.has(name)) throw cliError('config', `${file}: two clusters are named ${name}`)
       names.add(name)
       const parsed = parseClusterUrl(url)
@@ -112,6 +112,7 @@ function toClusters(file: string, config: ConfigFile, shared: Credentials | unde
         url: parsed.value,
         credentials: toCredentials(auth) ?? shared,
         isDefaultForCreate: isDefault === true,
+        syncGroup,
       }
     })
   if (clusters.length === 0)

@@ -60,11 +60,22 @@ export class WaiterApi {
     return { etag: answer.header('etag') ?? '', body: this.#json(request, answer) }
   }
 
-  /** Replaces a token, or creates it when `etag` is empty. @returns its new etag and what Waiter did */
-  async writeToken(token: string, body: Json, etag: string): Promise<{ etag: string; result: string }> {
+  /** What the Waiter itself is called: `cluster` of its tokens. */
+  async clusterName(): Promise<string> {
+    const request: ApiRequest = { method: 'GET', path: '/settings' }
+    return textOf(objectOf(this.#json(request, await this.#client.send(request)), 'cluster-config'), 'name')
+  }
+
+  /**
+   * Replaces a token, or creates it when `etag` is empty.
+   *
+   * @param mode `admin`: as an administrator, who may set everything
+   * @returns its new etag and what Waiter did
+   */
+  async writeToken(token: string, body: Json, etag: string, mode?: 'admin'): Promise<{ etag: string; result: string }> {
     const answer = await this.#expect({
       method: 'POST',
-      path: `/token?${query({ token })}`,
+      path: `/token?${query({ token, 'update-mode': mode })}`,
       headers: { 'if-match': etag },
       body: JSON.stringify(body),
     })
@@ -99,6 +110,27 @@ export class WaiterApi {
       readTimeoutMs: timeoutMs + PING_SLACK_MS,
     }
     return this.#json(request, await this.#client.send(request))
+  }
+
+  /** Replaces an instance, or stops it. @returns what Waiter says it did */
+  async signalInstance(address: {
+    readonly serviceId: string
+    readonly instanceId: string
+    readonly kind: 'expire' | 'kill'
+    readonly isForced?: boolean
+    readonly timeoutMs?: number | undefined
+  }): Promise<{ readonly isDone: boolean; readonly message: string }> {
+    const { serviceId, instanceId, kind, isForced, timeoutMs } = address
+    const search = query({
+      force: isForced === true ? 'true' : undefined,
+      timeout: timeoutMs === undefined ? undefined : String(timeoutMs),
+    })
+    const path = `/apps/${encodeURIComponent(serviceId)}/instance/${encodeURIComponent(instanceId)}/${kind}`
+    const request: ApiRequest = { method: 'POST', path: search === '' ? path : `${path}?${search}` }
+    const answer = await this.#client.send(request)
+    const isSaid = answer.status === NOT_FOUND && readWaiterError(answer) === undefined
+    const said = objectOf(this.#json(request, isSaid ? { ...answer, status: 200 } : answer), 'signal-response')
+    return { isDone: said['success'] === true, message: textOf(said, 'message') }
   }
 
   /** The control nodes. */
