@@ -10,8 +10,10 @@ import { describeService, postToken, serviceIdOf } from './support/services.ts'
 const ROUTERS = 3
 const waiter = await startWaiter({
   args: ['--nodes', String(ROUTERS)],
-  // Comes sooner to what takes 15 s by default; the rest as users have it.
-  config: { 'gossip-config': { 'full-exchange-interval-ms': 2_000 } },
+  // Comes sooner to what takes seconds by default.
+  config: {
+    'gossip-config': { 'full-exchange-interval-ms': 2_000, 'probe-interval-ms': 500, 'probe-timeout-ms': 200 },
+  },
 })
 t.teardown(() => waiter.stop())
 const seats = Array.from({ length: ROUTERS }, (_, index) => `node-${index + 1}-worker-1`)

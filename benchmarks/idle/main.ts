@@ -1,6 +1,6 @@
 /**
- * `npm run bench:idle [-- --json] [--services 1000] [--seconds 30]`: what Waiter costs while nobody asks. Starts three nodes
- * and that many services, each with one instance, leaves them alone, and says how much CPU each of Waiter's processes takes
+ * `npm run bench:idle [-- --json] [--services 1000] [--seconds 30] [--nodes 3] [--no-gossip]`: what Waiter costs while
+ * nobody asks. Starts so many nodes and services, each with one instance, leaves them alone, and says how much CPU each of Waiter's processes takes
  * and how much memory it holds. The last line of `--json` is the result.
  */
 import { readFileSync } from 'node:fs'
@@ -23,6 +23,8 @@ const { values } = parseArgs({
     json: { type: 'boolean' },
     services: { type: 'string', default: '1000' },
     seconds: { type: 'string', default: '30' },
+    nodes: { type: 'string', default: '3' },
+    'no-gossip': { type: 'boolean', default: false },
   },
 })
 const services = Math.min(SERVICES_MAX, Number(values.services))
@@ -33,8 +35,11 @@ const say = (line: string): void => console.error(line)
 const PORTS = [20_000, 30_000]
 
 const waiter = await startWaiter({
-  args: ['--nodes', '3'],
-  config: { 'scheduler-config': { process: { 'port-range': PORTS } } },
+  args: ['--nodes', values.nodes],
+  config: {
+    'scheduler-config': { process: { 'port-range': PORTS } },
+    'gossip-config': { enabled: !values['no-gossip'] },
+  },
 })
 try {
   await startServices()
@@ -55,8 +60,11 @@ try {
   }))
   const total = processes.reduce((sum, { cpu }) => sum + cpu, 0)
   const nodes = waiter.nodes.length
+  const routers = processes.filter(({ role }) => role === 'router')
   const result = {
     services,
+    gossip: !values['no-gossip'],
+    cpuPerRouter: Number((routers.reduce((sum, { cpu }) => sum + cpu, 0) / routers.length).toFixed(5)),
     running: new Set(waiter.instanceProcesses().map(({ sandbox }) => sandbox)).size,
     processes: processes.map(each => ({ ...each, cpu: Number(each.cpu.toFixed(4)) })),
     cpuPerNode: Number((total / nodes).toFixed(4)),

@@ -45,6 +45,8 @@ export interface RouterGossipOptions {
 const SHARED_MAX = 256
 /** An ejection that is over before the others hear of it is not worth telling. */
 const SHARED_MS_MIN = 500
+/** The delay of the event loop is told every so many times that load is. */
+const LOOP_EVERY = 10
 /** Routers to look for when they do not gossip with us. */
 const SEEDS_MAX = 1_024
 
@@ -68,6 +70,7 @@ export class RouterGossip {
   unshared = 0
   #about: AboutRouter | undefined
   #loads = new Set<ServiceId>()
+  #rounds = 0
   #member: GossipMember | undefined
   #timer: NodeJS.Timeout | undefined
 
@@ -89,6 +92,7 @@ export class RouterGossip {
     this.#shared.clear()
     this.#sharedCount = 0
     this.#loads.clear()
+    this.#rounds = 0
     for (const runtime of this.#options.table.values()) this.noteSuspicions(runtime)
     this.#tellLoad()
     clearInterval(this.#timer)
@@ -193,6 +197,7 @@ export class RouterGossip {
       if (member.set(LOAD_PREFIX + serviceId, renderLoad(load))) loads.add(serviceId)
     for (const serviceId of this.#loads) if (!loads.has(serviceId)) member.delete(LOAD_PREFIX + serviceId)
     this.#loads = loads
+    if (this.#rounds++ % LOOP_EVERY > 0) return
     member.set(LOOP_KEY, String(roundLoopDelay(member.status().loopDelayP99Ms)))
   }
 }

@@ -228,8 +228,8 @@ const server = z
 
 const gossip = section('What routers tell each other without the leader: who is there, and what each of them sees.', {
   enabled: z.boolean().default(true).describe('Whether they do. Without it they serve as well, and learn it later.'),
-  'probe-interval-ms': positive(500, 'Each router asks another one in turn so often whether it is there.'),
-  'probe-timeout-ms': positive(200, 'After this others are asked to ask it, too.'),
+  'probe-interval-ms': positive(1_000, 'Each router asks another one in turn so often whether it is there.'),
+  'probe-timeout-ms': positive(400, 'After this others are asked to ask it, too.'),
   'suspicion-multiplier': positive(3, 'Who does not answer is dead after at least so many probe intervals.'),
   'row-interval-ms': positive(250, 'News of one router travels to the others at most so often.'),
   'full-exchange-interval-ms': positive(15_000, 'Each router compares all it knows with another one so often.'),
