@@ -392,6 +392,39 @@ t.test('a lost router keeps its slots until it counts as dead; then others get t
   t.equal(w.view(wide.id)?.summary.outstanding, 6, 'the load of the dead router is gone')
 })
 
+t.test('a lost router that another one hears keeps its slots longer, but not for ever', async t => {
+  const w = await world(t)
+  const wide = service('wide', { 'concurrency-level': 4, 'max-instances': 1 })
+  const [a, b, c] = [w.router('a'), w.router('b'), w.router('c')]
+  const instance = `${wide.id}.1`
+  for (const router of [a, b]) for (let count = 0; count < 4; count++) router.request(wide)
+  await w.quiesce()
+  const held = a.slots(wide.id, instance)
+  t.ok(held > 0)
+  c.hears.add('a')
+  a.disconnect()
+  await w.pass(59_900)
+  t.ok(b.slots(wide.id, instance) <= 4 - held, 'two signals are needed')
+  await w.pass(200)
+  t.equal(b.slots(wide.id, instance), 4)
+})
+
+t.test('a lost router that nobody hears any more goes at the time at which it would have without gossip', async t => {
+  const w = await world(t)
+  const wide = service('wide', { 'concurrency-level': 4, 'max-instances': 1 })
+  const [a, b, c] = [w.router('a'), w.router('b'), w.router('c')]
+  const instance = `${wide.id}.1`
+  for (const router of [a, b]) for (let count = 0; count < 4; count++) router.request(wide)
+  await w.quiesce()
+  c.hears.add('a')
+  a.crash()
+  await w.pass(12_000)
+  t.not(b.slots(wide.id, instance), 4)
+  c.hears.delete('a')
+  await w.pass(8_100)
+  t.equal(b.slots(wide.id, instance), 4)
+})
+
 t.test('a lost router does not hold up a service that starts meanwhile', async t => {
   const w = await world(t)
   const [a, b] = [w.router('a'), w.router('b')]

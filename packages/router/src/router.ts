@@ -107,7 +107,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     ...{ table, exchange, gossip },
     measure: () => measureForPrometheus(measures, performance.now()),
     answer: createAnswers({
-      ...{ nodeId: options.nodeId, table, drain, asyncRequests, findDescription: id => descriptions.find(id) },
+      ...{ nodeId: options.nodeId, table, drain, gossip, asyncRequests, findDescription: id => descriptions.find(id) },
       refresh: id => refresh(options.store, { overrides, suspensions }, id),
     }),
     listen: async listenOptions => (await server.listen(listenOptions)).port,

@@ -28,6 +28,7 @@ import type {
 } from '../agent/leader-link.ts'
 import { notLeader } from '../rpc/call-unary.ts'
 import { FollowerDesk } from './follower-desk.ts'
+import { isHeardByOthers } from './hears-router.ts'
 import { InstanceDesk } from './instance-desk.ts'
 import { type InstanceWatcher, InstanceWatchers } from './instance-watchers.ts'
 import type { LeaderOptions } from './leader-options.ts'
@@ -98,6 +99,7 @@ export class Leader implements SessionSource {
     this.#lost = new LostRouters({
       clock: options.clock,
       deadAfterMs: options.settings.routerDeadAfterMs,
+      isHeard: routerId => isHeardByOthers(routerId, this.#questions, this.#sessions.values()),
       onDead: routerId => this.#bury(routerId),
     })
     this.#questions = new RouterQuestions(options.clock)
@@ -216,7 +218,7 @@ export class Leader implements SessionSource {
       { routerId, deadAfterMs: settings.routerDeadAfterMs },
       'lost a router; its slots stay reserved for a while',
     )
-    this.#lost.add(routerId, session)
+    this.#lost.add(routerId, session, true)
   }
 
   #isKnown(routerId: RouterId): boolean {

@@ -53,6 +53,8 @@ export class ModelRouter {
   sourceTokens = [{ token: TOKEN, version: TOKEN_VERSION }]
   /** Instances that it finds failing. */
   readonly failing = new Set<InstanceId>()
+  /** Routers that it hears by gossip. */
+  readonly hears = new Set<string>()
   isAlive = true
   session: RouterSession | undefined
   /** Tells the leader that it must wait before it writes again. */
@@ -140,6 +142,12 @@ export class ModelRouter {
     if (message?.$case === 'welcome') {
       for (const service of this.services.values()) if (service.waiting > 0) this.#need(service)
       for (const service of this.services.values()) this.#report(service)
+    }
+    if (message?.$case === 'question' && message.value.topic === 'hears-router') {
+      const { questionId, argumentJson } = message.value
+      const { session } = this
+      const answer = this.hears.has(JSON.parse(argumentJson).routerId)
+      this.outbox.push(() => session && this.#leader.answered(session, questionId, String(answer)))
     }
     if (message?.$case === 'assignment') {
       const { upserts, removals, full, version } = message.value

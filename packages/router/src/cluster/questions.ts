@@ -2,6 +2,7 @@ import type { AnswerQuestion, LeaderLink, RouterAnswers } from '@waiter/control'
 import type { ServiceDescription } from '@waiter/services'
 import type { AsyncRequests } from '../async/async-requests.ts'
 import type { Drain } from '../drain.ts'
+import type { RouterGossip } from '../gossip/router-gossip.ts'
 import { renderServiceMetrics } from '../metrics/render-service.ts'
 import type { ServiceTable } from '../services/service-table.ts'
 
@@ -26,6 +27,8 @@ interface Questions {
   'async-held': { readonly argument: { readonly requestId: string }; readonly answer: boolean }
   /** The client of an asynchronous request was told that it is over; true: its slot was kept here. */
   'async-complete': { readonly argument: { readonly requestId: string }; readonly answer: boolean }
+  /** Does this router hear another one by gossip? The leader does not, and asks before it gives that one up. */
+  'hears-router': { readonly argument: { readonly routerId: string }; readonly answer: boolean }
   /** The node's routers are about to go; every worker of the node says so. */
   drain: {
     readonly argument: { readonly nodeId: string; readonly timeoutMs: number; readonly isCrash: boolean }
@@ -65,6 +68,8 @@ export interface QuestionParts {
   readonly drain: Drain
   readonly asyncRequests: Pick<AsyncRequests, 'isHeld' | 'complete'>
   readonly findDescription: (serviceId: string) => ServiceDescription | undefined
+  /** Undefined: this router does not gossip. */
+  readonly gossip?: Pick<RouterGossip, 'hears'> | undefined
 }
 
 type Answers = {
@@ -79,6 +84,7 @@ export function createAnswers({
   drain,
   asyncRequests,
   findDescription,
+  gossip,
 }: QuestionParts): AnswerQuestion {
   const answers: Answers = {
     refresh: async ({ serviceId }) => {
@@ -104,6 +110,7 @@ export function createAnswers({
     usage: async () => usageOf(table),
     'async-held': async ({ requestId }) => asyncRequests.isHeld(requestId),
     'async-complete': async ({ requestId }) => asyncRequests.complete(requestId),
+    'hears-router': async ({ routerId }) => gossip?.hears(routerId) ?? false,
     drain: async argument => {
       if (argument.nodeId !== nodeId) return false
       drain.begin(argument)

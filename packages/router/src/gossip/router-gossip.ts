@@ -133,6 +133,15 @@ export class RouterGossip {
     this.#hear(id)
   }
 
+  /** Whether this very router process is there, as far as gossip knows: one that is only doubted counts. */
+  hears(routerId: RouterId): boolean {
+    const member = this.#member
+    if (member === undefined) return false
+    return member
+      .members()
+      .some(({ id, state }) => (state === 'alive' || state === 'suspect') && aboutOf(member, id)?.routerId === routerId)
+  }
+
   /** What others say against instances of a service. */
   adviceOn(serviceId: ServiceId): readonly Accusation[] {
     return this.advice.against(serviceId)

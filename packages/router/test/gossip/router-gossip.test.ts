@@ -168,6 +168,18 @@ t.test('who is dead, and everybody once this router is out of the group, advises
   t.equal(world.gossip.advice.size, 0)
 })
 
+t.test('a router is heard under its own id only, also while it is doubted', async t => {
+  const world = new World(t)
+  t.notOk(world.gossip.hears('x'), 'without gossip nobody is')
+  world.gossip.join(world.member)
+  world.accuse('x', 'x')
+  for (const state of ['alive', 'suspect', 'dead', 'left'] as const) {
+    world.member.others = [{ id: 'x', address: 'x:1', incarnation: 1, state, sinceMs: 0 }]
+    t.equal(world.gossip.hears('x'), state === 'alive' || state === 'suspect', state)
+    t.notOk(world.gossip.hears('an earlier one at that seat'))
+  }
+})
+
 t.test('nonsense of others is not heard, nor more of one router than a row should hold', async t => {
   const world = new World(t)
   world.gossip.join(world.member)

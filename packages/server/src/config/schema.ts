@@ -248,7 +248,10 @@ const scaling = section('When and how far services are scaled.', {
     cpus: positive(64, 'CPUs.'),
     mem: positive(524_288, 'MiB of memory.'),
   }),
-  'router-dead-after-ms': positive(10_000, 'After this long without a word a router no longer holds back removals.'),
+  'router-dead-after-ms': positive(
+    10_000,
+    'After this long without a word a router no longer counts; six times as long if other routers hear it by gossip.',
+  ),
   'drain-timeout-ms': positive(3_600_000, 'How long a removed instance may finish its requests before it is stopped.'),
 })
 
