@@ -182,6 +182,9 @@ t.test('asynchronous requests: addresses that nobody was given; real ones are in
 
 t.test('at the end of a node', async t => {
   await check(t, { method: 'POST', path: '/cluster/transfer-leader?node=node-1' })
+  const { text: snapshot } = await check(t, { path: '/cluster/snapshot' })
+  await check(t, { method: 'POST', path: '/cluster/restore?force=true', body: snapshot })
+  await check(t, { method: 'POST', path: '/cluster/restore', body: snapshot.slice(1), status: 400 })
   await check(t, { method: 'POST', path: '/cluster/leave?node=node-1', status: 409 })
   await check(t, { method: 'POST', path: '/cluster/leave?node=node-2', status: 404 })
   await check(t, { method: 'POST', path: '/drain' })

@@ -128,6 +128,24 @@ function addCluster(program: Command, add: AddCommand): void {
   )
     .option('-f, --force', 'also when it is not heard of: its host never comes back')
     .option('-t, --timeout <seconds>', 'how long to wait until it is gone', wholeNumber(1, TIMEOUT_S_MAX), LEAVE_S)
+  add(
+    'snapshot <file>',
+    'write a checked copy of tokens, overrides and suspensions',
+    async (context, file) => {
+      const { takeSnapshot } = await import('./commands/snapshots.ts')
+      return await takeSnapshot(context, file)
+    },
+    cluster,
+  )
+  add(
+    'restore <file>',
+    'put such a copy into an empty cluster',
+    async (context, file, options) => {
+      const { restoreSnapshot } = await import('./commands/snapshots.ts')
+      return await restoreSnapshot(context, file, options)
+    },
+    cluster,
+  ).option('-f, --force', 'in place of what the cluster has')
   for (const command of cluster.commands) addGlobals(command)
   cluster
     .command('join')

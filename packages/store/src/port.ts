@@ -7,3 +7,10 @@ export { storeCorrupt, storeLimit, storeUnavailable, watchLagged } from './error
 export type { Change, Key, KeyValueStore, Outcome, Version, Versioned } from './key-value-store.ts'
 export { checkKey, checkValue, KEY_BYTES_MAX, VALUE_BYTES_MAX } from './limits.ts'
 export { StoreMirror, type StoreMirrorOptions } from './store-mirror.ts'
+export {
+  encodeSnapshotFile,
+  parseSnapshotFile,
+  type SnapshotContent,
+  type SnapshotEntry,
+  type SnapshotHeader,
+} from './snapshot-file.ts'

@@ -66,7 +66,8 @@ export async function leaveCluster(
   return EXIT.ok
 }
 
-function onlyCluster({ apis }: CommandContext): WaiterApi {
+/** Commands that change a cluster as a whole are for one that is named. */
+export function onlyCluster({ apis }: CommandContext): WaiterApi {
   const [api, ...others] = apis
   if (api !== undefined && others.length === 0) return api
   throw cliError('usage', 'say which cluster with --cluster NAME or --url URL')

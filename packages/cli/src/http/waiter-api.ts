@@ -30,6 +30,8 @@ export interface FileAddress {
   readonly file: string
 }
 
+/** A large cluster's tokens are read or written meanwhile. */
+const SNAPSHOT_MS = 300_000
 const NOT_FOUND = 404
 const PARTIAL = 206
 const UNSATISFIABLE = 416
@@ -140,6 +142,22 @@ export class WaiterApi {
   }
 
   /** Resolves when `node` leads. */
+  /** The bytes of a snapshot file. */
+  async takeSnapshot(): Promise<Buffer> {
+    return (await this.#expect({ method: 'GET', path: '/cluster/snapshot', readTimeoutMs: SNAPSHOT_MS })).body
+  }
+
+  async restoreSnapshot(content: string, force: boolean): Promise<Json> {
+    const request: ApiRequest = {
+      method: 'POST',
+      path: `/cluster/restore?${query({ force: String(force) })}`,
+      headers: { 'content-type': 'application/octet-stream' },
+      body: content,
+      readTimeoutMs: SNAPSHOT_MS,
+    }
+    return this.#json(request, await this.#client.send(request))
+  }
+
   async leave(node: string, force: boolean): Promise<void> {
     await this.#expect({ method: 'POST', path: `/cluster/leave?${query({ node, force: String(force) })}` })
   }

@@ -1,6 +1,7 @@
 import { WaiterError } from '@waiter/base'
 import type { MembersView } from '@waiter/control'
 import { z } from 'zod'
+import { restoreSnapshot, takeSnapshot } from '../cluster/snapshots.ts'
 import { type ApiParts, requireAdministrator } from './api-context.ts'
 import type { Endpoints } from './contract/endpoint.ts'
 import { flag, text } from './contract/query.ts'
@@ -93,6 +94,51 @@ export function addClusterRoutes(endpoints: Endpoints, parts: ApiParts): void {
       const name = requireNode(node)
       await link().leave(name, force)
       return call.json({ node: name, state: 'leaving' })
+    },
+  )
+}
+
+/** Snapshots are taken and restored here; larger ones than a client takes are not expected: tokens are small. */
+const SNAPSHOT_BYTES_MAX = 64 * 1024 * 1024
+
+/** `/cluster/snapshot`, `/cluster/restore`: what people have told the cluster, as a file. */
+export function addSnapshotRoutes(endpoints: Endpoints, parts: ApiParts): void {
+  const { store, version, services } = parts.options
+  endpoints.add(
+    {
+      method: 'get',
+      path: '/cluster/snapshot',
+      summary: 'A checked copy of tokens, overrides and suspensions, all of one moment',
+      description: 'Has what tokens have, secrets in their `env` as well.',
+      tag: 'operations',
+      access: 'administrator',
+      answers: { 200: { description: 'The file.', media: ['application/octet-stream'] } },
+    },
+    async ({ call }) => {
+      requireAdministrator(call, parts)
+      const bytes = await takeSnapshot(store, { cluster: services.clusterName, release: version })
+      return call.body(new Uint8Array(bytes), 200, { 'content-type': 'application/octet-stream' })
+    },
+  )
+  endpoints.add(
+    {
+      method: 'post',
+      path: '/cluster/restore',
+      summary: 'Put such a copy into an empty cluster',
+      description: 'The body is the file. One that is damaged changes nothing.',
+      tag: 'operations',
+      access: 'administrator',
+      query: { force: flag('In place of what the cluster has; what the file does not have is deleted.') },
+      answers: {
+        200: { description: 'It is restored.', json: z.strictObject({ written: z.int(), removed: z.int() }) },
+      },
+    },
+    async ({ call, query: { force } }) => {
+      requireAdministrator(call, parts)
+      const bytes = await call.env.exchange.readBody(SNAPSHOT_BYTES_MAX)
+      const restored = await restoreSnapshot(store, Buffer.from(bytes), force)
+      parts.options.log.warn({ ...restored, force }, 'a snapshot was restored')
+      return call.json({ ...restored })
     },
   )
 }

@@ -15,7 +15,7 @@ import { addAppRoutes } from './apps.ts'
 import { addAsyncRoutes } from './async-routes.ts'
 import { addAuthRoutes } from './auth.ts'
 import { addBasicRoutes } from './basic.ts'
-import { addClusterRoutes } from './cluster-routes.ts'
+import { addClusterRoutes, addSnapshotRoutes } from './cluster-routes.ts'
 import { addConsentRoutes } from './consent.ts'
 import { Endpoints } from './contract/endpoint.ts'
 import { addDrainRoutes } from './drain-routes.ts'
@@ -64,6 +64,7 @@ export function createApi(parts: ApiParts): Api {
   addEjectRoutes(endpoints, parts)
   addDrainRoutes(endpoints, parts)
   addClusterRoutes(endpoints, parts)
+  addSnapshotRoutes(endpoints, parts)
   addStaticRoutes(endpoints)
   addOpenApiRoutes(endpoints, parts.options.version)
   endpoints.assertAllDescribed()
