@@ -232,7 +232,7 @@ const gossip = section('What routers tell each other without the leader: who is 
   'probe-timeout-ms': positive(400, 'After this others are asked to ask it, too.'),
   'suspicion-multiplier': positive(3, 'Who does not answer is dead after at least so many probe intervals.'),
   'row-interval-ms': positive(250, 'News of one router travels to the others at most so often.'),
-  'full-exchange-interval-ms': positive(15_000, 'Each router compares all it knows with another one so often.'),
+  'full-exchange-interval-ms': positive(30_000, 'Each router compares all it knows with another one so often.'),
   'load-interval-ms': positive(1_000, 'Routers tell so often how many requests they have, if that has changed.'),
   'load-services-max': z.int().min(0).max(1_000).default(256).describe('Of so many services, the busiest ones.'),
   'share-ejections': z
