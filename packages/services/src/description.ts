@@ -36,7 +36,7 @@ export interface ServiceDescription {
   readonly 'liveness-check-port-index'?: number
   readonly 'liveness-check-proto'?: BackendProto | null
   readonly 'liveness-check-url'?: string
-  readonly 'load-balancing'?: 'oldest' | 'youngest' | 'random'
+  readonly 'load-balancing'?: 'oldest' | 'youngest' | 'random' | 'least-loaded'
   readonly 'max-instances'?: number
   readonly 'max-queue-length'?: number
   readonly mem?: number

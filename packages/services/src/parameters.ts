@@ -62,7 +62,7 @@ export const PARAMETERS: readonly ParameterRule[] = [
     'overridable',
   ),
   ...healthParameters('liveness-check'),
-  text('load-balancing', oneOf(['oldest', 'youngest', 'random']), 'overridable'),
+  text('load-balancing', oneOf(['oldest', 'youngest', 'random', 'least-loaded']), 'overridable'),
   json('max-instances', integerBetween(1, 2000), 'overridable'),
   json('max-queue-length', integerFrom(1), 'overridable'),
   json('mem', positive, 'required'),

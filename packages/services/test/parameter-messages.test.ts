@@ -25,7 +25,7 @@ const CHOICES: Readonly<Record<string, string>> = {
   'health-check-proto': 'http, https, h2, h2c, or null.',
   'liveness-check-authentication': 'disabled, standard.',
   'liveness-check-proto': 'http, https, h2, h2c, or null.',
-  'load-balancing': 'oldest, youngest, random.',
+  'load-balancing': 'oldest, youngest, random, least-loaded.',
   'routing-mode': 'default, waiter-router, headless, ingress-distributed, ingress-centralized.',
 }
 const PHRASES: Readonly<Record<string, string>> = {

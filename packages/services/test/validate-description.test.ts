@@ -40,7 +40,7 @@ const valid: Readonly<Record<string, readonly unknown[]>> = {
   'liveness-check-port-index': [0],
   'liveness-check-proto': [null, 'http'],
   'liveness-check-url': ['/live'],
-  'load-balancing': ['oldest', 'youngest', 'random'],
+  'load-balancing': ['oldest', 'youngest', 'random', 'least-loaded'],
   'max-instances': [1, 2000],
   'max-queue-length': [1, 1e9],
   mem: [0.5, 131_072],
@@ -150,7 +150,7 @@ t.test('P2 all problems come at once, one a line', async t => {
   const lines = problemsOf({ ...complete, cpus: 'many', mem: -1, ports: 99, 'load-balancing': 'best' })
   t.same(lines, [
     'cpus must be a positive number.',
-    'load-balancing must be one of oldest, youngest, random.',
+    'load-balancing must be one of oldest, youngest, random, least-loaded.',
     'mem must be a positive number.',
     'ports must be an integer between 1 and 10 (inclusive).',
   ])

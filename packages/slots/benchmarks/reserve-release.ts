@@ -24,7 +24,7 @@ function machineWith(loadBalancing: LoadBalancing, instanceCount: number, slots:
 function churn(machine: ReservationMachine, inFlight: Slot[], operations: number): void {
   let at = 0
   for (let operation = 0; operation < operations; operation++) {
-    machine.release(inFlight[at]!, 'success', operation)
+    machine.release(inFlight[at]!, 'success', operation, 1 + (operation & 63))
     inFlight[at] = machine.reserve(operation)!
     at = at + 1 === inFlight.length ? 0 : at + 1
   }

@@ -46,6 +46,8 @@ export interface SlotGrant {
 export interface SlotReturn {
   readonly grantId: number
   readonly status: ReleaseStatus
+  /** As `ReservationMachine.release` takes it. */
+  readonly latencyMs: number
 }
 
 /** A service of this router, as lending and borrowing need it. */
@@ -56,7 +58,7 @@ export interface SharedService {
   /** A slot of the machine goes to another router; says what that must know of its instance. */
   lend(slot: Slot): BorrowedInstance
   /** A lent slot, or one that was adopted, comes back to the machine. */
-  giveBack(slot: Slot, status: ReleaseStatus): void
+  giveBack(slot: Slot, status: ReleaseStatus, latencyMs?: number): void
   /** Counts a borrowed slot's request in the machine as well, and lets the leader know. */
   adopt(instance: BorrowedInstance): Slot
 }

@@ -32,6 +32,10 @@ export class InstanceEntry implements Slot {
   /** Position in the order of preference, and the picker's own bookkeeping (-1: not listed). */
   rank = 0
   position = -1
+  bucket = 0
+  /** How long it takes to answer, lately, and the class of that; 0: not known. */
+  latencyMs = 0
+  latencyClass = 0
 
   constructor(instanceId: InstanceId) {
     this.instanceId = instanceId

@@ -139,6 +139,12 @@ export class InstancePool {
     return this.#lastChoice
   }
 
+  /** Takes how long the instance took to answer; `Infinity`: it failed. */
+  observe(entry: InstanceEntry, latencyMs: number): void {
+    const picker = this.#pickerOf(entry)
+    if (picker.observe !== undefined && latencyMs >= 0) picker.observe(entry, latencyMs, entry.freeSlots > 0)
+  }
+
   giveBack(entry: InstanceEntry): void {
     entry.inUse--
     this.slotsInUse--

@@ -1,75 +1,73 @@
+import type { Prng } from '@waiter/base'
 import type { InstanceEntry } from './instance-entry.ts'
+import { LoadBuckets } from './load-buckets.ts'
 import type { Picker } from './picker.ts'
 
+/** The weight of one more answer in what an instance's latency is taken for. */
+const NEWEST_WEIGHT = 1 / 8
+/** Two classes of latency per doubling: what is less apart is noise. */
+const CLASSES_PER_DOUBLING = 2
+/** A failure makes an instance's latency at least so many times the usual one. */
+const FAILURE_FACTOR = 2
+const LATENCY_MS_MAX = 60_000
+
 /**
- * Picks the instance with the smallest share of its slots in use; ties by rank (oldest first), expired ones last.
- * A binary heap in which every entry knows its position, so one changed load costs O(log n).
+ * Picks, of the instances that are not much fuller than the others, one that answers fastest; of equally fast ones that
+ * with the smallest share of its slots in use; ties by rank (oldest first), expired ones last (rules B4, B8, B9).
  */
 export class LeastLoadedPicker implements Picker {
-  readonly #heap: InstanceEntry[] = []
+  readonly #fresh: LoadBuckets
+  readonly #expired: LoadBuckets
+  /** What answers usually take, over all instances. */
+  #usualMs = 0
+
+  constructor(prng: Prng) {
+    this.#fresh = new LoadBuckets(prng)
+    this.#expired = new LoadBuckets(prng)
+  }
 
   reset(): void {
-    this.#heap.length = 0
+    this.#fresh.reset()
+    this.#expired.reset()
   }
 
   add(entry: InstanceEntry): void {
-    entry.position = this.#heap.length
-    this.#heap.push(entry)
-    this.#siftUp(entry)
+    this.#bucketsOf(entry).add(entry)
   }
 
   remove(entry: InstanceEntry): void {
-    const last = this.#heap.pop()!
-    if (last !== entry) {
-      this.#place(last, entry.position)
-      this.touch(last)
-    }
-    entry.position = -1
+    this.#bucketsOf(entry).remove(entry)
   }
 
   touch(entry: InstanceEntry): void {
-    this.#siftUp(entry)
-    this.#siftDown(entry)
+    this.#bucketsOf(entry).touch(entry)
   }
 
   pick(): InstanceEntry | undefined {
-    return this.#heap[0]
+    return this.#fresh.pick() ?? this.#expired.pick()
   }
 
-  #siftUp(entry: InstanceEntry): void {
-    while (entry.position > 0) {
-      const parent = this.#heap[(entry.position - 1) >> 1]!
-      if (!isLighter(entry, parent)) return
-      this.#swap(entry, parent)
+  observe(entry: InstanceEntry, latencyMs: number, isListed: boolean): void {
+    if (latencyMs < LATENCY_MS_MAX) {
+      this.#usualMs = blend(this.#usualMs, latencyMs)
+      entry.latencyMs = blend(entry.latencyMs, latencyMs)
+    } else if (this.#usualMs > 0) {
+      // Failing fast must not look like working fast, or it would draw all requests.
+      const worse = FAILURE_FACTOR * Math.max(1, entry.latencyMs, this.#usualMs)
+      entry.latencyMs = Math.min(LATENCY_MS_MAX, worse)
     }
+    const latencyClass = Math.floor(CLASSES_PER_DOUBLING * Math.log2(1 + entry.latencyMs))
+    if (latencyClass === entry.latencyClass) return
+    if (isListed) this.remove(entry)
+    entry.latencyClass = latencyClass
+    if (isListed) this.add(entry)
   }
 
-  #siftDown(entry: InstanceEntry): void {
-    for (;;) {
-      const left = this.#heap[2 * entry.position + 1]
-      if (left === undefined) return
-      const right = this.#heap[2 * entry.position + 2]
-      const child = right !== undefined && isLighter(right, left) ? right : left
-      if (!isLighter(child, entry)) return
-      this.#swap(child, entry)
-    }
-  }
-
-  #swap(a: InstanceEntry, b: InstanceEntry): void {
-    const position = a.position
-    this.#place(a, b.position)
-    this.#place(b, position)
-  }
-
-  #place(entry: InstanceEntry, position: number): void {
-    this.#heap[position] = entry
-    entry.position = position
+  #bucketsOf(entry: InstanceEntry): LoadBuckets {
+    return entry.isExpired ? this.#expired : this.#fresh
   }
 }
 
-/** Compares `inUse / slots` by cross-multiplication, so that equal loads are exactly equal. */
-function isLighter(a: InstanceEntry, b: InstanceEntry): boolean {
-  if (a.isExpired !== b.isExpired) return b.isExpired
-  const difference = a.inUse * b.slots - b.inUse * a.slots
-  return difference !== 0 ? difference < 0 : a.rank < b.rank
+function blend(knownMs: number, latencyMs: number): number {
+  return knownMs === 0 ? latencyMs : knownMs + (latencyMs - knownMs) * NEWEST_WEIGHT
 }

@@ -19,6 +19,8 @@ export interface Picker {
   /** The instance's number of used slots changed, and some are still free. */
   touch(entry: InstanceEntry): void
   pick(): InstanceEntry | undefined
+  /** The instance has answered after so long; `Infinity`: it failed, however soon. Absent: that does not matter. */
+  observe?(entry: InstanceEntry, latencyMs: number, isListed: boolean): void
 }
 
 /** The picker for a way of load balancing. */
@@ -30,7 +32,7 @@ export function createPicker(loadBalancing: LoadBalancing, prng: Prng): Picker {
     case 'random':
       return new RandomPicker(prng)
     case 'least-loaded':
-      return new LeastLoadedPicker()
+      return new LeastLoadedPicker(prng)
     default:
       return assertNever(loadBalancing)
   }

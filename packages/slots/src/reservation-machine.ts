@@ -99,12 +99,13 @@ export class ReservationMachine {
   /**
    * Ends one grant. A slot that becomes free goes to the head of the queue before this returns.
    *
+   * @param latencyMs how long the instance took to answer; negative: not known; `Infinity`: what it answered was a failure
    * @returns true when this was the last request on a retired instance, which the leader is waiting to hear
    */
-  release(slot: Slot, status: ReleaseStatus, nowMs: number): boolean {
+  release(slot: Slot, status: ReleaseStatus, nowMs: number, latencyMs = -1): boolean {
     assert(slot instanceof InstanceEntry && slot.inUse > 0, 'a slot is released once for each grant')
     this.#nowMs = nowMs
-    this.#recordStatus(slot, status, nowMs)
+    this.#recordStatus(slot, status, nowMs, latencyMs)
     if (status === 'success-async') return false
     this.#pool.giveBack(slot)
     const isLastOfRetired = slot.isRetired && slot.inUse === 0
@@ -352,18 +353,21 @@ export class ReservationMachine {
     }))
   }
 
-  #recordStatus(entry: InstanceEntry, status: ReleaseStatus, nowMs: number): void {
+  #recordStatus(entry: InstanceEntry, status: ReleaseStatus, nowMs: number, latencyMs: number): void {
     switch (status) {
       case 'unused':
         return
       case 'instance-error':
       case 'instance-busy':
+        this.#pool.observe(entry, Number.POSITIVE_INFINITY)
         this.#pool.recordFailure(entry, 'suspected', nowMs)
         return
       case 'connect-failed':
+        this.#pool.observe(entry, Number.POSITIVE_INFINITY)
         this.#pool.recordFailure(entry, 'definite', nowMs)
         return
       default:
+        this.#pool.observe(entry, latencyMs)
         this.#pool.clearFailures(entry, nowMs)
     }
   }

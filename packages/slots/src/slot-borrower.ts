@@ -123,13 +123,13 @@ export class SlotBorrower {
   }
 
   /** A request on a borrowed slot ended. `success-async` keeps it. */
-  release(slot: BorrowedSlot, status: ReleaseStatus): void {
+  release(slot: BorrowedSlot, status: ReleaseStatus, latencyMs = -1): void {
     if (status === 'success-async' || slot.isOver) return
     if (this.#mayKeep(slot, status) && this.#bind(slot)) {
       slot.keeps += 1
       return
     }
-    this.#giveBack(slot, status)
+    this.#giveBack(slot, status, latencyMs)
   }
 
   /** The stream broke: what runs goes on and is counted here too; nothing new begins on it. */
@@ -255,14 +255,14 @@ export class SlotBorrower {
     return next !== undefined && next.link.sinceMs <= slot.keepBeforeMs
   }
 
-  #giveBack(slot: BorrowedSlot, status: ReleaseStatus): void {
+  #giveBack(slot: BorrowedSlot, status: ReleaseStatus, latencyMs = -1): void {
     slot.isOver = true
     const lender = this.#lenders.get(slot.lenderId)
     if (lender?.held.delete(slot.grantId) && lender.isConnected) {
-      lender.returns.push({ grantId: slot.grantId, status })
+      lender.returns.push({ grantId: slot.grantId, status, latencyMs })
       this.#noteNews()
     }
-    if (slot.adopted !== undefined) this.#serviceOf(slot)?.giveBack(slot.adopted, status)
+    if (slot.adopted !== undefined) this.#serviceOf(slot)?.giveBack(slot.adopted, status, latencyMs)
   }
 
   #adopt(slot: BorrowedSlot): void {

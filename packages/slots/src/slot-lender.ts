@@ -74,12 +74,12 @@ export class SlotLender {
   }
 
   /** A lent slot comes back. One that is not out (any more) is ignored. */
-  returned(borrowerId: RouterId, { grantId, status }: SlotReturn): void {
+  returned(borrowerId: RouterId, { grantId, status, latencyMs }: SlotReturn): void {
     const borrower = this.#borrowers.get(borrowerId)
     const lent = borrower?.grants.get(grantId)
     if (borrower === undefined || lent === undefined) return
     borrower.grants.delete(grantId)
-    lent.service.giveBack(lent.slot, status)
+    lent.service.giveBack(lent.slot, status, latencyMs)
     this.#forgetIfDone(borrower)
   }
 

@@ -2,7 +2,7 @@ import type { ClientDuplexStream } from '@grpc/grpc-js'
 import type { RouterId } from '@waiter/base'
 import type { BorrowerNews, SlotGrant } from '@waiter/slots'
 import type { BorrowRequest, BorrowResponse, RouterServiceClient } from '../generated/waiter/v1/router.ts'
-import { fromNeed, toGrant } from './peer-wire.ts'
+import { fromNeed, fromReturn, toGrant } from './peer-wire.ts'
 
 /** Messages that may wait to be sent; a lender that takes less is as good as lost. */
 const BACKLOG_MAX = 10_000
@@ -57,7 +57,7 @@ export class LenderLine {
     this.#stream.write({
       hello: undefined,
       needs: needs.map(fromNeed),
-      returns: returns.map(slot => ({ ...slot })),
+      returns: returns.map(fromReturn),
       goodbye: false,
     })
   }

@@ -39,10 +39,15 @@ function fromLeft(leftMs: number): number {
   return leftMs === Number.POSITIVE_INFINITY ? 0 : Math.max(LEFT_MS_MIN, leftMs)
 }
 
+/** On the wire, 0 is a latency that nobody knows: what older routers say. */
+export function fromReturn(slot: SlotReturn): proto.SlotReturn {
+  return { ...slot, latencyMs: Math.max(0, slot.latencyMs) }
+}
+
 /** @throws WaiterError WTR_PROTOCOL a status that this version does not know */
-export function toReturn({ grantId, status }: proto.SlotReturn): SlotReturn {
+export function toReturn({ grantId, status, latencyMs }: proto.SlotReturn): SlotReturn {
   if (!STATUSES.has(status)) throw new WaiterError(`a slot came back as "${status}"`, { code: 'WTR_PROTOCOL' })
-  return { grantId, status: status as ReleaseStatus }
+  return { grantId, status: status as ReleaseStatus, latencyMs: latencyMs > 0 ? latencyMs : -1 }
 }
 
 export function fromGrant({ grantId, serviceId, instance, keepAgeMs }: SlotGrant): proto.SlotGrant {

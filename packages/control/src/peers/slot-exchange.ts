@@ -115,8 +115,8 @@ export class SlotExchange {
     this.#borrower.setLenders(serviceId, homes)
   }
 
-  release(slot: BorrowedSlot, status: ReleaseStatus): void {
-    this.#borrower.release(slot, status)
+  release(slot: BorrowedSlot, status: ReleaseStatus, latencyMs?: number): void {
+    this.#borrower.release(slot, status, latencyMs)
   }
 
   /** Counts everything that runs on borrowed slots here too: for a leader that knows nothing yet. */

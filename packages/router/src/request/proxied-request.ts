@@ -462,7 +462,13 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   #end(slot: Slot, status: ReleaseStatus, count: CountName, nowMs: number = this.#environment.nowMs()): void {
     if (this.#isOver) return
     this.#finish(count, nowMs)
-    this.parts.runtime.release(slot, status, nowMs)
+    this.parts.runtime.release(slot, status, nowMs, this.#latencyMs)
+  }
+
+  /** As load balancing takes it: an instance that fails is not fast. */
+  get #latencyMs(): number {
+    if (this.#isBusy || (this.#status ?? 0) >= 500) return Number.POSITIVE_INFINITY
+    return this.#answeredAtMs === NEVER ? NEVER : this.#answeredAtMs - this.#grantedAtMs
   }
 
   #fail(error: RequestError, count: CountName): void {

@@ -43,7 +43,7 @@ export interface RuntimeListener {
   /** More or fewer requests wait than before, or others. */
   onQueueChange(runtime: ServiceRuntime): void
   /** A request ended on a slot that another router lent. */
-  onBorrowedRelease(slot: BorrowedSlot, status: ReleaseStatus): void
+  onBorrowedRelease(slot: BorrowedSlot, status: ReleaseStatus, latencyMs: number): void
   /** Which instances are left alone here has changed. */
   onSuspicions(runtime: ServiceRuntime): void
   /** A request that runs on a borrowed slot is counted here, too, from now on. */
@@ -182,24 +182,24 @@ export class ServiceRuntime implements SharedService {
   }
 
   /** Ends a grant: the next request in the queue gets the slot at once, or its lender gets it back. */
-  release(slot: Slot, status: ReleaseStatus, nowMs: number = this.#time.nowMs()): void {
+  release(slot: Slot, status: ReleaseStatus, nowMs: number = this.#time.nowMs(), latencyMs = -1): void {
     if (slot instanceof BorrowedSlot) {
-      this.#listener.onBorrowedRelease(slot, status)
+      this.#listener.onBorrowedRelease(slot, status, latencyMs)
       this.armTimer()
-    } else this.#releaseOwn(slot, status, nowMs)
+    } else this.#releaseOwn(slot, status, nowMs, latencyMs)
   }
 
-  #releaseOwn(slot: Slot, status: ReleaseStatus, nowMs: number): void {
+  #releaseOwn(slot: Slot, status: ReleaseStatus, nowMs: number, latencyMs: number): void {
     const { waiting } = this.machine
-    this.machine.release(slot, status, nowMs)
+    this.machine.release(slot, status, nowMs, latencyMs)
     this.#tellOfGrants(waiting)
     if (slot.isRetired || slot.inUse >= slot.slots) this.#listener.onReducedUse(this)
     this.armTimer()
   }
 
   /** A lent slot comes back. */
-  giveBack(slot: Slot, status: ReleaseStatus): void {
-    this.#releaseOwn(slot, status, this.#time.nowMs())
+  giveBack(slot: Slot, status: ReleaseStatus, latencyMs = -1): void {
+    this.#releaseOwn(slot, status, this.#time.nowMs(), latencyMs)
     this.#listener.onLoadChange(this)
   }
 

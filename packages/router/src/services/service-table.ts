@@ -168,8 +168,8 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     this.#exchange?.noteQueue(runtime.id)
   }
 
-  onBorrowedRelease(slot: BorrowedSlot, status: ReleaseStatus): void {
-    this.#exchange?.release(slot, status)
+  onBorrowedRelease(slot: BorrowedSlot, status: ReleaseStatus, latencyMs: number): void {
+    this.#exchange?.release(slot, status, latencyMs)
   }
 
   onSuspicions(runtime: ServiceRuntime): void {

@@ -75,6 +75,8 @@ export interface SlotReturn {
   grantId: number;
   /** ReleaseStatus (packages/slots). */
   status: string;
+  /** How long the instance took to answer; infinity: it answered with a failure; 0: not known. */
+  latencyMs: number;
 }
 
 export interface BorrowResponse {
@@ -543,7 +545,7 @@ export const WaitingRequest: MessageFns<WaitingRequest> = {
 };
 
 function createBaseSlotReturn(): SlotReturn {
-  return { grantId: 0, status: "" };
+  return { grantId: 0, status: "", latencyMs: 0 };
 }
 
 export const SlotReturn: MessageFns<SlotReturn> = {
@@ -553,6 +555,9 @@ export const SlotReturn: MessageFns<SlotReturn> = {
     }
     if (message.status !== "") {
       writer.uint32(18).string(message.status);
+    }
+    if (message.latencyMs !== 0) {
+      writer.uint32(25).double(message.latencyMs);
     }
     return writer;
   },
@@ -584,6 +589,14 @@ export const SlotReturn: MessageFns<SlotReturn> = {
             }
 
             message.status = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.latencyMs = reader.double();
             continue;
           }
         }
