@@ -3,8 +3,8 @@ import {
   makeCertificate,
   request,
   startWaiter,
-  type TestResponse,
   TestIdentityProvider,
+  type TestResponse,
 } from '@waiter/testkit'
 import t from 'tap'
 import { describeService } from './support/services.ts'

@@ -50,7 +50,12 @@ export { CoordinatorServiceService } from './generated/waiter/v1/coordinator.ts'
 export { HostSchedulerServiceService } from './generated/waiter/v1/host_scheduler.ts'
 export { KeyValueServiceService } from './generated/waiter/v1/key_value.ts'
 export { type MetricFamily, RouterServiceService } from './generated/waiter/v1/router.ts'
-export { createHostSchedulerHandlers, type KeptHost, notHostKeeper } from './hosts/host-scheduler-service.ts'
+export {
+  createHostSchedulerHandlers,
+  type HostSeat,
+  type KeptHost,
+  notHostKeeper,
+} from './hosts/host-scheduler-service.ts'
 export { RemoteHost, type RemoteHostOptions } from './hosts/remote-host.ts'
 export { createCoordinatorHandlers } from './leader/coordinator-handlers.ts'
 export { Leader } from './leader/leader.ts'

@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { WaiterError } from '@waiter/base'
+import type { InstanceNetwork } from '@waiter/schedulers'
 import { z } from 'zod'
 import type { Settings } from './config/schema.ts'
 import type { HostContext } from './process/messages.ts'
@@ -8,6 +9,8 @@ import { writeDurably } from './write-durably.ts'
 
 const ID_BYTES = 8
 const MODE = 0o600
+/** Names that mean another machine to each who hears them. */
+const OWN_MACHINE = new Set(['127.0.0.1', 'localhost', '::1'])
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/i
 /** Ports of nodes that other hosts are to reach, unless configured. */
 const PORT_DEFAULT = 9190
@@ -110,6 +113,11 @@ function read(file: string): z.infer<typeof hostFile> {
 export function createHostContext(hostId: string, { 'cluster-config': config }: Settings): HostContext {
   const { advertise } = config
   return { hostId, startId: randomUUID(), listen: config.host ?? advertise, advertise }
+}
+
+/** How other hosts reach instances of this one: nothing, unless another address than the usual one is advertised. */
+export function instanceNetworkOf({ advertise, listen }: HostContext): { readonly network?: InstanceNetwork } {
+  return OWN_MACHINE.has(advertise) ? {} : { network: { advertise, listen } }
 }
 
 /** Ports by which nodes of this host call each other and are called. 0: any that is free. */

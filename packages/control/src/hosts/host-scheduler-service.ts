@@ -16,12 +16,21 @@ export const SIGN_OF_LIFE_EVERY_MS = 500
 
 /** The scheduler of one host, as the process that keeps it offers it to the leader. */
 export interface KeptHost {
-  readonly hostId: string
   readonly capacity: HostCapacity
-  readonly scheduler: Scheduler & {
-    /** Notes that a leader of this term acts. @throws WaiterError `WTR_FENCED` when a higher one has */
-    admit(fence: Fence): void
-  }
+  readonly scheduler: Scheduler
+}
+
+/** Who keeps the scheduler of this host, as a control process of the host sees it. */
+export interface HostSeat {
+  /**
+   * The leader of this term has come here to have the scheduler kept: this process takes it over, from whichever process
+   * of the host had it.
+   *
+   * @throws WaiterError `WTR_FENCED` when a higher term has acted
+   */
+  take(fence: Fence): Promise<KeptHost>
+  /** @throws WaiterError when this process does not keep it now ({@link notHostKeeper}) */
+  current(): KeptHost
 }
 
 /** This process does not serve the host's scheduler: another one does, or none at present. */
@@ -34,15 +43,15 @@ export function notHostKeeper(hostId: string): WaiterError {
 }
 
 /**
- * Offers the scheduler of this host to whoever leads.
+ * Offers the scheduler of this host to whoever leads. The process that the leader watches keeps it; when that one dies or
+ * hangs, the leader goes to another one of the host.
  *
- * @param kept the scheduler, when this process keeps it now. @throws WaiterError else ({@link notHostKeeper})
+ * @param hostId a call for another host is refused: addresses are used again
  */
-export function createHostSchedulerHandlers(kept: () => KeptHost, log: Logger): HostSchedulerServiceServer {
-  const open = (order: HostOrder | undefined): { host: KeptHost; fence: Fence } => {
-    const host = kept()
-    if (order === undefined || order.hostId !== host.hostId) throw notHostKeeper(order?.hostId ?? '')
-    return { host, fence: { term: order.term } }
+export function createHostSchedulerHandlers(hostId: string, seat: HostSeat, log: Logger): HostSchedulerServiceServer {
+  const fenceOf = (order: HostOrder | undefined): Fence => {
+    if (order === undefined || order.hostId !== hostId) throw notHostKeeper(order?.hostId ?? '')
+    return { term: order.term }
   }
   /** Everything but logs changes something: the scheduler looks at the term itself. */
   const unary =
@@ -51,14 +60,13 @@ export function createHostSchedulerHandlers(kept: () => KeptHost, log: Logger): 
     ) =>
     (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): void =>
       void answer(callback, log, async () => {
-        const { host, fence } = open(call.request.order)
-        return await work(host.scheduler, call.request, fence)
+        const fence = fenceOf(call.request.order)
+        return await work(seat.current().scheduler, call.request, fence)
       })
   return {
     watchHost: (call: ServerWritableStream<WatchHostRequest, WatchHostResponse>) =>
       void serveStream(call, async function* (signal) {
-        const { host, fence } = open(call.request.order)
-        host.scheduler.admit(fence)
+        const host = await seat.take(fenceOf(call.request.order))
         yield* watchHost(host, call, signal)
       }),
     createHosted: unary(async (scheduler, { definitionJson, count }, fence) => {

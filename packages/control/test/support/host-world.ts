@@ -2,36 +2,48 @@ import { silentLogger } from '@waiter/base'
 import {
   createHostSchedulerHandlers,
   HostSchedulerServiceService,
-  type KeptHost,
+  type HostSeat,
   notHostKeeper,
   type RpcServer,
   startRpcServer,
 } from '@waiter/control'
+import type { Fence, Scheduler } from '@waiter/schedulers'
 import { auth } from './rpc-world.ts'
+
+type Kept = Scheduler & { admit(fence: Fence): void }
 
 /** A control process of a host: it may keep the host's scheduler, or not. */
 export interface ControlSeat {
   readonly address: string
-  kept: KeptHost['scheduler'] | undefined
+  kept: Kept | undefined
   close(): void
 }
 
 /** Serves what `kept` is set to, on a port of its own. */
-export async function openSeat(hostId: string, port = 0): Promise<ControlSeat> {
-  const seat: { address: string; kept: KeptHost['scheduler'] | undefined; close(): void } = {
+export async function openSeat(hostId: string): Promise<ControlSeat> {
+  const own: { address: string; kept: Kept | undefined; close(): void } = {
     address: '',
     kept: undefined,
     close: () => server.close(),
   }
-  const handlers = createHostSchedulerHandlers(() => {
-    if (seat.kept === undefined) throw notHostKeeper(hostId)
-    return { hostId, capacity: { cpus: 8, memMb: 4096 }, scheduler: seat.kept }
-  }, silentLogger)
+  const keptNow = (): Kept => {
+    if (own.kept === undefined) throw notHostKeeper(hostId)
+    return own.kept
+  }
+  const capacity = { cpus: 8, memMb: 4096 }
+  const seat: HostSeat = {
+    take: async fence => {
+      keptNow().admit(fence)
+      return { capacity, scheduler: keptNow() }
+    },
+    current: () => ({ capacity, scheduler: keptNow() }),
+  }
+  const handlers = createHostSchedulerHandlers(hostId, seat, silentLogger)
   const server: RpcServer = await startRpcServer(
-    { host: '127.0.0.1', port },
+    { host: '127.0.0.1', port: 0 },
     [{ definition: HostSchedulerServiceService, handlers: { ...handlers } }],
     auth,
   )
-  seat.address = server.address
-  return seat
+  own.address = server.address
+  return own
 }

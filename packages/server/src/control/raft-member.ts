@@ -143,6 +143,16 @@ export class RaftMember implements MemberNode {
     return await this.store.propose(command, timeoutMs)
   }
 
+  /** Where the members of the group are; empty texts: not known yet. */
+  places(): readonly { readonly hostId: string; readonly address: string }[] {
+    const { voters, votersOutgoing, learners, learnersNext } = this.store.node.conf
+    const ids = new Set([...voters, ...votersOutgoing, ...learners, ...learnersNext])
+    return [...ids].map(id => {
+      const { hostId = '', grpc: address = '' } = this.book.get(id) ?? {}
+      return { hostId, address }
+    })
+  }
+
   async members(): Promise<MembersView> {
     const { node } = this.store
     const heard = await this.whoIsHeard()

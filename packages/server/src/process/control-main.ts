@@ -6,7 +6,9 @@ import {
   createClusterCalls,
   createClusterHandlers,
   createCoordinatorHandlers,
+  createHostSchedulerHandlers,
   createKeyValueHandlers,
+  HostSchedulerServiceService,
   KeyValueServiceService,
   Leader,
   type LeaderSettings,
@@ -25,14 +27,17 @@ import {
   type ScalingPolicy,
   waiterPolicy,
 } from '@waiter/scaling'
-import { createProcessScheduler, type ProcessScheduler } from '@waiter/schedulers'
+import { type ContactLimits, createProcessScheduler, type ProcessScheduler } from '@waiter/schedulers'
 import { computeInstanceEnvironment, DEFAULT_JUDGE } from '@waiter/services'
 import type { Settings } from '../config/schema.ts'
 import { toServicesConfig } from '../config/services-config.ts'
+import { ClusterFleet } from '../control/cluster-fleet.ts'
 import { asClusterNode, followMembers, selfOf } from '../control/group-node.ts'
+import { HostKeeper, readCapacity } from '../control/host-keeper.ts'
 import { Leadership, type Reign } from '../control/leadership.ts'
 import { keepMembers } from '../control/members-keeper.ts'
 import { RaftMember } from '../control/raft-member.ts'
+import { instanceNetworkOf } from '../host.ts'
 import { openNodeAuth } from '../node-security.ts'
 import { createPasswordFor } from '../service-password.ts'
 import type { Bind, ControlStart } from './messages.ts'
@@ -53,6 +58,7 @@ const KILL_GRACE_MS_MIN = 3_000
 /** What runs while this node leads. */
 interface LeaderReign extends Reign {
   readonly leader: Leader
+  /** Of this host. */
   readonly scheduler: ProcessScheduler
 }
 
@@ -64,8 +70,10 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
   const { advertise } = message.host
   const raftBind = { ...message.raftBind, advertise }
   const member = await RaftMember.open({ nodeId, raft: message.raft, bind: raftBind, secret, calls, log })
+  const { hostId } = message.host
+  const keeper = new HostKeeper({ hostId, open: fence => openScheduler(message, log, fence), log })
   const leadership = new Leadership<LeaderReign>({
-    begin: (term, signal) => beginReign({ message, member, log }, term, signal),
+    begin: (term, signal) => beginReign({ message, member, keeper, auth, log }, term, signal),
     onChange: reign => parent.tell({ kind: 'leadership', leads: reign !== undefined }),
     log,
   })
@@ -83,6 +91,7 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
         definition: ClusterServiceService,
         handlers: { ...createClusterHandlers(asClusterNode(message, member, { calls, log }), log) },
       },
+      { definition: HostSchedulerServiceService, handlers: { ...createHostSchedulerHandlers(hostId, keeper, log) } },
     ],
     auth,
     log,
@@ -99,10 +108,14 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
     stop: async (graceMs, { stopsInstances }) => {
       announcer.stop()
       const reign = await leadership.freeze()
+      // A leader elsewhere hears what ends, as long as this process serves.
+      if (reign === undefined && stopsInstances) await keeper.stopAll(graceMs)
+      keeper.close()
       server.close()
       reign?.leader.stop()
-      if (stopsInstances) await stopInstances(reign, message, log, graceMs)
+      if (stopsInstances) await reign?.scheduler.stopAll(graceMs)
       else await reign?.scheduler.stop()
+      await keeper.release()
       reign?.halt()
       await reign?.ended()
       await member.close()
@@ -135,25 +148,37 @@ function followRaft(member: RaftMember, leadership: Leadership<LeaderReign>, log
 interface ReignParts {
   readonly message: ControlStart
   readonly member: RaftMember
+  readonly keeper: HostKeeper
+  readonly auth: NodeAuth
   readonly log: Logger
 }
 
 /** Takes the scheduler over and begins to decide. The term fences everything that it orders. */
 async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): Promise<LeaderReign> {
-  const { message, member, log } = parts
+  const { message, member, keeper, auth, log } = parts
   const { settings, nodeId } = message
   // Somebody may lead a later term already: this one has then nothing to open.
   await member.store.node.read({ signal })
+  await keeper.release()
   const scheduler = await openScheduler(message, log, { term })
+  const { hostId } = message.host
+  const fleet = new ClusterFleet({
+    local: { hostId, scheduler, capacity: readCapacity },
+    source: member,
+    term,
+    auth,
+    limits: toContactLimits(settings),
+    log,
+  })
   const leader = new Leader({
     leaderId: nodeId,
     term,
     host: message.host,
-    scheduler,
+    scheduler: fleet.scheduler,
     store: member.store,
     services: toServicesConfig(settings),
     policy: waiterPolicy as ScalingPolicy,
-    settings: toLeaderSettings(settings),
+    settings: toLeaderSettings(message),
     clock: systemClock,
     log,
   })
@@ -166,6 +191,7 @@ async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): P
     isHalted = true
     end.abort()
     leader.stop()
+    fleet.stop()
     stopped = scheduler.stop()
   }
   const running = leader.run()
@@ -189,16 +215,6 @@ async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): P
   }
 }
 
-async function stopInstances(
-  reign: LeaderReign | undefined,
-  message: ControlStart,
-  log: Logger,
-  graceMs: number,
-): Promise<void> {
-  const scheduler = reign?.scheduler ?? (await openScheduler(message, log))
-  await scheduler.stopAll(graceMs)
-}
-
 function openScheduler(message: ControlStart, log: Logger, fence?: { readonly term: Term }): Promise<ProcessScheduler> {
   const { settings } = message
   const processSettings = settings['scheduler-config'].process
@@ -206,6 +222,7 @@ function openScheduler(message: ControlStart, log: Logger, fence?: { readonly te
   return createProcessScheduler({
     dataDir: message.schedulerDirectory,
     ...(fence === undefined ? {} : { fence }),
+    ...instanceNetworkOf(message.host),
     log,
     passwordFor: createPasswordFor(message.clusterSecrets[0]),
     environmentFor: (definition, seat) =>
@@ -240,8 +257,14 @@ async function serve(
   }
 }
 
-function toLeaderSettings(settings: Settings): LeaderSettings {
+function toContactLimits({ 'scheduler-config': { hosts } }: Settings): ContactLimits {
+  return { lostAfterMs: hosts['lost-after-ms'], givenUpAfterMs: hosts['given-up-after-ms'] }
+}
+
+function toLeaderSettings({ settings, host }: ControlStart): LeaderSettings {
   const { scaling } = settings
+  // On one machine instances pretend to run on several hosts; where there are others, each says where it is.
+  const minHosts = instanceNetworkOf(host).network === undefined ? undefined : 1
   return {
     decisionFloorMs: scaling['decision-floor-ms'],
     decisionIntervalMs: scaling['autoscaler-interval-ms'],
@@ -252,9 +275,9 @@ function toLeaderSettings(settings: Settings): LeaderSettings {
     suspectAfterFailures: settings['ejection-config']['expiry-threshold'],
     deploymentError: {
       minFailedInstances: settings['deployment-error-config']['min-failed-instances'],
-      minHosts: settings['deployment-error-config']['min-hosts'],
+      minHosts: minHosts ?? settings['deployment-error-config']['min-hosts'],
     },
-    brokenService: DEFAULT_BROKEN_SERVICE,
+    brokenService: { ...DEFAULT_BROKEN_SERVICE, ...(minHosts === undefined ? {} : { minHosts }) },
     succession: SUCCESSION,
     limits: {
       ...DEFAULT_SCALE_LIMITS,

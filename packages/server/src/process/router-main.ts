@@ -31,8 +31,8 @@ import { createPasswordFor } from '../service-password.ts'
 import { loadBackendTls } from '../tls/backend-tls.ts'
 import { CertificateFiles } from '../tls/certificate-files.ts'
 import { VERSION } from '../version.ts'
-import type { ControlMember, RouterStart } from './messages.ts'
 import { keepGossip } from './keep-gossip.ts'
+import type { ControlMember, RouterStart } from './messages.ts'
 import { type ParentLink, runChild } from './run-child.ts'
 
 const nowMs = (): number => performance.now()
