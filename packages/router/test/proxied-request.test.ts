@@ -440,6 +440,21 @@ t.test('each phase has a time-out and an error of its own', async t => {
   }
 })
 
+t.test('the instance hears how much of the total time-out is left, and what is past it is not begun', async t => {
+  const w = world(t)
+  w.assign({ a: 1 })
+  const first = w.request()
+  t.notMatch(first.targets[0]?.extraRequestHead, 'total-timeout', 'nobody gave any')
+  const second = w.request({ totalTimeoutMs: 50 })
+  const third = w.request({ totalTimeoutMs: 30 })
+  w.nowMs += 30.5
+  first.end(completed(200))
+  t.match(second.targets[0]?.extraRequestHead, /^x-waiter-total-timeout: 19\r\n/m)
+  second.end(completed(200))
+  t.equal(third.targets.length, 0)
+  t.match(w.errors, [{ error: { status: 504, details: { code: 'WTR_TOTAL_TIMEOUT' } } }])
+})
+
 t.test('a total time-out ends a request wherever it is', async t => {
   const w = world(t)
   const expire = (): void => {

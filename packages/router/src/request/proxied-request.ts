@@ -17,8 +17,8 @@ import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
 import { debugRequestLines, debugResponseLines } from './debug-headers.ts'
 import { GRPC_HTTP_STATUS, grpcStatusOf, isBusyStatus, isGrpcRequest } from './grpc.ts'
+import { lateError, queueDeadlineMs, timeLeftLine } from './request-deadline.ts'
 import {
-  queueTimeoutError,
   responseTimeoutError,
   serviceFailureError,
   totalTimeoutError,
@@ -137,7 +137,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.tunnelIdleTimeoutMs = timeouts.socketTimeoutMs
     this.lateResponseHead = parts.isDebug ? () => this.#lateDebugLines() : undefined
     this.protocol = parts.runtime.definition.effective['backend-proto']
-    this.#deadlineMs = parts.exchange.arrivedAtMs + timeouts.queueTimeoutMs
+    this.#deadlineMs = queueDeadlineMs(parts.exchange.arrivedAtMs, timeouts)
   }
 
   /** The instance that serves it, once there is one. */
@@ -179,6 +179,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.host = slot.host
     this.port = slot.port
     this.extraRequestHead = environment.requestLinesOf(runtime, this.parts.identity) + cidLine
+    this.extraRequestHead += timeLeftLine(exchange.arrivedAtMs, this.parts.timeouts, nowMs)
     // A proxy in front of us knows better what the user's own connection is.
     if (exchange.isSecure && !exchange.head.has('x-forwarded-proto')) this.extraRequestHead += FORWARDED_OVER_TLS
     this.extraResponseHead = environment.responseLines + cidLine
@@ -197,7 +198,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     switch (failure.kind) {
       case 'queue-timeout':
         runtime.metrics.queueTimeouts += 1
-        this.#fail(queueTimeoutError(runtime, this.parts.timeouts.queueTimeoutMs), 'generic-error')
+        this.#fail(lateError(runtime, this.parts.timeouts), 'generic-error')
         return
       case 'queue-full':
         runtime.metrics.onError('queue-length', this.#environment.nowMs())
