@@ -1,5 +1,5 @@
 import { chooseClusters } from './config/choose-clusters.ts'
-import type { CliConfig } from './config/cluster.ts'
+import type { CliConfig, Cluster } from './config/cluster.ts'
 import { loadConfig } from './config/load-config.ts'
 import { cliError } from './errors.ts'
 import { createClient } from './http/client.ts'
@@ -28,16 +28,34 @@ export interface CommandContext {
   readonly config: CliConfig
   /** One for each cluster that the command is about; at least one. */
   readonly apis: readonly WaiterApi[]
+  readonly connect: (cluster: Cluster) => WaiterApi
 }
 
 /** Reads the configuration and prepares the clusters; asks nobody yet. */
 export async function createContext(io: Io, options: GlobalOptions): Promise<CommandContext> {
   const config = await loadConfig(options.config, io)
   const trace = options.verbose === true ? (line: string) => io.err(`waiter: ${line}`) : () => undefined
-  const apis = chooseClusters(config, options).map(
-    cluster => new WaiterApi(createClient({ cluster, http: config.http, trace })),
-  )
-  return { io, config, apis }
+  const connect = (cluster: Cluster): WaiterApi => new WaiterApi(createClient({ cluster, http: config.http, trace }))
+  return { io, config, apis: chooseClusters(config, options).map(connect), connect }
+}
+
+/** The same for clusters that a command names itself, by URL or as the configuration calls them; without any, all. */
+export function restrictTo(context: CommandContext, names: readonly string[]): CommandContext {
+  const { config, connect } = context
+  if (names.length === 0) return context
+  const clusters = names.map(name => findCluster(config, name))
+  if (new Set(clusters.map(({ url }) => url)).size < clusters.length)
+    throw cliError('usage', 'a cluster is named twice')
+  return { ...context, apis: clusters.map(connect) }
+}
+
+/** A cluster's credentials go to its URL only. */
+function findCluster(config: CliConfig, name: string): Cluster {
+  const known = config.clusters.find(cluster => cluster.name.toLowerCase() === name.toLowerCase())
+  if (known !== undefined) return known
+  const [cluster] = chooseClusters(config, { url: name })
+  const { url } = cluster as Cluster
+  return config.clusters.find(one => one.url === url) ?? (cluster as Cluster)
 }
 
 export function formatOf({ json, yaml }: FormatOptions): Format {

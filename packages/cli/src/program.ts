@@ -4,6 +4,7 @@ import { createContext, type GlobalOptions } from './context.ts'
 import { EXIT } from './errors.ts'
 import { addInstanceCommands, addInstanceSignals } from './instance-commands.ts'
 import type { Io } from './io.ts'
+import { addSyncer } from './syncer-commands.ts'
 import { addMaintenance, addTokenCommands } from './token-commands.ts'
 import { VERSION } from './version.ts'
 
@@ -76,7 +77,9 @@ function createProgram(io: Io, finish: (exitCode: number) => void): Command {
   addMaintenance(add, maintenance)
   const instance = program.command('instance').description('replace or stop one instance of a service')
   addInstanceSignals(add, instance)
-  for (const command of [...program.commands, ...maintenance.commands, ...instance.commands]) addGlobals(command)
+  const syncer = addSyncer(program, add)
+  for (const command of [...program.commands, ...maintenance.commands, ...instance.commands, ...syncer])
+    addGlobals(command)
   addCluster(program, add)
   addUp(program)
   return program

@@ -55,8 +55,13 @@ export class WaiterApi {
     return (await this.#expect({ method: 'GET', path: '/waiter-auth' })).body.toString('utf8').trim()
   }
 
-  async readToken(token: string): Promise<StoredToken | undefined> {
-    const request: ApiRequest = { method: 'GET', path: `/token?${query({ token, include: ['metadata'] })}` }
+  /** @param wanted deleted ones as well: with `deleted: true` */
+  async readToken(
+    token: string,
+    wanted: { readonly isDeletedWanted?: boolean } = {},
+  ): Promise<StoredToken | undefined> {
+    const include = wanted.isDeletedWanted === true ? ['metadata', 'deleted'] : ['metadata']
+    const request: ApiRequest = { method: 'GET', path: `/token?${query({ token, include })}` }
     const answer = await this.#client.send(request)
     if (isAbsent(answer)) return undefined
     return { etag: answer.header('etag') ?? '', body: this.#json(request, answer) }
@@ -84,8 +89,11 @@ export class WaiterApi {
     return { etag: answer.header('etag') ?? '', result: answer.header('x-waiter-operation-result') ?? '' }
   }
 
-  async deleteToken(token: string, etag: string): Promise<void> {
-    await this.#expect({ method: 'DELETE', path: `/token?${query({ token })}`, headers: { 'if-match': etag } })
+  /** @param how `isHard`: its history is forgotten, too; for administrators */
+  async deleteToken(token: string, etag: string, how: { readonly isHard?: boolean } = {}): Promise<void> {
+    const hardDelete = how.isHard === true ? 'true' : undefined
+    const path = `/token?${query({ token, 'hard-delete': hardDelete })}`
+    await this.#expect({ method: 'DELETE', path, headers: { 'if-match': etag } })
   }
 
   async listTokens(parameters: Query): Promise<readonly Json[]> {
