@@ -132,6 +132,15 @@ function addCluster(program: Command, add: AddCommand): void {
     .option('-f, --force', 'also when it is not heard of: its host never comes back')
     .option('-t, --timeout <seconds>', 'how long to wait until it is gone', wholeNumber(1, TIMEOUT_S_MAX), LEAVE_S)
   add(
+    'drain <node>',
+    'take the routers of a node out: they get no slots any more, and load balancers are told',
+    async (context, node) => {
+      const { drainNode } = await import('./commands/cluster.ts')
+      return await drainNode(context, node)
+    },
+    cluster,
+  )
+  add(
     'snapshot <file>',
     'write a checked copy of tokens, overrides and suspensions',
     async (context, file) => {

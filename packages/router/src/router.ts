@@ -61,7 +61,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   const mirrors = [tokens, overrides, suspensions, withdrawals]
   let proxy: ProxyServer | undefined
   let link: LeaderLink | undefined
-  const drain = new Drain({ log: options.log, endProcess: options.endProcess ?? (() => undefined) })
+  const drain = new Drain(options, () => link?.drain())
   const table: ServiceTable = new ServiceTable({
     findSuspension: serviceId => suspensions.find(serviceId),
     ejection: options.ejection,

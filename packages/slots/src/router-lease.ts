@@ -12,6 +12,8 @@ export class RouterLease {
   readonly routerId: RouterId
   /** It is to be assigned nothing, and to be forgotten once it has let go. */
   isLeaving = false
+  /** It is to be left out, and gets nothing any more. */
+  isDraining = false
   demand = 0
   /** The most that it demanded lately: what its share is measured by, so that shares do not follow every request. */
   lastingDemand = 0

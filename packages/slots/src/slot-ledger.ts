@@ -120,6 +120,17 @@ export class SlotLedger {
     return left
   }
 
+  /**
+   * A router is to be left out: what it has goes to the others as its requests end. While all are, nothing changes: nobody
+   * could serve instead.
+   */
+  routerDraining(routerId: RouterId): void {
+    const lease = this.#leases.get(routerId)
+    if (lease === undefined || lease.isDraining) return
+    lease.isDraining = true
+    this.#isTargetStale = true
+  }
+
   /** A router is gone for good: it sends nothing any more, and its slots are free. */
   routerDead(routerId: RouterId): void {
     if (this.#forget(routerId)) this.#isTargetStale = true
@@ -231,7 +242,9 @@ export class SlotLedger {
   #computeTargets(): void {
     this.#isTargetStale = false
     this.#isSendDue = true
-    const staying = [...this.#leases.values()].filter(lease => !lease.isLeaving)
+    const present = [...this.#leases.values()].filter(lease => !lease.isLeaving)
+    const serving = present.filter(lease => !lease.isDraining)
+    const staying = serving.length > 0 ? serving : present
     const targets = distribute({
       instances: [...this.#instances.values()],
       routers: staying.map(({ routerId, lastingDemand, target, inUse, isStarved }) => ({

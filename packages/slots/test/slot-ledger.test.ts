@@ -267,3 +267,22 @@ t.test('L13 who runs requests without taking part takes part', async t => {
   ledger.rebalance(0)
   t.equal(ledger.isReleased('a'), false)
 })
+
+t.test('L14 a router that drains gets nothing any more, unless all of them drain', async t => {
+  const ledger = ledgerOf(['r1', 'r2'], { a: 1, b: 1 })
+  const settle = (): Record<string, number> => {
+    for (let turn = 0; turn < 10; turn++)
+      for (const { routerId, version } of ledger.rebalance(turn)) ledger.ack(routerId, version, NONE)
+    const held = ledger.routerStates().map(state => [state.routerId, Object.keys(state.held).length] as const)
+    return Object.fromEntries(held)
+  }
+  t.same(settle(), { r1: 1, r2: 1 })
+  ledger.routerDraining('r2')
+  ledger.setDemand('r2', 2)
+  t.same(settle(), { r1: 2, r2: 0 }, 'whatever it demands')
+  ledger.routerDraining('r1')
+  const held = settle()
+  t.equal((held['r1'] ?? 0) + (held['r2'] ?? 0), 2, 'nobody else could serve')
+  ledger.routerDraining('absent')
+  t.same(Object.keys(settle()).sort(), ['r1', 'r2'])
+})

@@ -34,6 +34,13 @@ export async function transferLeader(context: CommandContext, node: string): Pro
   return EXIT.ok
 }
 
+/** `waiter cluster drain NODE`: its routers finish what runs and are left out, until their processes end. */
+export async function drainNode(context: CommandContext, node: string): Promise<number> {
+  const result = await onlyCluster(context).drain(node)
+  context.io.out(printable(result))
+  return EXIT.ok
+}
+
 /** While it is waited for. */
 const LOOK_MS = 200
 

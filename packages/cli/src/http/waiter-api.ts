@@ -166,6 +166,12 @@ export class WaiterApi {
     return this.#json(request, await this.#client.send(request))
   }
 
+  /** @returns what was done, in words */
+  async drain(node: string): Promise<string> {
+    const request: ApiRequest = { method: 'POST', path: `/drain?${query({ node })}` }
+    return textOf(this.#json(request, await this.#client.send(request)), 'result')
+  }
+
   async leave(node: string, force: boolean): Promise<void> {
     await this.#expect({ method: 'POST', path: `/cluster/leave?${query({ node, force: String(force) })}` })
   }

@@ -111,6 +111,7 @@ export class RouterAgent implements LeaderLink {
   #cancelReport: () => void = () => undefined
   #isReportDue = false
   #isAckDue = false
+  #isDraining = false
 
   constructor(options: RouterAgentOptions) {
     this.#options = options
@@ -154,6 +155,11 @@ export class RouterAgent implements LeaderLink {
     // Even an "at once" report waits for the end of this loop turn, so that one burst is one report.
     if (waitMs <= 0) this.#clock.soon(() => this.#report(false))
     else this.#cancelReport = this.#clock.schedule(waitMs, () => this.#report(false))
+  }
+
+  drain(): void {
+    this.#isDraining = true
+    if (this.#isWelcome) this.#tellDraining()
   }
 
   noteReducedUse(): void {
@@ -291,6 +297,10 @@ export class RouterAgent implements LeaderLink {
     }
   }
 
+  #tellDraining(): void {
+    this.#stream?.write({ message: { $case: 'draining', value: {} } })
+  }
+
   #attach(): void {
     const address = this.#leaderAddress()
     this.#address = address
@@ -335,6 +345,7 @@ export class RouterAgent implements LeaderLink {
     this.#leaderId = leaderId
     this.#isWelcome = true
     this.#options.log.info({ term, leaderId }, 'attached to the leader')
+    if (this.#isDraining) this.#tellDraining()
     // Needs first: of a service that the leader does not know, it ignores the load.
     for (const need of this.#options.host.collectNeeds()) this.needService(need.definition, need.sourceTokens)
     this.#report(true)

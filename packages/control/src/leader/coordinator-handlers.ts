@@ -169,6 +169,9 @@ function serveRouter(
       case 'follow':
         leader.follow(session, message.value.serviceIds)
         return
+      case 'draining':
+        leader.drain(session)
+        return
       case 'ack':
         leader.acknowledge(session, message.value.version, message.value.services)
         return

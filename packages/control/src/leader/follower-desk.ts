@@ -56,6 +56,7 @@ export class FollowerDesk {
         slotsByInstance: new Map(belief?.map(row => [row.instanceId, row.slots])),
         inUseByInstance: new Map(belief?.map(row => [row.instanceId, row.inUse])),
       })
+      this.#leaveOutIfDraining(service, routerId)
       // In this order: the review comes before the flush, which must not repeat an assignment from before.
       touch(service)
       session.markDirty(service.id)
@@ -144,8 +145,13 @@ export class FollowerDesk {
     for (const routerId of service.followers.setHomes(homes, isHere, nowMs())) this.#welcome(service, routerId)
   }
 
+  #leaveOutIfDraining({ ledger }: ManagedService, routerId: RouterId): void {
+    if (this.#options.sessions.get(routerId)?.isDraining) ledger.routerDraining(routerId)
+  }
+
   #welcome(service: ManagedService, routerId: RouterId): void {
     if (!service.ledger.has(routerId)) service.ledger.routerJoined(routerId)
+    this.#leaveOutIfDraining(service, routerId)
     this.#options.touch(service)
     this.#options.sessions.get(routerId)?.markDirty(service.id)
   }

@@ -178,6 +178,17 @@ export class Leader implements SessionSource {
     for (const session of this.#sessions.values()) session.close()
   }
 
+  /** A router is to be left out: its slots go to the others. */
+  drain(session: RouterSession): void {
+    if (session.isDraining) return
+    session.isDraining = true
+    this.#options.log.info({ routerId: session.routerId }, 'a router drains: it gets no slots any more')
+    for (const service of this.#services.values()) {
+      service.ledger.routerDraining(session.routerId)
+      this.#touch(service)
+    }
+  }
+
   // -- routers ------------------------------------------------------------------------------------------------------
 
   attach(router: RouterIntroduction, stream: SessionStream): RouterSession {

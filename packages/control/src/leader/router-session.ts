@@ -47,6 +47,8 @@ export class RouterSession {
   /** Where it lends slots; empty: nowhere. */
   readonly peerAddress: string
   readonly gossipAddress: string
+  /** It is to be left out: it gets no slots. */
+  isDraining = false
   readonly #stream: SessionStream
   readonly #source: SessionSource
   readonly #term: Term

@@ -1,10 +1,14 @@
 import { WaiterError } from '@waiter/base'
 import type { MembersView } from '@waiter/control'
 import { z } from 'zod'
+import { askRouters } from '../cluster/questions.ts'
 import { restoreSnapshot, takeSnapshot } from '../cluster/snapshots.ts'
 import { type ApiParts, requireAdministrator } from './api-context.ts'
 import type { Endpoints } from './contract/endpoint.ts'
 import { flag, text } from './contract/query.ts'
+
+/** Routers of a node answer at once. */
+const TELL_TIMEOUT_MS = 2_000
 
 /** The control nodes, as the API needs them. */
 export interface ClusterLink {
@@ -76,7 +80,7 @@ export function addClusterRoutes(endpoints: Endpoints, parts: ApiParts): void {
       path: '/cluster/leave',
       summary: 'Let a control node go for good',
       description:
-        'Answers when it is noted. The node is demoted and let go as soon as another one has taken its place; its processes ' +
+        'Answers when it is noted. Its routers drain; the node is demoted and let go as soon as another one has taken its place; its processes ' +
         'then end by themselves. It is gone when `/cluster/members` does not list it any more. Refused when those that are ' +
         'left could not decide anything.',
       tag: 'operations',
@@ -93,6 +97,7 @@ export function addClusterRoutes(endpoints: Endpoints, parts: ApiParts): void {
       requireAdministrator(call, parts)
       const name = requireNode(node)
       await link().leave(name, force)
+      await drainRoutersOf(parts, name)
       return call.json({ node: name, state: 'leaving' })
     },
   )
@@ -140,6 +145,16 @@ export function addSnapshotRoutes(endpoints: Endpoints, parts: ApiParts): void {
       parts.options.log.warn({ ...restored, force }, 'a snapshot was restored')
       return call.json({ ...restored })
     },
+  )
+}
+
+/** Its routers will end when it has left: others are to take over before. Of a host that is away nobody answers. */
+async function drainRoutersOf(parts: ApiParts, nodeId: string): Promise<void> {
+  const leader = parts.leader()
+  if (leader === undefined) return
+  const argument = { nodeId, timeoutMs: 0, isCrash: false }
+  await askRouters(leader, 'drain', argument, TELL_TIMEOUT_MS).catch(error =>
+    parts.options.log.info({ err: error, nodeId }, 'routers of a node that leaves could not be told'),
   )
 }
 

@@ -1,8 +1,9 @@
+import { WaiterError } from '@waiter/base'
 import { z } from 'zod'
 import { askRouters } from '../cluster/questions.ts'
-import { type ApiParts, requireAdministrator } from './api-context.ts'
+import { type ApiParts, leaderOf, requireAdministrator } from './api-context.ts'
 import type { Endpoints } from './contract/endpoint.ts'
-import { flag, integer } from './contract/query.ts'
+import { flag, integer, text } from './contract/query.ts'
 
 const DRAIN_SECS_DEFAULT = 120
 const DRAIN_SECS_MAX = 86_400
@@ -24,6 +25,19 @@ export function addDrainRoutes(endpoints: Endpoints, parts: ApiParts): void {
     result,
     ...(drain.since === undefined ? {} : { since: drain.since }),
   })
+  const drainOther = async (
+    nodeId: string,
+    wanted: { readonly timeoutMs: number; readonly isCrash: boolean },
+  ): Promise<Record<string, unknown>> => {
+    const told = await askRouters(leaderOf(parts), 'drain', { nodeId, ...wanted }, TELL_TIMEOUT_MS)
+    const count = [...told.answers.values()].filter(isTheirs => isTheirs).length
+    if (count === 0)
+      throw new WaiterError(`No router of a node ${nodeId} answers; see routers in /state`, {
+        code: 'WTR_NO_SUCH_NODE',
+        status: 404,
+      })
+    return { 'drain-mode?': true, result: `Draining: ${count} router process(es) of ${nodeId}.` }
+  }
   endpoints.add(
     {
       method: 'get',
@@ -40,10 +54,12 @@ export function addDrainRoutes(endpoints: Endpoints, parts: ApiParts): void {
       method: 'post',
       path: '/drain',
       summary: 'Drain this node: `/status` answers 503 from now on',
-      description: 'Requests are served as before. It lasts until the router process ends.',
+      description:
+        'Its routers get no slots of their own any more; what comes all the same is served with slots that others lend. It lasts until the router process ends.',
       tag: 'operations',
       access: 'administrator',
       query: {
+        node: text('Another node; this one when absent.'),
         'drain-timeout-secs': integer('drain-timeout-secs', 'Until a `crash`; 120 when absent.', DRAIN_SECS_MAX),
         crash: flag('End the router process when the time is over; its node starts a fresh one.'),
       },
@@ -53,6 +69,8 @@ export function addDrainRoutes(endpoints: Endpoints, parts: ApiParts): void {
       requireAdministrator(call, parts)
       const timeoutMs = (query['drain-timeout-secs'] ?? DRAIN_SECS_DEFAULT) * MS_PER_SECOND
       const wanted = { timeoutMs, isCrash: query.crash }
+      const nodeId = query.node ?? options.nodeId
+      if (nodeId !== options.nodeId) return call.json(await drainOther(nodeId, wanted))
       drain.begin(wanted)
       const link = parts.leader()
       // Other workers of this node share its port. Without a leader they are not reached: say so by their absence.

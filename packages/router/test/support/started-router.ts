@@ -37,6 +37,7 @@ export class FakeLink implements LeaderLink {
   noteLoadChange(): void {}
   followService(): void {}
   noteReducedUse(): void {}
+  drain(): void {}
 
   async viewServices(serviceId?: string): Promise<ClusterView> {
     if (this.failure !== undefined) throw this.failure

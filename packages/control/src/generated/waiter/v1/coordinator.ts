@@ -34,7 +34,12 @@ export interface AttachRequest {
     | { $case: "referenced"; value: ServicesReferenced }
     | { $case: "succession"; value: SuccessionWanted }
     | { $case: "follow"; value: ServicesFollowed }
+    | { $case: "draining"; value: RouterDraining }
     | undefined;
+}
+
+/** This router is to be left out: it gets no slots any more. Until its process ends. */
+export interface RouterDraining {
 }
 
 export interface AttachResponse {
@@ -436,6 +441,9 @@ export const AttachRequest: MessageFns<AttachRequest> = {
       case "follow":
         ServicesFollowed.encode(message.message.value, writer.uint32(98).fork()).join();
         break;
+      case "draining":
+        RouterDraining.encode(message.message.value, writer.uint32(106).fork()).join();
+        break;
     }
     return writer;
   },
@@ -517,6 +525,49 @@ export const AttachRequest: MessageFns<AttachRequest> = {
             message.message = { $case: "follow", value: ServicesFollowed.decode(reader, reader.uint32()) };
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.message = { $case: "draining", value: RouterDraining.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRouterDraining(): RouterDraining {
+  return {};
+}
+
+export const RouterDraining: MessageFns<RouterDraining> = {
+  encode(_: RouterDraining, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouterDraining {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouterDraining();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
