@@ -62,6 +62,25 @@ t.test('a scale-up is decided at once after a report, and then not more often th
   for (const [index, atMs] of times.entries()) t.ok(index === 0 || atMs - (times[index - 1] ?? 0) >= 100)
 })
 
+t.test('the scheduler hears of use that lasts, and of none when it is over', async t => {
+  const w = await world(t)
+  const router = w.router('a')
+  const sinceUseMs = (): number => w.clock.nowMs() - (w.scheduler.usedAtMs.get(hello.id) ?? 0)
+  router.request(hello)
+  await w.quiesce()
+  for (let count = 0; count < 30; count++) {
+    await w.pass(5_000)
+    t.ok(sinceUseMs() <= 15_000, 'a request that takes minutes is use, though nothing changes meanwhile')
+  }
+  router.finish(hello.id, w.scheduler.running(hello.id)[0]?.instanceId ?? '')
+  await w.quiesce()
+  await w.pass(MINUTE)
+  t.ok(sinceUseMs() > 45_000, 'unused')
+  router.request(hello)
+  await w.quiesce()
+  t.equal(sinceUseMs(), 0, 'at once when it is asked for again')
+})
+
 /** Two instances with a request each, on two routers; then both requests end. */
 async function twoIdleInstances(t: Test): Promise<{ w: LeaderWorld; id: string }> {
   const w = await world(t)

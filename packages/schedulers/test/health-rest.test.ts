@@ -17,6 +17,7 @@ t.test(
     const scheduled: { delayMs: number; run: () => void }[] = []
     let reported = Promise.withResolvers<void>()
     let isAtRest = false
+    let chance = 0.5
     let nowMs = 0
     const monitor = new HealthMonitor(
       {
@@ -33,6 +34,7 @@ t.test(
           },
         },
         startingCount: () => 1,
+        chance: () => chance,
         isResting: () => isAtRest,
         onReport: () => reported.resolve(),
       },
@@ -51,6 +53,8 @@ t.test(
       return scheduled[0]?.delayMs
     }
     monitor.start()
+    t.equal(await check(), 7_500, 'the first interval is cut by chance')
+    chance = 0.9
     t.equal(await check(), 10_000, 'in use')
     isAtRest = true
     t.equal(await check(), 60_000, 'at rest')
@@ -59,14 +63,29 @@ t.test(
     status = 200
     t.equal(await check(), 60_000, 'dispelled')
     isAtRest = false
-    monitor.wake()
+    nowMs += 4_000
+    monitor.wake(0)
     t.same(
       scheduled.map(({ delayMs }) => delayMs),
-      [10_000],
-      'used again: the far check is moved',
+      [6_000],
+      'used again: the far check comes when the interval is over',
     )
-    monitor.wake()
-    t.equal(scheduled.length, 1, 'but not put off by every request')
+    monitor.wake(0)
+    t.equal(scheduled.length, 1, 'but is not put off by every request')
+    isAtRest = true
+    t.equal(await check(), 60_000)
+    nowMs += 30_000
+    monitor.wake(3)
+    t.same(
+      scheduled.map(({ delayMs }) => delayMs),
+      [6],
+      'used again after more than an interval: at once, one instance after the other',
+    )
+    isAtRest = false
+    const underway = check()
+    monitor.wake(0)
+    t.equal(scheduled.length, 0, 'nothing is begun beside a check under way')
+    t.equal(await underway, 10_000)
   },
 )
 

@@ -247,6 +247,7 @@ const entry = (pid: number, more: Partial<ProcessEntry>): ProcessEntry => ({
   session: pid,
   startTicks: 100,
   rssBytes: 0,
+  cpuTicks: 0,
   isZombie: false,
   name: 'x',
   sandbox: null,

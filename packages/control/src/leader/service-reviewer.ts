@@ -27,8 +27,8 @@ const RETRY_MS = 1_000
 const REFUSED_RETRY_MS = 5_000
 /** An idle service that is collected has nothing in flight; a router that does not acknowledge is waited for this long. */
 const COLLECT_DRAIN_MS = 60_000
-/** A request of which a report tells when it has ended is this old at most. */
-const RECENT_USE_MS = 5_000
+/** The scheduler hears of use that lasts at least this often: well before it would take the service for unused (30 s). */
+const USE_MS_MAX = 10_000
 /** So long before an instance is stopped with requests under way, its WebSockets get a close frame: time for an answer. */
 const GOODBYE_MS = 3_000
 
@@ -113,7 +113,7 @@ export class ServiceReviewer {
   /** @returns when the service wants to be reviewed again if nothing happens */
   review(service: ManagedService, nowMs: number): number {
     const { settings, sessions, followers } = this.#options
-    this.#noteUse(service, nowMs)
+    const nextUseMs = this.#noteUse(service, nowMs)
     if (service.reviewProblem(settings.deploymentError)) followers.tellAll(service)
     const nextFollowerMs = followers.review(service, nowMs)
     const { ids: expired, nextMs: nextExpiryMs } = service.expired(nowMs, settings.suspectAfterFailures)
@@ -136,6 +136,7 @@ export class ServiceReviewer {
         nextTurnMs,
         nextDrainMs,
         nextSuccessionMs,
+        nextUseMs,
       )
     }
     this.#share(service, expired, nowMs)
@@ -147,10 +148,12 @@ export class ServiceReviewer {
     return isClosing ? drainUntilMs : Math.max(nowMs, drainUntilMs - GOODBYE_MS)
   }
 
-  /** The scheduler looks less often at what nobody uses. */
-  #noteUse(service: ManagedService, nowMs: number): void {
-    const { outstanding, lastRequestMs } = service.usage()
-    if (outstanding > 0 || nowMs - lastRequestMs < RECENT_USE_MS) this.#options.scheduler.noteUse?.(service.id)
+  /** The scheduler looks less often at what nobody uses. @returns when it wants to hear again of use that lasts */
+  #noteUse(service: ManagedService, nowMs: number): number {
+    const { outstanding } = service.usage()
+    // By this clock, which is not that of the routers.
+    if (outstanding > 0 || nowMs - service.lastModifiedMs < USE_MS_MAX) this.#options.scheduler.noteUse?.(service.id)
+    return outstanding > 0 ? nowMs + USE_MS_MAX : Number.POSITIVE_INFINITY
   }
 
   /** Shares the healthy instances out among the routers and tells those whose share changed. */

@@ -36,6 +36,8 @@ export class FakeScheduler implements Scheduler {
   readonly calls: SchedulerCall[] = []
   readonly services = new Map<ServiceId, FakeService>()
   readonly updates: ServiceDefinition[] = []
+  /** When it heard last that somebody uses a service. */
+  readonly usedAtMs = new Map<ServiceId, number>()
   /** New instances are healthy at once; else `setState` decides. */
   isHealthyAtOnce = true
   /** Called before a kill or delete is carried out: tests look here whether it is allowed. */
@@ -101,6 +103,10 @@ export class FakeScheduler implements Scheduler {
     const service = this.services.get(definition.id)
     if (service !== undefined) this.services.set(definition.id, { ...service, definition })
     this.updates.push(definition)
+  }
+
+  noteUse(serviceId: ServiceId): void {
+    this.usedAtMs.set(serviceId, this.#nowMs())
   }
 
   async readLog(): Promise<LogPiece> {

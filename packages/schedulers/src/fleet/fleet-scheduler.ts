@@ -144,6 +144,10 @@ export class FleetScheduler implements Scheduler {
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   }
 
+  noteUse(id: ServiceId): void {
+    for (const { host, isHeard } of this.#holdersOf(id)) if (isHeard) host.scheduler.noteUse?.(id)
+  }
+
   async logs(instance: InstanceRef, path: string): Promise<readonly LogEntry[]> {
     return await (await this.#logOwnerOf(instance)).host.scheduler.logs(instance, path)
   }

@@ -21,6 +21,10 @@ const FULL_RATE_STARTS_MAX = 8
 const RECOVERY_PROBE_MS_MIN = 250
 /** Distance of checks of a healthy instance of a service that nobody uses, unless its description says another one. */
 const RESTING_INTERVAL_MS = 60_000
+/** Instances of which the service is used again, or that are adopted, all at once are checked one after the other. */
+const CROWD_DISTANCE_MS = 2
+/** The first interval of a healthy instance is cut by up to this part: checks that began together do not stay together. */
+const FIRST_INTERVAL_CUT_MAX = 0.5
 /** First patience for an answer; doubled with each time-out, because slow health pages are slow, not dead. */
 const ANSWER_MS_MIN = 1000
 const ANSWER_MS_MAX = 5000
@@ -35,6 +39,8 @@ export interface HealthMonitorOptions {
   readonly password: string
   readonly startedAtMs: Millis
   readonly timers: Timers
+  /** Chance from 0 up to 1. */
+  readonly chance: () => number
   /** How many instances are starting now, this one included. */
   startingCount(): number
   /** Nobody has used its service for a while, and nobody has said how often to check it. */
@@ -63,6 +69,9 @@ export class HealthMonitor {
   #unhealthySinceMs: Millis
   #timer: Timer | undefined
   #dueAtMs: Millis = 0
+  /** When the last check ended; before the first: never. */
+  #checkedAtMs = Number.NEGATIVE_INFINITY
+  #isSpread = false
 
   constructor(options: HealthMonitorOptions, known: { state: InstanceState; flags: readonly InstanceFlag[] }) {
     this.#options = options
@@ -72,9 +81,14 @@ export class HealthMonitor {
     this.#unhealthySinceMs = options.timers.nowMs()
   }
 
-  /** Begins; `delayMs` 0 for an instance that has been running for a while. */
-  start(delayMs: number = FIRST_PROBE_MS): void {
-    this.#schedule(delayMs)
+  /** Begins. */
+  start(): void {
+    this.#schedule(FIRST_PROBE_MS)
+  }
+
+  /** Begins with an instance that has been running for a while; `place` is its place among those adopted with it. */
+  resume(place: number): void {
+    this.#schedule(place * CROWD_DISTANCE_MS)
   }
 
   stop(): void {
@@ -82,12 +96,16 @@ export class HealthMonitor {
     this.#timer?.cancel()
   }
 
-  /** Checks that had become rarer come at their usual distance from now on. */
-  wake(): void {
-    const intervalMs = this.#intervalMs()
-    if (this.#dueAtMs - this.#options.timers.nowMs() <= intervalMs) return
+  /**
+   * Checks that had become rarer come at their usual distance from now on: at once, when the last one is longer ago than
+   * that. `place` is that of the instance among those of its service.
+   */
+  wake(place: number): void {
+    const nowMs = this.#options.timers.nowMs()
+    const dueAtMs = Math.max(this.#checkedAtMs + this.#intervalMs(), nowMs + place * CROWD_DISTANCE_MS)
+    if (this.#dueAtMs <= dueAtMs) return
     this.#timer?.cancel()
-    this.#schedule(intervalMs)
+    this.#schedule(dueAtMs - nowMs)
   }
 
   #schedule(delayMs: number): void {
@@ -97,6 +115,7 @@ export class HealthMonitor {
   }
 
   async #probe(): Promise<void> {
+    this.#dueAtMs = 0 // under way
     const { effective, port, password } = this.#options
     const result = await probeHealth(
       {
@@ -110,6 +129,7 @@ export class HealthMonitor {
       this.#abort.signal,
     )
     if (this.#abort.signal.aborted) return
+    this.#checkedAtMs = this.#options.timers.nowMs()
     this.#learn(result)
     const isPassed = result.kind === 'response' && result.status >= 200 && result.status < 300
     if (isPassed) this.#pass(result.host)
@@ -153,11 +173,18 @@ export class HealthMonitor {
   #chooseDelayMs(result: ProbeResult): number {
     const { timers, startedAtMs } = this.#options
     const intervalMs = this.#intervalMs()
-    if (this.#state === 'healthy') return this.#isAtRest() ? Math.max(intervalMs, RESTING_INTERVAL_MS) : intervalMs
+    if (this.#state === 'healthy') return this.#chooseHealthyDelayMs(intervalMs)
     const isStarting = this.#state === 'starting'
     const waitedMs = timers.nowMs() - (isStarting ? startedAtMs : this.#unhealthySinceMs)
     const floorMs = isStarting ? this.#startingFloorMs(result, waitedMs) : RECOVERY_PROBE_MS_MIN
     return Math.min(Math.max(waitedMs * PROBE_DISTANCE_PART, floorMs), intervalMs)
+  }
+
+  #chooseHealthyDelayMs(intervalMs: number): number {
+    const delayMs = this.#isAtRest() ? Math.max(intervalMs, RESTING_INTERVAL_MS) : intervalMs
+    if (this.#isSpread) return delayMs
+    this.#isSpread = true
+    return delayMs * (1 - FIRST_INTERVAL_CUT_MAX * this.#options.chance())
   }
 
   #intervalMs(): number {

@@ -22,6 +22,8 @@ export interface InstanceContext {
   readonly advertise: string | undefined
   password(id: string): string
   startingCount(): number
+  /** Chance from 0 up to 1. */
+  chance(): number
   /** Nobody has used its service for a while. */
   isResting(instance: Instance): boolean
   /** True when the scheduler has been closed or another has the directory: no more signals, no more writing. */
@@ -89,10 +91,11 @@ export class Instance {
     return this.#finished.promise
   }
 
-  /** Begins to watch the process. */
-  start(): void {
+  /** Begins to watch the process; `place` is that of an adopted one among those that are adopted with it. */
+  start(place = 0): void {
     this.setup.child?.once('exit', (code, signal) => this.#onExit({ code, signal }))
-    this.#health.start(this.setup.child === null ? 0 : undefined)
+    if (this.setup.child === null) this.#health.resume(place)
+    else this.#health.start()
     this.#startGrace()
   }
 
@@ -136,8 +139,8 @@ export class Instance {
   }
 
   /** Its service is used again: health checks at the usual distance from now on. */
-  noteUse(): void {
-    this.#health.wake()
+  noteUse(place: number): void {
+    this.#health.wake(place)
   }
 
   #createMonitor(): HealthMonitor {
@@ -155,6 +158,7 @@ export class Instance {
         password: this.#context.password(id),
         startedAtMs: record.startedAtMs,
         timers: this.#context.timers,
+        chance: () => this.#context.chance(),
         startingCount: () => this.#context.startingCount(),
         isResting: () => this.#context.isResting(this),
         onReport: report => this.#onHealth(report),

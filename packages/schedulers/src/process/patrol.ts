@@ -3,6 +3,7 @@ import { removeForgottenDirectories } from './adopt.ts'
 import type { Instance, InstanceContext } from './instance.ts'
 import { OUTPUT_NAMES, rotateOutput } from './log-files.ts'
 import type { ResolvedProcessOptions } from './process-options.ts'
+import type { ProcessEntry } from './process-table.ts'
 import { findMembers } from './process-tree.ts'
 import type { ServiceState } from './service-state.ts'
 import type { Timer } from './timers.ts'
@@ -15,9 +16,10 @@ const SWEEP_RARITY = 60
  * What the rounds of one kind may take of a core. With hundreds of processes they become rarer: a look at a thousand takes
  * 20 ms.
  */
-const ROUND_SHARE_MAX = 0.004
+const ROUND_SHARE_MAX = 0.0025
 /** And no rarer than this. */
-const ROUND_INTERVAL_MS_MAX = 5_000
+const ROUND_INTERVAL_MS_MAX = 10_000
+const MICROSECONDS_PER_MS = 1_000
 const BYTES_PER_MIB = 1024 * 1024
 /** What Node's timers can count. */
 const TIMER_MS_MAX = 2 ** 31 - 1
@@ -37,6 +39,7 @@ export interface PatrolOptions {
  */
 export function startPatrol(patrol: PatrolOptions): Timer {
   const { memoryCheckIntervalMs, adoptedPollIntervalMs } = patrol.options
+  const outputs = new OutputWatch()
   const asOwner = (round: () => Promise<void>) => async (): Promise<void> => {
     if (patrol.isOwner()) await round()
   }
@@ -44,12 +47,12 @@ export function startPatrol(patrol: PatrolOptions): Timer {
     repeat(
       patrol,
       memoryCheckIntervalMs,
-      asOwner(() => checkProcesses(patrol)),
+      asOwner(() => checkProcesses(patrol, outputs)),
     ),
     repeat(
       patrol,
       memoryCheckIntervalMs * ROTATION_CHECK_RARITY,
-      asOwner(() => rotateOutputs(patrol)),
+      asOwner(() => rotateOutputs(patrol, outputs)),
     ),
     repeat(
       patrol,
@@ -78,11 +81,11 @@ function repeat(patrol: PatrolOptions, intervalMs: number, round: () => Promise<
   const schedule = (delayMs: number): void => {
     if (isCancelled) return
     timer = timers.setTimer(Math.min(delayMs, TIMER_MS_MAX), () => {
-      // Real time, whatever the timers follow: it is what the round costs.
-      const beganAtMs = performance.now()
+      // CPU time: on a busy machine a round takes longer by the clock, and costs no more.
+      const before = process.cpuUsage()
       round()
         .catch(cause => log.error({ cause: String(cause) }, 'a patrol round failed; the next one tries again'))
-        .finally(() => schedule(chooseDelayMs(intervalMs, performance.now() - beganAtMs)))
+        .finally(() => schedule(chooseDelayMs(intervalMs, process.cpuUsage(before))))
     })
   }
   schedule(intervalMs)
@@ -94,11 +97,36 @@ function repeat(patrol: PatrolOptions, intervalMs: number, round: () => Promise<
   }
 }
 
-function chooseDelayMs(intervalMs: number, tookMs: number): number {
+function chooseDelayMs(intervalMs: number, cost: NodeJS.CpuUsage): number {
+  const tookMs = (cost.user + cost.system) / MICROSECONDS_PER_MS
   return Math.max(intervalMs, Math.min(tookMs / ROUND_SHARE_MAX, ROUND_INTERVAL_MS_MAX))
 }
 
-async function checkProcesses(patrol: PatrolOptions): Promise<void> {
+/** Which instances may have written something: one that used no CPU time since the last look has not. */
+class OutputWatch {
+  readonly #used = new WeakMap<Instance, { now: string; atLook: string }>()
+
+  /** Takes in what the processes of an instance have used. */
+  note(instance: Instance, entries: readonly ProcessEntry[]): void {
+    let ticks = 0
+    for (const entry of entries) ticks += entry.cpuTicks
+    const now = `${entries.length} ${ticks}`
+    const used = this.#used.get(instance)
+    if (used === undefined) this.#used.set(instance, { now, atLook: '' })
+    else used.now = now
+  }
+
+  /** True when it has worked since this was asked last. */
+  hasWorked(instance: Instance): boolean {
+    const used = this.#used.get(instance)
+    if (used === undefined) return true
+    const hasWorked = used.now !== used.atLook
+    used.atLook = used.now
+    return hasWorked
+  }
+}
+
+async function checkProcesses(patrol: PatrolOptions, outputs: OutputWatch): Promise<void> {
   const instances = runningInstances(patrol)
   if (instances.length === 0) return
   const snapshot = await patrol.context.table.scan()
@@ -108,17 +136,20 @@ async function checkProcesses(patrol: PatrolOptions): Promise<void> {
   )
   for (const instance of instances) {
     instance.checkAlive(snapshot.get(instance.setup.pid))
+    const entries = members.get(instance.tree) ?? []
+    outputs.note(instance, entries)
     let rssBytes = 0
-    for (const entry of members.get(instance.tree) ?? []) rssBytes += entry.rssBytes
+    for (const entry of entries) rssBytes += entry.rssBytes
     if (rssBytes > instance.setup.definition.effective.mem * BYTES_PER_MIB && !patrol.context.isClosed()) {
       instance.violate('memory-limit-exceeded', 'Exceeded allocated memory usage', 0)
     }
   }
 }
 
-async function rotateOutputs(patrol: PatrolOptions): Promise<void> {
+async function rotateOutputs(patrol: PatrolOptions, outputs: OutputWatch): Promise<void> {
   const { log } = patrol.context
   for (const instance of runningInstances(patrol)) {
+    if (!outputs.hasWorked(instance)) continue
     for (const name of OUTPUT_NAMES) {
       await rotateOutput(instance.setup.sandbox, name, patrol.options.outputBytesMax).catch(cause =>
         log.warn({ instanceId: instance.record.instanceId, name, cause: String(cause) }, 'cannot rotate output'),

@@ -82,7 +82,7 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
   async open(): Promise<void> {
     const { services, adopted } = await adoptServices(this.#context)
     this.#services = services
-    for (const instance of adopted) instance.start()
+    for (const [place, instance] of adopted.entries()) instance.start(place)
     this.#patrol = startPatrol({
       context: this.#context,
       options: this.#options,
@@ -172,7 +172,9 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
     const nowMs = this.#options.timers.nowMs()
     const wasResting = isResting(service, nowMs)
     service.usedAtMs = nowMs
-    if (wasResting) for (const instance of service.running.values()) instance.noteUse()
+    if (!wasResting) return
+    let place = 0
+    for (const instance of service.running.values()) instance.noteUse(place++)
   }
 
   async logs(instance: InstanceRef, path: string): Promise<readonly LogEntry[]> {
@@ -248,6 +250,7 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
       advertise: this.#options.network?.advertise,
       password: passwordFor,
       startingCount: () => this.#countStarting(),
+      chance: () => prng.next(),
       isResting: ({ record }) => {
         const service = this.#services.get(record.serviceId)
         return service !== undefined && isResting(service, timers.nowMs())

@@ -18,6 +18,8 @@ export interface ProcessEntry {
   /** Clock ticks since boot at which it started; with the pid it names one process of this boot. */
   readonly startTicks: number
   readonly rssBytes: number
+  /** CPU time it has used, in clock ticks (10 ms). */
+  readonly cpuTicks: number
   /** Dead, but not yet reaped by its parent. */
   readonly isZombie: boolean
   readonly name: string
@@ -56,7 +58,7 @@ export class ProcessTable {
       const first = name.charCodeAt(0)
       if (first < 48 || first > 57) continue
       const stat = readStat(Number(name))
-      if (stat !== null) snapshot.set(stat.pid, { ...stat, sandbox: this.#sandboxOf(stat) })
+      if (stat !== null) snapshot.set(stat.pid, Object.assign(stat, { sandbox: this.#sandboxOf(stat) }))
       if (++count % PROCESSES_PER_TURN_MAX === 0) await nextTurn()
     }
     for (const pid of this.#environmentCache.keys()) if (!snapshot.has(pid)) this.#environmentCache.delete(pid)
@@ -83,21 +85,49 @@ const statBuffer = Buffer.allocUnsafe(STAT_BYTES_MAX)
 export function readStat(pid: number): ProcessStat | null {
   const bytes = readInto(statBuffer, `/proc/${pid}/stat`)
   if (bytes <= 0) return null
-  const line = statBuffer.toString('latin1', 0, bytes)
-  const nameEnd = line.lastIndexOf(')')
-  if (nameEnd < 0) return null
-  const fields = line.slice(nameEnd + 2).split(' ')
-  const state = fields[0] ?? 'X'
+  // The name may hold anything, also parentheses and blanks; what follows it is one letter and numbers.
+  const nameEnd = statBuffer.lastIndexOf(CLOSING_PARENTHESIS, bytes - 1)
+  const nameStart = statBuffer.indexOf(OPENING_PARENTHESIS) + 1
+  if (nameStart <= 0 || nameEnd < nameStart) return null
+  const state = statBuffer[nameEnd + 2] ?? LETTER_X
+  const fields = readNumbers(statBuffer, nameEnd + 4, bytes)
   return {
     pid,
-    parentPid: Number(fields[1]),
-    group: Number(fields[2]),
-    session: Number(fields[3]),
-    startTicks: Number(fields[19]),
-    rssBytes: Number(fields[21]) * pageBytes(),
-    isZombie: state === 'Z' || state === 'X' || state === 'x',
-    name: line.slice(line.indexOf('(') + 1, nameEnd),
+    parentPid: fields[0] as number,
+    group: fields[1] as number,
+    session: fields[2] as number,
+    startTicks: fields[18] as number,
+    cpuTicks: (fields[10] as number) + (fields[11] as number),
+    rssBytes: (fields[20] as number) * pageBytes(),
+    isZombie: state === LETTER_Z || state === LETTER_X || state === LETTER_X_SMALL,
+    name: statBuffer.toString('latin1', nameStart, nameEnd),
   }
+}
+
+const OPENING_PARENTHESIS = 0x28
+const CLOSING_PARENTHESIS = 0x29
+const LETTER_X = 0x58
+const LETTER_Z = 0x5a
+const LETTER_X_SMALL = 0x78
+const BLANK = 0x20
+const MINUS = 0x2d
+const DIGIT_0 = 0x30
+/** From the parent's pid to the resident pages; nothing after them is of use. */
+const STAT_NUMBERS = 21
+const statNumbers: number[] = new Array(STAT_NUMBERS).fill(0)
+
+/** Thousands of these lines are read in a row: no string and no array for each field. Missing ones are NaN. */
+function readNumbers(bytes: Buffer, start: number, end: number): readonly number[] {
+  let at = start
+  for (let index = 0; index < STAT_NUMBERS; index++) {
+    let value = at < end ? 0 : Number.NaN
+    const isNegative = bytes[at] === MINUS
+    if (isNegative) at += 1
+    for (; at < end && bytes[at] !== BLANK; at++) value = value * 10 + (bytes[at] as number) - DIGIT_0
+    statNumbers[index] = isNegative ? -value : value
+    at += 1
+  }
+  return statNumbers
 }
 
 /** True while the process that had this pid and start time runs (zombies do not). */

@@ -39,6 +39,23 @@ t.test('instances of one service are spread, and each says where it is', async t
   test.equal(view.services.get('s')?.requested, 4)
 })
 
+t.test('the hosts that run a service hear that it is used; one that is cut off is not asked', async test => {
+  const { fleet, view, timers, hosts } = rig(test)
+  const [a, b, c] = hosts
+  await fleet.create(SERVICE, 2, FENCE)
+  await view.untilHealthy('s', 2)
+  fleet.noteUse('s')
+  fleet.noteUse('unknown')
+  const heard = (): number => hosts.filter(({ used }) => used.length === 1 && used[0] === 's').length
+  test.equal(heard(), 2)
+  const holder = [a, b, c].find(host => host.has('s')) ?? a
+  await holder.cutOff()
+  timers.advance(LIMITS.lostAfterMs)
+  await view.until('the instance is lost', () => view.instances('s').some(record => record.hostContact === 'lost'))
+  fleet.noteUse('s')
+  test.equal(holder.used.length, 1)
+})
+
 t.test('a host that is cut off: its instances stay, are not stopped, and count until it is given up', async test => {
   const { fleet, view, timers, hosts } = rig(test)
   const [a] = hosts

@@ -25,6 +25,8 @@ export class MemoryHost implements FleetHost, Scheduler {
   readonly name = 'memory'
   readonly hostId: string
   readonly orders: string[] = []
+  /** Services that it heard are in use. */
+  readonly used: ServiceId[] = []
   /** Every start is refused with this. */
   refusal: 'WTR_NO_FREE_PORT' | 'WTR_UNSUPPORTED_SERVICE' | undefined
   /** Every instance fails instead of becoming healthy. */
@@ -46,6 +48,10 @@ export class MemoryHost implements FleetHost, Scheduler {
 
   capacity(): { readonly cpus: number; readonly memMb: number } {
     return this.size
+  }
+
+  noteUse(id: ServiceId): void {
+    this.used.push(id)
   }
 
   requested(id: ServiceId): number {
