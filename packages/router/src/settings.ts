@@ -5,3 +5,4 @@
 export { findAddressProblem } from './auth/address-list.ts'
 export { findEndpointProblem } from './auth/web-token/find-endpoint-problem.ts'
 export { MESSAGE_KEYS } from './errors/messages.ts'
+export { SUPPORT_FIELDS } from './errors/support-info.ts'

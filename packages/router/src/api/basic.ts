@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { chooseFormat } from '../errors/error-response.ts'
+import { supportLinksFor } from '../errors/support-info.ts'
 import { schemeOf } from '../request/scheme.ts'
 import { type ApiParts, answer } from './api-context.ts'
 import type { Endpoints } from './contract/endpoint.ts'
@@ -113,7 +114,7 @@ function addWelcome(endpoints: Endpoints, { options }: ApiParts): void {
         hostname: options.services.waiterHostnames[0],
         message: 'Welcome to Waiter',
         port: exchange.localPort,
-        'support-info': options.supportInfo,
+        'support-info': supportLinksFor(options.supportInfo, undefined, { cid: context.cid, host: head.authority }),
         timestamp: new Date().toISOString(),
       })
     },

@@ -1,5 +1,6 @@
 import type { OwnResponse } from '@waiter/proxy'
 import { renderGrpcError } from '../request/grpc.ts'
+import { type SupportInfo, type SupportLink, supportLinksFor } from './support-info.ts'
 
 /** What a user is told when Waiter itself ends a request (spec §1.7). */
 export interface RequestError {
@@ -33,12 +34,6 @@ export interface ErrorContext {
   readonly timestamp: Date
   /** Headers of every answer of Waiter's own. */
   readonly own: readonly (readonly [name: string, value: string])[]
-}
-
-/** A link on the error page's foot. */
-export interface SupportInfo {
-  readonly label: string
-  readonly link: { readonly type: string; readonly value: string }
 }
 
 const TITLES: Readonly<Record<string, string>> = {
@@ -118,13 +113,32 @@ function renderJson(error: RequestError, context: ErrorContext, title: string): 
       'service-id': context.serviceId,
       ...(context.serviceOwner === undefined ? {} : { 'service-owner': context.serviceOwner }),
       status: error.status,
-      'support-info': context.supportInfo,
+      'support-info': helpFor(error, context, title),
       timestamp: context.timestamp.toISOString(),
       title,
       uri: context.path,
       ...(context.token === undefined ? {} : { 'waiter-token': context.token }),
     },
   })}\n`
+}
+
+/** Where to get help with this error. */
+function helpFor(error: RequestError, context: ErrorContext, title: string): readonly SupportLink[] {
+  return supportLinksFor(context.supportInfo, error.errorClass, {
+    cid: context.cid,
+    host: context.host,
+    'instance-id': context.instanceId,
+    message: error.message,
+    principal: context.principal,
+    'request-method': context.method.toUpperCase(),
+    'service-id': context.serviceId,
+    'service-owner': context.serviceOwner,
+    status: error.status,
+    timestamp: context.timestamp.toISOString(),
+    title,
+    uri: context.path,
+    'waiter-token': context.token,
+  })
 }
 
 /** The facts of the page, in reading order. */
@@ -150,7 +164,7 @@ function renderText(error: RequestError, context: ErrorContext, title: string): 
   const facts = factsOf(error, context)
     .filter(([, value]) => value)
     .map(([label, value]) => `  ${`${label}:`.padEnd(width)} ${String(value).replaceAll('\n', '\n  ')}`)
-  const help = context.supportInfo.map(({ label, link }) => `  ${`${label}:`.padEnd(width)} ${link.value}`)
+  const help = helpFor(error, context, title).map(({ label, link }) => `  ${`${label}:`.padEnd(width)} ${link.value}`)
   return [
     `${error.status} ${title}`,
     '='.repeat(title.length + 4),
@@ -169,7 +183,9 @@ function renderHtml(error: RequestError, context: ErrorContext, title: string): 
   const rows = factsOf(error, context)
     .filter(([, value]) => value)
     .map(([label, value]) => `<tr><th>${escapeHtml(label)}</th><td><pre>${escapeHtml(String(value))}</pre></td></tr>`)
-  const help = context.supportInfo.map(({ label, link }) => `<li>${escapeHtml(label)}: ${linkTo(link.value)}</li>`)
+  const help = helpFor(error, context, title).map(
+    ({ label, link }) => `<li>${escapeHtml(label)}: ${linkTo(link.value)}</li>`,
+  )
   return `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>${escapeHtml(title)}</title><style>
 body{font:15px/1.5 system-ui,sans-serif;margin:3rem auto;max-width:56rem;padding:0 1rem;color:#222}

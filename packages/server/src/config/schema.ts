@@ -1,4 +1,4 @@
-import { findAddressProblem, MESSAGE_KEYS } from '@waiter/router/settings'
+import { findAddressProblem, MESSAGE_KEYS, SUPPORT_FIELDS } from '@waiter/router/settings'
 import { z } from 'zod'
 import { identityProvider } from './identity-provider-schema.ts'
 
@@ -275,6 +275,13 @@ const scheduler = section('What runs the instances.', {
   }),
 })
 
+const supportEntry = z.strictObject({
+  label: z.string(),
+  link: z.strictObject({ type: z.string(), value: z.string() }),
+  variables: z.record(z.string().regex(/^[\w-]{1,64}$/), z.enum(SUPPORT_FIELDS)).optional(),
+  'error-classes': z.array(z.string().max(64)).max(64).optional(),
+})
+
 const requestLog = section('One JSON line for every request.', {
   enabled: z.boolean().default(true).describe('Whether there is one.'),
   directory: z.string().min(1).optional().describe('Where the files are. Default: `logs` in the data directory.'),
@@ -404,9 +411,14 @@ export const settingsSchema = z.strictObject({
     .default({})
     .describe(`Sentences to say instead of Waiter’s own, by key: ${MESSAGE_KEYS.map(key => `\`${key}\``).join(', ')}.`),
   'support-info': z
-    .array(z.strictObject({ label: z.string(), link: z.strictObject({ type: z.string(), value: z.string() }) }))
+    .array(supportEntry)
+    .max(64)
     .default([])
-    .describe('Links at the foot of error pages: `{label, link: {type, value}}`.'),
+    .describe(
+      'Links at the foot of error pages: `{label, link: {type, value}}`. With `variables: {id: cid}` every `{id}` in the ' +
+        `link is filled in with one of ${SUPPORT_FIELDS.map(field => `\`${field}\``).join(', ')}; with ` +
+        '`error-classes: [waiter.QueueLength]` it is for such errors only.',
+    ),
   log: section('Waiter’s own log.', {
     level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('What is worth a line.'),
     'file-bytes-max': positive(32 * 1024 * 1024, 'A log file is put aside at this size; one older file is kept.'),
