@@ -266,7 +266,7 @@ const scheduler = section('What runs the instances.', {
     ),
     'log-bytes-max': positive(16 * 1024 * 1024, 'What is kept of an instance’s stdout, and of its stderr.'),
   }),
-  hosts: section('Several hosts that run instances (docs/operations.md, Several hosts).', {
+  hosts: section('Several hosts that run instances (docs/operations.md, Where instances run).', {
     'lost-after-ms': positive(
       2_000,
       'A host that is silent for so long is lost: what it runs stays in use, untouched.',

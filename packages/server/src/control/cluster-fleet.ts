@@ -39,6 +39,10 @@ export class ClusterFleet {
     this.#follow()
   }
 
+  get hostIds(): readonly string[] {
+    return [this.#options.local.hostId, ...this.#remotes.keys()]
+  }
+
   stop(): void {
     this.#unsubscribe()
     this.scheduler.stop()
