@@ -11,6 +11,8 @@ export class InstanceEntry implements Slot {
   inUse = 0
   isExpired = false
   isRetired = false
+  /** Some of what runs there runs on slots that are not ours. */
+  hasAdopted = false
   /** May be granted: assigned, and not ejected unless it is the floor. Whether a slot is free is another matter. */
   isUsable = false
 

@@ -104,6 +104,19 @@ export class InstancePool {
     return idle
   }
 
+  /** Slots that were taken away while in use are ours again, as many as are in use now. */
+  keepInUse(): void {
+    let isChanged = false
+    for (const entry of this.#entries.values()) {
+      const slots = entry.isRetired ? 0 : entry.slots
+      if (entry.inUse <= slots || entry.hasAdopted) continue
+      entry.slots = entry.inUse
+      entry.isRetired = false
+      isChanged = true
+    }
+    if (isChanged) this.#rebuild()
+  }
+
   /** Takes a slot of the best instance that has one. */
   take(): InstanceEntry | undefined {
     const entry = this.#picker.pick() ?? this.#lastChoice?.pick()
@@ -148,6 +161,7 @@ export class InstancePool {
   giveBack(entry: InstanceEntry): void {
     entry.inUse--
     this.slotsInUse--
+    if (entry.inUse === 0) entry.hasAdopted = false
     if (entry.isUsable) {
       if (entry.inUse >= entry.slots) return
       this.slotsAvailable++
@@ -168,6 +182,7 @@ export class InstancePool {
       this.#entries.set(instance.instanceId, entry)
     }
     const before = entry.freeSlots
+    entry.hasAdopted = true
     entry.inUse++
     this.slotsInUse++
     if (before === 0) return entry

@@ -206,6 +206,15 @@ export class ReservationMachine {
     return idle
   }
 
+  /**
+   * There is no leader to give slots back to: what was taken away while in use serves on, because nobody else can have got
+   * it before we acknowledged that it is not in use. Until the next `update`.
+   */
+  keepInUse(): void {
+    this.#pool.keepInUse()
+    this.#serve()
+  }
+
   /** Leaves an instance alone for a while; `suspected` spares the last usable one. False: no such instance. */
   eject(instanceId: InstanceId, periodMs: number, nowMs: number, kind: EjectionKind = 'suspected'): boolean {
     const entry = this.#pool.entries.get(instanceId)

@@ -290,9 +290,12 @@ export class SlotLedger {
     }
   }
 
-  /** Slots of an instance that nobody may believe to have; none while a router has not said what it believes. */
+  /**
+   * Slots of an instance that nobody may believe to have. While a router has not said what it believes, what others use may
+   * be on slots that it lent: nothing but a lease stays a lease.
+   */
   #spareOf({ instanceId, slots }: LedgerInstance): number {
-    return this.#expected.isWaiting ? 0 : slots - this.heldSlots(instanceId)
+    return this.#expected.isWaiting ? Number.NEGATIVE_INFINITY : slots - this.heldSlots(instanceId)
   }
 
   /** Sends the router its next assignment, if it differs from the last. */

@@ -3,10 +3,12 @@ import {
   type BorrowedInstance,
   BorrowedSlot,
   DEFAULT_EJECTION,
+  ExpectedRouters,
   type QueueFailure,
   type ReleaseStatus,
   ReservationMachine,
   type RouterAssignment,
+  type RouterBelief,
   type SharedService,
   type Slot,
   SlotBorrower,
@@ -196,7 +198,11 @@ export class ModelRouter implements SharedService {
     if (!this.isAlive) return
     const { version } = this
     const inUse = this.machine.inUseByInstance()
-    this.#world.toLeader(this, () => this.#world.ledger.ack(this.id, version, inUse))
+    this.#world.toLeader(this, () => {
+      const { ledger } = this.#world
+      if (version > 0) ledger.ack(this.id, version, inUse)
+      else ledger.noteUse(this.id, inUse)
+    })
   }
 
   routerDied(id: string): void {
@@ -208,6 +214,25 @@ export class ModelRouter implements SharedService {
     this.borrowers.delete(id)
     this.lender.gone(id)
     this.acknowledge()
+  }
+
+  /** Nobody leads: what was taken away while in use serves on. */
+  leaderLost(): void {
+    if (this.isAlive) this.machine.keepInUse()
+  }
+
+  /** A new leader hears what this router believes. */
+  attach(): void {
+    if (!this.isAlive) return
+    this.borrower.adoptAll()
+    this.version = 0
+    const states = this.machine.instanceStates()
+    const belief = {
+      slotsByInstance: new Map(states.map(({ instanceId, slots, isRetired }) => [instanceId, isRetired ? 0 : slots])),
+      inUseByInstance: new Map(states.map(({ instanceId, inUse }) => [instanceId, inUse])),
+    }
+    this.#world.toLeader(this, () => this.#world.joined(this.id, belief))
+    this.#world.noteDemand(this)
   }
 
   // -- streams
@@ -280,7 +305,10 @@ export class World {
   readonly options: WorldOptions
   readonly prng: Prng
   readonly routers = new Map<string, ModelRouter>()
-  readonly ledger = new SlotLedger()
+  #expected = new ExpectedRouters()
+  ledger = new SlotLedger(this.#expected)
+  hasLeader = true
+  #term = 0
   readonly requests: Request[] = []
   readonly violations: string[] = []
   readonly runningOn = new Map<string, number>()
@@ -399,7 +427,11 @@ export class World {
     router.running.clear()
     for (const waiter of router.machine.waiters()) if (waiter instanceof Request) waiter.isLost = true
     for (const stream of [...router.streams.values(), ...router.borrowers.values()]) stream.break()
-    this.after(50 + this.delay(), () => {
+    const bury = (): void => {
+      if (!this.hasLeader) {
+        this.after(50, bury)
+        return
+      }
       this.#burials.set(router.id, new Set(this.living.map(({ id }) => id)))
       for (const deadId of [...this.#burials.keys()]) this.#heard(deadId, router.id)
       for (const other of this.living)
@@ -408,8 +440,35 @@ export class World {
           this.toLeader(other, () => this.#heard(router.id, other.id))
         })
       this.addRouter()
+    }
+    this.after(50 + this.delay(), bury)
+  }
+
+  /** Nobody leads for a while; whatever was under way to or from the leader is lost. The next one knows what routers say. */
+  loseLeader(forMs: number): void {
+    if (!this.hasLeader || this.#burials.size > 0) return
+    this.hasLeader = false
+    this.#term += 1
+    for (const router of this.living) this.after(this.delay(), () => router.leaderLost())
+    this.after(forMs, () => {
+      this.#expected = new ExpectedRouters()
+      this.ledger = new SlotLedger(this.#expected)
+      this.hasLeader = true
+      this.#told = ''
+      this.#setInstances()
+      for (const router of this.routers.values())
+        if (router.isAlive || !this.#buried.has(router.id)) this.#expected.expect(router.id)
+      for (const router of this.living) router.attach()
+      this.review()
     })
   }
+
+  joined(routerId: string, belief: RouterBelief): void {
+    this.ledger.routerJoined(routerId, belief)
+    this.#expected.settle(routerId)
+  }
+
+  readonly #buried = new Set<string>()
 
   /** Slots of a dead router are free when every survivor has told what it runs on them. */
   #heard(deadId: string, survivorId: string): void {
@@ -417,7 +476,9 @@ export class World {
     waitingFor?.delete(survivorId)
     if (waitingFor === undefined || waitingFor.size > 0) return
     this.#burials.delete(deadId)
+    this.#buried.add(deadId)
     this.ledger.routerDead(deadId)
+    this.#expected.settle(deadId)
     this.review()
   }
 
@@ -481,6 +542,7 @@ export class World {
   }
 
   #share(): void {
+    if (!this.hasLeader) return
     for (const assignment of this.ledger.rebalance(Math.floor(this.nowMs / 1_000))) {
       const router = this.routers.get(assignment.routerId)
       this.assigned += 1
@@ -512,7 +574,10 @@ export class World {
   #post(router: ModelRouter, direction: 'up' | 'down', deliver: () => void): void {
     const atMs = Math.max(router.lastLeaderAtMs[direction], this.nowMs + this.delay())
     router.lastLeaderAtMs[direction] = atMs
-    this.after(atMs - this.nowMs, deliver)
+    const term = this.#term
+    this.after(atMs - this.nowMs, () => {
+      if (term === this.#term && this.hasLeader) deliver()
+    })
   }
 }
 

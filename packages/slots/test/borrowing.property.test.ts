@@ -115,7 +115,7 @@ t.test('P1 without borrowing, the same load waits far longer', async t => {
   t.ok(ratio > 3, `p99 is ${ratio.toFixed(1)} of one queue's`)
 })
 
-/** Everything that can happen: streams break, routers crash, instances are retired, messages are slow. */
+/** Everything that can happen: streams break, routers crash, leaders go, instances are retired, messages are slow. */
 function troubled(seed: number): World {
   const prng = createPrng(seed * 7 + 1)
   const world = new World({
@@ -134,6 +134,7 @@ function troubled(seed: number): World {
     else if (dice < 85) world.breakStream()
     else if (dice < 88) world.retire()
     else if (dice < 91 && world.living.length > 1) world.crash(router)
+    else if (dice < 92) world.loseLeader(1 + prng.below(2_000))
   }
   world.runUntil(world.nowMs + 20_000)
   return world

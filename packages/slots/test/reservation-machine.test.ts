@@ -246,6 +246,42 @@ t.test('B7 load balancing changes while requests run', async t => {
   t.equal(machine.reserve(0)?.instanceId, 'a')
 })
 
+t.test('A5 without a leader, what was taken away while in use serves on', async t => {
+  const machine = machineOf()
+  const log: string[] = []
+  machine.update(instances({ gone: 2, shrunk: 3, kept: 1 }), 0)
+  const running = Array.from({ length: 6 }, () => machine.reserve(0)!)
+  const on = (instanceId: string): Slot => running.find(slot => slot.instanceId === instanceId)!
+  machine.update([{ ...instances({ gone: 2, shrunk: 1 })[1]! }, ...instances({ kept: 1 })], 0)
+  machine.release(on('gone'), 'success', 0)
+  machine.enqueue(new Recorder('first', log), 1e9)
+  machine.keepInUse()
+  t.same(log, [], 'all of it is in use')
+  t.same(
+    machine.instanceStates().map(({ instanceId, slots, isRetired }) => ({ instanceId, slots, isRetired })),
+    [
+      { instanceId: 'gone', slots: 1, isRetired: false },
+      { instanceId: 'shrunk', slots: 3, isRetired: false },
+      { instanceId: 'kept', slots: 1, isRetired: false },
+    ],
+    'but not what was given back before',
+  )
+  machine.release(on('gone'), 'success', 0)
+  t.same(log, ['first got gone'])
+  machine.update(instances({ kept: 1 }), 0)
+  machine.enqueue(new Recorder('second', log), 1e9)
+  machine.release(on('shrunk'), 'success', 0)
+  t.equal(log.length, 1, 'a leader is back, and wants it')
+})
+
+t.test("A5 a request on a slot of another router makes that slot nobody else's", async t => {
+  const machine = machineOf()
+  const adopted = machine.adopt({ ...instances({ a: 1 })[0]!, extraPorts: [], logDirectory: null })
+  machine.keepInUse()
+  machine.release(adopted, 'success', 0)
+  t.equal(machine.reserve(0), undefined)
+})
+
 t.test('Q1 bigger priorities first, then first come, first served', async t => {
   const machine = machineOf()
   const log: string[] = []

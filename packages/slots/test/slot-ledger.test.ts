@@ -181,6 +181,27 @@ t.test('D4 one that asks only now and then does not starve', async t => {
   }
 })
 
+t.test('L5 while a lender has not been heard, what its borrower uses is no lease', async t => {
+  const expected = new ExpectedRouters()
+  for (const routerId of ['lender', 'borrower']) expected.expect(routerId)
+  const ledger = new SlotLedger(expected)
+  ledger.setInstances(instances({ a: 1 }))
+  ledger.routerJoined('borrower', { slotsByInstance: NONE, inUseByInstance: new Map([['a', 1]]) })
+  expected.settle('borrower')
+  ledger.setDemand('borrower', 3)
+  for (const turn of [0, 1, 2])
+    for (const { routerId, version, instances: shares } of ledger.rebalance(turn)) {
+      t.same(shares, [], 'the lender may be using the same slot next')
+      ledger.ack(routerId, version, new Map([['a', 1]]))
+    }
+  ledger.routerJoined('lender', { slotsByInstance: new Map([['a', 1]]), inUseByInstance: NONE })
+  expected.settle('lender')
+  t.match(
+    ledger.rebalance(3).filter(({ routerId }) => routerId === 'borrower'),
+    [],
+  )
+})
+
 t.test('L10 whoever is about to get slots is named before it has any', async t => {
   const ledger = ledgerOf(['r1', 'r2'], { a: 1 })
   ledger.setDemand('r1', 1)

@@ -266,6 +266,14 @@ export class ServiceRuntime implements SharedService {
     this.armTimer()
   }
 
+  /** The leader is away: slots that it took away while in use serve on. */
+  keepInUse(): void {
+    const { waiting } = this.machine
+    this.machine.keepInUse()
+    this.#tellOfGrants(waiting)
+    this.armTimer()
+  }
+
   /**
    * Requests that were waiting got slots: the leader must hear that their instances are in use, or it takes them for idle
    * and stops one.

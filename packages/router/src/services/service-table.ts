@@ -253,7 +253,10 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   }
 
   leaderLost(): void {
-    for (const runtime of this.#runtimes.values()) runtime.machine.noteWaitingElsewhere(0)
+    for (const runtime of this.#runtimes.values()) {
+      runtime.machine.noteWaitingElsewhere(0)
+      if (this.#reduced.has(runtime)) runtime.keepInUse()
+    }
   }
 
   collectLoads(all: boolean): readonly ServiceLoadRow[] {
