@@ -2,7 +2,7 @@ import { userOf } from '@waiter/services'
 import { toHeaderValue } from '../request/debug-headers.ts'
 
 /** How somebody proved who he is (spec §7.1). */
-export type AuthenticationMethod = 'cookie' | 'single-user' | 'api-key' | 'trusted-header' | 'jwt' | 'oidc'
+export type AuthenticationMethod = 'cookie' | 'single-user' | 'api-key' | 'trusted-header' | 'jwt'
 
 /** Who a request comes from. One object serves all requests of the same proof. */
 export interface Identity {

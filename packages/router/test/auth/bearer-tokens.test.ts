@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import { renderHeader } from '@waiter/proxy'
 import {
   createSigningKey,
   type SigningKey,
@@ -7,6 +8,10 @@ import {
   type TokenWish,
 } from '@waiter/testkit'
 import t, { type Test } from 'tap'
+import { unauthorized } from '../../src/auth/authenticator.ts'
+import { createIdentityFactory } from '../../src/auth/identity.ts'
+import { BearerTokens, bearerTokenOf } from '../../src/auth/web-token/bearer-tokens.ts'
+import { FakeExchange, headOf } from '../support/fake-exchange.ts'
 import { HTTPS, providerSettings, ROOT_KEY, startProvider, startWithProvider } from '../support/provider.ts'
 import type { StartedRouter } from '../support/started-router.ts'
 
@@ -235,4 +240,60 @@ t.test('without an identity provider a web token is none of anybody’s', async 
   const router = await startWithProvider(t, settings)
   const answer = await whoIs(router, bearer(provider.token(HOST)))
   t.match(answer, { status: 401, headers: { 'www-authenticate': /^Basic realm="waiter", charset="UTF-8"$/ } })
+})
+
+t.test('a verified token is remembered, for its host, until it expires or keys change', async t => {
+  let nowMs = 1_000
+  let verified = 0
+  const keys = { generation: 1 }
+  const bearerTokens = new BearerTokens({
+    ...{ isForApi: true, isForServices: true, isChallengeAlways: true, keys, nowMs: () => nowMs },
+    createIdentity: createIdentityFactory(renderHeader),
+    isHttps: () => true,
+    isWaiterHost: () => true,
+    verify: async token => {
+      verified += 1
+      return { ok: true, value: { principal: 'alice', token, expiresAtMs: 2_000 } }
+    },
+  })
+  const ask = (host: string, authorization: string) => {
+    const { exchange } = new FakeExchange({ head: headOf({ headers: { host, authorization } }) })
+    return bearerTokens.authenticate(exchange, undefined, undefined, () => unauthorized(undefined))
+  }
+  const first = await ask('h', 'Bearer a.e30.c')
+  t.equal(ask('h', 'Bearer a.e30.c'), first, 'at once, and the same')
+  t.equal(verified, 1)
+  await ask('other', 'Bearer a.e30.c')
+  t.equal(verified, 2, 'for another host it is another question')
+  await ask('h', 'Bearer a.e30.c')
+  keys.generation = 2
+  t.ok(ask('h', 'Bearer a.e30.c') instanceof Promise, 'its key may be gone')
+  await ask('h', 'Bearer a.e30.c')
+  nowMs = 2_000
+  t.ok(ask('h', 'Bearer a.e30.c') instanceof Promise, 'it has expired')
+  const long = `Bearer a.e30.${'c'.repeat(3_000)}`
+  await ask('h', long)
+  t.ok(ask('h', long) instanceof Promise, 'long ones are not remembered')
+})
+
+t.test('what is a web token', async t => {
+  const rows: readonly (readonly [authorization: string | undefined, token: string | undefined])[] = [
+    ['Bearer a.b.c', 'a.b.c'],
+    ['bearer  a.b.c ', 'a.b.c'],
+    ['BEARER a.b.c', 'a.b.c'],
+    ['Bearer a.b', undefined],
+    ['Bearer a.b.c.d', undefined],
+    ['Bearer .b.c', undefined],
+    ['Bearer a..c', undefined],
+    ['Bearer a.b.', undefined],
+    ['Bearer a.b .c', undefined],
+    ['Bearer a.b.c d', undefined],
+    ['Bearer a\t.b.c', undefined],
+    ['Bearera.b.c', undefined],
+    ['Basic a.b.c', undefined],
+    ['Bearer', undefined],
+    ['', undefined],
+    [undefined, undefined],
+  ]
+  for (const [authorization, token] of rows) t.equal(bearerTokenOf(authorization), token, JSON.stringify(authorization))
 })

@@ -6,8 +6,7 @@ import type { IdentityFactory } from '../identity.ts'
 import type { KeySet } from './key-set.ts'
 import type { VerifiedToken, VerifyToken } from './verify-token.ts'
 
-/** Three parts with dots: a JSON web token, which speaks for itself (spec §7.1). */
-const WEB_TOKEN = /^Bearer +([^\s.]+\.[^\s.]+\.[^\s.]+) *$/i
+const SCHEME = 'bearer '
 /** Verified tokens remembered, so that a client that comes again costs one map look-up… */
 const REMEMBERED_MAX = 4_000
 /** …if they are no longer than this: what is remembered takes some 25 MB at most. */
@@ -16,9 +15,24 @@ const REMEMBERED_CHARS_MAX = 2_048
 const ABOUT_OWN_SERVICE =
   /^\/(?:app-name|service-id|waiter-ping|waiter-auth|waiter-interstitial\/.*|waiter-async\/.*|\.well-known\/.*)$/
 
-/** The web token that a request shows. */
+/** The web token that a request shows: three parts with dots, which speak for themselves (spec §7.1). */
 export function bearerTokenOf(authorization: string | undefined): string | undefined {
-  return authorization === undefined ? undefined : WEB_TOKEN.exec(authorization)?.[1]
+  // Tokens are long: a pattern would look at each character several times.
+  if (authorization === undefined || authorization.slice(0, SCHEME.length).toLowerCase() !== SCHEME) return undefined
+  const token = authorization.slice(SCHEME.length).trim()
+  const first = token.indexOf('.')
+  const second = token.indexOf('.', first + 1)
+  const hasThreeParts = first > 0 && second > first + 1 && second < token.length - 1
+  if (!hasThreeParts || token.indexOf('.', second + 1) >= 0) return undefined
+  return token.includes(' ') || token.includes('\t') ? undefined : token
+}
+
+/** What a token was verified for. */
+interface Remembered {
+  readonly token: string
+  readonly host: string
+  readonly mayBeScoped: boolean
+  readonly known: Extract<Authentication, { kind: 'known' }>
 }
 
 export interface BearerOptions {
@@ -43,7 +57,8 @@ export type Target = Discovery | undefined
  */
 export class BearerTokens {
   readonly #options: BearerOptions
-  readonly #remembered = new BoundedMap<string, Authentication & { kind: 'known' }>(REMEMBERED_MAX)
+  /** By `authorization`, as it comes. */
+  readonly #remembered = new BoundedMap<string, Remembered>(REMEMBERED_MAX)
   #generation = -1
 
   constructor(options: BearerOptions) {
@@ -60,13 +75,20 @@ export class BearerTokens {
     const { isForApi, isForServices, isChallengeAlways } = this.#options
     const { head } = exchange
     if (!(target === undefined ? isForApi : isForServices)) return next()
-    const token = bearerTokenOf(head.get('authorization'))
-    if (token === undefined) return isChallengeAlways ? challenge(next(), head.host) : next()
+    const authorization = head.get('authorization')
+    const earlier = this.#recall(authorization)
+    const token = earlier?.token ?? bearerTokenOf(authorization)
+    if (authorization === undefined || token === undefined)
+      return isChallengeAlways ? challenge(next(), head.host) : next()
     if (!this.#options.isHttps(exchange)) return forbidden('Must use HTTPS connection')
     if (head.host === '') return forbidden('Host header is missing')
     if (!this.#isOwnUse(exchange, headers, target)) return forbidden(NOT_OWN_USE)
     const mayBeScoped = target?.template.metadata?.['accept-scoped-token'] === 'true'
-    return this.#recall(token, head.host, mayBeScoped) ?? this.#check(token, head.host, mayBeScoped, next)
+    const isKnown =
+      earlier?.host === head.host &&
+      earlier.mayBeScoped === mayBeScoped &&
+      earlier.known.expiresAtMs > this.#options.nowMs()
+    return isKnown ? earlier.known : this.#check({ authorization, token, host: head.host, mayBeScoped }, next)
   }
 
   #isOwnUse({ head }: Exchange, headers: WaiterHeaders | undefined, target: Target): boolean {
@@ -76,47 +98,41 @@ export class BearerTokens {
     return target !== undefined || ABOUT_OWN_SERVICE.test(head.path)
   }
 
-  #recall(token: string, host: string, mayBeScoped: boolean): Authentication | undefined {
+  #recall(authorization: string | undefined): Remembered | undefined {
     const { generation } = this.#options.keys
     if (this.#generation !== generation) {
       // A key may have been withdrawn.
       this.#remembered.clear()
       this.#generation = generation
     }
-    const known = this.#remembered.get(memoryKey(token, host, mayBeScoped))
-    return known !== undefined && known.expiresAtMs > this.#options.nowMs() ? known : undefined
+    return authorization === undefined ? undefined : this.#remembered.get(authorization)
   }
 
   async #check(
-    token: string,
-    host: string,
-    mayBeScoped: boolean,
+    asked: { readonly authorization: string } & Omit<Remembered, 'known'>,
     next: () => Authentication | Promise<Authentication>,
   ): Promise<Authentication> {
+    const { authorization, token, host, mayBeScoped } = asked
     const { generation } = this.#options.keys
     const verdict = await this.#options.verify(token, { audience: host, mayBeScoped })
     if (verdict.ok) {
       const known = this.#knownOf(verdict.value)
       // Verified with keys that are gone meanwhile: not for long.
-      if (token.length <= REMEMBERED_CHARS_MAX && generation === this.#options.keys.generation)
-        this.#remembered.set(memoryKey(token, host, mayBeScoped), known)
+      if (authorization.length <= REMEMBERED_CHARS_MAX && generation === this.#options.keys.generation)
+        this.#remembered.set(authorization, { token, host, mayBeScoped, known })
       return known
     }
     const { status, reason } = verdict.error
     return status === 403 ? forbidden(reason) : challenge(await next(), host, reason)
   }
 
-  #knownOf({ principal, token, expiresAtMs }: VerifiedToken): Authentication & { kind: 'known' } {
+  #knownOf({ principal, token, expiresAtMs }: VerifiedToken): Remembered['known'] {
     return { kind: 'known', identity: this.#options.createIdentity(principal, 'jwt', token), expiresAtMs }
   }
 }
 
 const NOT_OWN_USE =
   'A bearer token for the host of a service counts for that service only: use a name of Waiter itself, and a token for it'
-
-function memoryKey(token: string, host: string, mayBeScoped: boolean): string {
-  return `${mayBeScoped ? 'any' : 'unscoped'} ${host} ${token}`
-}
 
 function forbidden(message: string): Authentication {
   return { kind: 'refused', error: { status: 403, message } }
