@@ -51,7 +51,6 @@ export function distribute(input: DistributeInput): Map<RouterId, Shares> {
 
 interface Party {
   readonly routerId: RouterId
-  readonly hash: number
   readonly demand: number
   readonly inUse: Shares
   readonly isStarved: boolean
@@ -64,7 +63,7 @@ interface Party {
 function createParty(router: DistributeRouter): Party {
   const { routerId, demand, inUse, current, isStarved = false } = router
   const shares = { shares: current, ownShares: undefined, total: 0 }
-  return { routerId, hash: hashText(routerId), demand, inUse, isStarved, ...shares }
+  return { routerId, demand, inUse, isStarved, ...shares }
 }
 
 /** Takes so many slots of one instance from the routers, free ones first. */
@@ -141,7 +140,8 @@ function give(router: Party, amount: number, free: Map<InstanceId, number>): voi
 
 /** Takes free slots, spread over as many instances as possible; first where it has fewest, then by preference. */
 function take(router: Party, amount: number, free: Map<InstanceId, number>): void {
-  const order = [...free].filter(([, slots]) => slots > 0).map(([instanceId]) => rankFor(router, instanceId))
+  const hash = hashText(router.routerId)
+  const order = [...free].filter(([, slots]) => slots > 0).map(([instanceId]) => rankFor(router, hash, instanceId))
   order.sort((a, b) => a.share - b.share || b.preference - a.preference || (a.instanceId < b.instanceId ? -1 : 1))
   let left = amount
   while (left > 0) {
@@ -158,8 +158,12 @@ function take(router: Party, amount: number, free: Map<InstanceId, number>): voi
   router.total += amount
 }
 
-function rankFor(router: Party, instanceId: InstanceId): { instanceId: InstanceId; share: number; preference: number } {
-  const preference = preferenceOf(router.hash, hashText(instanceId))
+function rankFor(
+  router: Party,
+  hash: number,
+  instanceId: InstanceId,
+): { instanceId: InstanceId; share: number; preference: number } {
+  const preference = preferenceOf(hash, hashText(instanceId))
   return { instanceId, share: router.shares.get(instanceId) ?? 0, preference }
 }
 

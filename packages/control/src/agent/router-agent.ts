@@ -110,6 +110,7 @@ export class RouterAgent implements LeaderLink {
   #lastReportMs = 0
   #cancelReport: () => void = () => undefined
   #isReportDue = false
+  #isNeedReportDue = false
   #isAckDue = false
   #isDraining = false
 
@@ -136,8 +137,13 @@ export class RouterAgent implements LeaderLink {
       },
     })
     // Without its load, the leader would not take a slot from a router that needs it less. This cannot wait for the
-    // floor: nothing that runs here will ever free a slot for this request.
-    this.#report(false)
+    // floor: nothing that runs here will ever free a slot for this request. One report for all needs of a turn.
+    if (this.#isNeedReportDue) return
+    this.#isNeedReportDue = true
+    setImmediate(() => {
+      this.#isNeedReportDue = false
+      this.#report(false)
+    })
   }
 
   wantSuccession(request: SuccessionRequest): void {

@@ -17,7 +17,14 @@ import {
   type ServiceReference,
   type Staleness,
 } from '@waiter/services'
-import { chooseLenders, type ExpectedRouters, hashText, type LedgerInstance, SlotLedger } from '@waiter/slots'
+import {
+  chooseLenders,
+  EVERYBODY_MAX,
+  type ExpectedRouters,
+  hashText,
+  type LedgerInstance,
+  SlotLedger,
+} from '@waiter/slots'
 import type {
   ExternalMetricsRow,
   InstanceLease,
@@ -35,6 +42,8 @@ import { Unanswering } from './unanswering.ts'
 /** Ended instances that are remembered for people (spec §5.2). */
 const FAILED_MAX = 10
 const KILLED_MAX = 12
+/** Very many routers hear at most this often that there are more instances, or fewer. */
+const FIGURES_FLOOR_MS = 1_000
 
 /** An instance on its way out: taken away from routers, then stopped. */
 export interface Removal {
@@ -61,6 +70,12 @@ export interface Deletion {
   /** Routers have been told that its time is nearly over. */
   isClosing?: boolean
   isStarted: boolean
+}
+
+/** Instances that are to be replaced, and when the next one will be. */
+export interface Expired {
+  readonly ids: ReadonlySet<InstanceId>
+  readonly nextMs: Millis
 }
 
 /** Usage of a service, summed over all routers. */
@@ -125,7 +140,11 @@ export class ManagedService {
   /** For how long nothing but failures has been seen, and on how many hosts at most (spec §5.9). */
   #broken: { readonly failedHosts: number; readonly sinceMs: Millis } | undefined
   readonly #unanswering = new Unanswering()
-  #told = ''
+  #told: { readonly state: string; readonly figures: string; readonly atMs: Millis } = {
+    state: '',
+    figures: '',
+    atMs: 0,
+  }
   /** Routers that have slots of it, or are about to. */
   #holders: readonly RouterId[] = []
   #isQueueNearlyFull = false
@@ -133,13 +152,12 @@ export class ManagedService {
   #instancesRevision = 0
   #revision = 0
   #reviewedRevision = -1
+  #nextTellMs: Millis = Number.POSITIVE_INFINITY
   #stayingNow: readonly InstanceRecord[] | undefined
   #healthyNow = 0
   /** The host of some instance does not answer. */
   #isAnyAway = false
-  #expiredNow:
-    | { readonly ids: ReadonlySet<InstanceId>; readonly nextMs: Millis; readonly key: string; readonly untilMs: Millis }
-    | undefined
+  #expiredNow: (Expired & { readonly revision: number; readonly failingRevision: number }) | undefined
   #ledgerKey: unknown
   #resolveGone: () => void = () => undefined
   /** Resolves when the service is deleted. */
@@ -412,10 +430,12 @@ export class ManagedService {
   }
 
   /** Which instances are to be replaced, and when the next one will be. */
-  expired(nowMs: Millis, suspectAfterFailures: number): { ids: ReadonlySet<InstanceId>; nextMs: Millis } {
-    const key = `${this.#instancesRevision} ${this.loads.failingRevision} ${suspectAfterFailures}`
+  expired(nowMs: Millis, suspectAfterFailures: number): Expired {
     const known = this.#expiredNow
-    if (known !== undefined && known.key === key && nowMs < known.untilMs) return known
+    const revision = this.#instancesRevision
+    const { failingRevision } = this.loads
+    const isKnown = known?.revision === revision && known.failingRevision === failingRevision
+    if (isKnown && nowMs < known.nextMs) return known
     const { expired, nextExpiryMs } = decideExpired({
       instances: this.#reachable(),
       nowMs,
@@ -424,7 +444,7 @@ export class ManagedService {
     })
     const ids = new Set(expired.map(entry => entry.instanceId))
     for (const { instanceId } of this.#reachable()) if (this.#expireRequests.has(instanceId)) ids.add(instanceId)
-    this.#expiredNow = { ids, nextMs: nextExpiryMs, key, untilMs: nextExpiryMs }
+    this.#expiredNow = { ids, nextMs: nextExpiryMs, revision, failingRevision }
     return this.#expiredNow
   }
 
@@ -493,9 +513,10 @@ export class ManagedService {
   }
 
   /** Looks for a reason why nothing comes up. @returns true when routers have something new to hear of the service */
-  reviewProblem(config: DeploymentErrorConfig): boolean {
-    if (this.#reviewedRevision === this.#revision) return false
+  reviewProblem(config: DeploymentErrorConfig, nowMs: Millis): boolean {
+    if (this.#reviewedRevision === this.#revision && nowMs < this.#nextTellMs) return false
     this.#reviewedRevision = this.#revision
+    this.#nextTellMs = Number.POSITIVE_INFINITY
     const failed = [...this.instances.values()].filter(
       record =>
         record.state === 'failed' && record.healthyAtMs === null && (record.endedAtMs ?? 0) >= this.#hadHealthyAtMs,
@@ -522,12 +543,24 @@ export class ManagedService {
             },
           }
     this.problem = problem
-    // Routers answer with these figures ("is it starting, failing, scaling?"): they hear of every change.
+    // Routers answer with these figures ("is it starting, failing, scaling?"): they hear of every change, very many of them
+    // of mere numbers once a second.
     const { status, healthy, unhealthy: sick, requested, startTrouble } = this.summary()
-    const told = JSON.stringify({ problem, status, healthy, sick, requested, startTrouble })
-    const isSame = told === this.#told
-    this.#told = told
-    return !isSame
+    const state = JSON.stringify({ problem, status, startTrouble, isHealthy: healthy > 0, isSick: sick > 0 })
+    const figures = `${healthy} ${sick} ${requested}`
+    if (state === this.#told.state && figures === this.#told.figures) return false
+    const isMany = this.followers.size > EVERYBODY_MAX
+    if (isMany && state === this.#told.state && nowMs < this.#told.atMs + FIGURES_FLOOR_MS) {
+      this.#nextTellMs = this.#told.atMs + FIGURES_FLOOR_MS
+      return false
+    }
+    this.#told = { state, figures, atMs: nowMs }
+    return true
+  }
+
+  /** When figures that have not been told yet may be. */
+  get nextTellMs(): Millis {
+    return this.#nextTellMs
   }
 
   summary(): ServiceSummary {

@@ -114,8 +114,8 @@ export class ServiceReviewer {
   review(service: ManagedService, nowMs: number): number {
     const { settings, sessions, followers } = this.#options
     const nextUseMs = this.#noteUse(service, nowMs)
-    if (service.reviewProblem(settings.deploymentError)) followers.tellAll(service)
-    const nextFollowerMs = followers.review(service, nowMs)
+    if (service.reviewProblem(settings.deploymentError, nowMs)) followers.tellAll(service)
+    const nextFollowerMs = Math.min(service.nextTellMs, followers.review(service, nowMs))
     const { ids: expired, nextMs: nextExpiryMs } = service.expired(nowMs, settings.suspectAfterFailures)
     if (service.deletion === undefined) {
       const nextCreateMs = this.#createAgain(service, nowMs)
