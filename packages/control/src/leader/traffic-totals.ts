@@ -17,7 +17,9 @@ export class TrafficTotals implements TrafficFigures {
   absorb(before: ServiceLoadRow | undefined, row: ServiceLoadRow, nowMs: Millis): void {
     const last = this.#snapshots.at(-1)
     if (last === undefined || nowMs >= last.atMs + SNAPSHOT_EVERY_MS) {
-      this.#snapshots.push({ atMs: nowMs, figures: this.copy() })
+      // Where nothing has ended since, nothing has changed.
+      const figures = last?.figures.finished === this.finished ? last.figures : this.copy()
+      this.#snapshots.push({ atMs: nowMs, figures })
       if (this.#snapshots.length > SNAPSHOTS_MAX) this.#snapshots.shift()
     }
     this.finished += Math.max(0, row.finished - (before?.finished ?? 0))
