@@ -1,4 +1,5 @@
 import { assert, type InstanceId, type RouterId } from '@waiter/base'
+import { EVERYBODY_MAX } from './choose-homes.ts'
 import { distribute, type Shares } from './distribute.ts'
 import { ExpectedRouters } from './expected-routers.ts'
 import type { LedgerInstance, LedgerRouterState, RouterAssignment, RouterBelief } from './ledger-types.ts'
@@ -7,6 +8,9 @@ import type { AssignedInstance } from './slot.ts'
 
 /** A router that begins nothing for so long, though it asks, cannot borrow: it gets a slot of its own. */
 const TURNS_PER_ROUND = 10
+
+/** Among very many routers, of which some always have none left, shares move only every so many turns. */
+const CROWD_TURNS = 4
 
 const NOTHING: Shares = new Map()
 const NOBODY: readonly RouterId[] = []
@@ -232,10 +236,11 @@ export class SlotLedger {
     const round = Math.floor(turn / TURNS_PER_ROUND)
     const isRoundOver = round !== this.#round
     this.#round = round
+    const isDue = this.#leases.size <= EVERYBODY_MAX || turn % CROWD_TURNS === 0
     for (const lease of this.#leases.values()) {
       lease.endTurn()
       if (isRoundOver) lease.endRound()
-      if (!lease.isLeaving && lease.lastingDemand >= lease.targetTotal) this.#isTargetStale = true
+      if (isDue && !lease.isLeaving && lease.lastingDemand >= lease.targetTotal) this.#isTargetStale = true
     }
   }
 

@@ -307,3 +307,20 @@ t.test('L14 a router that drains gets nothing any more, unless all of them drain
   ledger.routerDraining('absent')
   t.same(Object.keys(settle()).sort(), ['r1', 'r2'])
 })
+
+t.test(
+  'D5 among very many routers, demand moves slots every fourth turn; new instances are shared at once',
+  async t => {
+    const routers = Array.from({ length: 12 }, (_, index) => `r${index}`)
+    const ledger = ledgerOf(routers, { a: 12 })
+    for (const { routerId, version } of ledger.rebalance(4)) ledger.ack(routerId, version, NONE)
+    ledger.setDemand('r0', 5)
+    t.same(
+      [5, 6, 7].flatMap(turn => ledger.rebalance(turn)),
+      [],
+    )
+    t.not(ledger.rebalance(8).length, 0)
+    ledger.setInstances(instances({ a: 12, b: 3 }))
+    t.not(ledger.rebalance(9).length, 0)
+  },
+)

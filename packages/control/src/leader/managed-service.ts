@@ -35,6 +35,7 @@ import type {
 } from '../agent/leader-link.ts'
 import { Followers } from './followers.ts'
 import { ServiceLoads } from './service-loads.ts'
+import { describeProblem } from './service-problem.ts'
 import type { Succession } from './succession.ts'
 import { TrafficTotals } from './traffic-totals.ts'
 import { Unanswering } from './unanswering.ts'
@@ -523,25 +524,7 @@ export class ManagedService {
     )
     const unhealthy = this.staying().filter(record => record.state !== 'healthy')
     const found = decideDeploymentError({ healthy: this.healthyCount, failed, unhealthy, config })
-    const problem: ServiceProblem | null =
-      found === undefined
-        ? problemOf(this.refusal)
-        : {
-            key: found.code,
-            message: found.message,
-            details: {
-              advice: found.advice,
-              'failed-instances': found.failedInstances,
-              ...(found.newestFailure === null
-                ? {}
-                : {
-                    'instance-id': found.newestFailure.instanceId,
-                    'exit-code': found.newestFailure.exitCode,
-                    'instance-message': found.newestFailure.message,
-                    stderr: found.newestFailure.stderrLines,
-                  }),
-            },
-          }
+    const problem = describeProblem(found, this.refusal)
     this.problem = problem
     // Routers answer with these figures ("is it starting, failing, scaling?"): they hear of every change, very many of them
     // of mere numbers once a second.
@@ -624,10 +607,6 @@ export class ManagedService {
     ended.sort((a, b) => (b.endedAtMs ?? 0) - (a.endedAtMs ?? 0))
     for (const record of ended.slice(keep)) this.#instances.delete(record.instanceId)
   }
-}
-
-function problemOf(refusal: ServiceProblem | null): ServiceProblem | null {
-  return refusal && { key: refusal.key, message: refusal.message, details: refusal.details }
 }
 
 export function isEnded(record: InstanceRecord): boolean {
