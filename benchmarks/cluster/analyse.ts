@@ -74,7 +74,8 @@ function freeWhileWaiting(samples: readonly Sample[]): number[] {
   return gaps
 }
 
-function spreadOf(values: readonly number[]): Spread {
+/** Mean, middle and ends. */
+export function spreadOf(values: readonly number[]): Spread {
   const sorted = [...values].sort((a, b) => a - b)
   const at = (part: number): number => round(sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? 0)
   const mean = round(sorted.reduce((sum, value) => sum + value, 0) / Math.max(1, sorted.length))

@@ -27,16 +27,29 @@ export interface LoadOptions {
 
 const epochMs = (): number => performance.timeOrigin + performance.now()
 
-/** Makes each request when its time has come, whatever became of earlier ones. @returns samples, and failures as text */
-export async function runLoad(options: LoadOptions): Promise<{ samples: Sample[]; failures: string[] }> {
+/** What came of the load. */
+export interface LoadResult {
+  readonly samples: Sample[]
+  /** As text. */
+  readonly failures: string[]
+  /** How late timers of this process, which has little to do, went off: what the machine adds to every figure. */
+  readonly latenessMs: number[]
+}
+
+/** Makes each request when its time has come, whatever became of earlier ones. */
+export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   const agent = options.isConnectingAnew ? new Agent({ keepAlive: false }) : new Agent({ keepAlive: true })
   const samples: Sample[] = []
   const failures: string[] = []
+  const latenessMs: number[] = []
   const startedAtMs = performance.now()
   const pending: Promise<void>[] = []
   for (const arrival of options.arrivals) {
     const waitMs = startedAtMs + arrival.atMs - performance.now()
-    if (waitMs > 0) await new Promise(resolve => setTimeout(resolve, waitMs))
+    if (waitMs > 0) {
+      await new Promise(resolve => setTimeout(resolve, waitMs))
+      latenessMs.push(Math.max(0, performance.now() - startedAtMs - arrival.atMs))
+    }
     pending.push(
       send(options, agent, arrival).then(
         sample => void samples.push(sample),
@@ -46,7 +59,7 @@ export async function runLoad(options: LoadOptions): Promise<{ samples: Sample[]
   }
   await Promise.all(pending)
   agent.destroy()
-  return { samples, failures }
+  return { samples, failures, latenessMs }
 }
 
 function send({ ports, token }: LoadOptions, agent: Agent, { router, serviceMs }: Arrival): Promise<Sample> {

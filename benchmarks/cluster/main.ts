@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { createPrng } from '../../packages/base/src/index.ts'
 import { type StartedWaiter, startWaiter } from '../../packages/testkit/src/index.ts'
-import { type Analysis, analyse } from './analyse.ts'
+import { type Analysis, analyse, type Spread, spreadOf } from './analyse.ts'
 import { type Arrival, runLoad } from './load.ts'
 
 const P99_RATIO_MAX = 1.15
@@ -36,7 +36,13 @@ const seconds = Math.min(SECONDS_MAX, Number(values.seconds ?? 60))
 const load = Number(values.load ?? 0.85)
 const seed = Number(values.seed ?? 1)
 
-const results: Record<string, Analysis & { readonly failures: number }> = {}
+/** What was measured, and how busy the machine was with other things. */
+interface Result extends Analysis {
+  readonly failures: number
+  readonly latenessMs: Spread
+}
+
+const results: Record<string, Result> = {}
 for (const routers of routerCounts) results[`${routers} routers`] = await measure(routers)
 const passed = Object.values(results).every(
   ({ p99Ratio, freeOver20Ms, failures }) => p99Ratio <= P99_RATIO_MAX && freeOver20Ms === 0 && failures === 0,
@@ -45,20 +51,21 @@ const result = { instances, meanMs, load, seconds, seed, workers: values.workers
 console.log(values.json ? JSON.stringify(result) : JSON.stringify(result, null, 2))
 process.exitCode = passed ? 0 : 1
 
-async function measure(routers: number): Promise<Analysis & { readonly failures: number }> {
+async function measure(routers: number): Promise<Result> {
   const waiter = await startWaiter({ args: [values.workers ? '--workers' : '--nodes', String(routers)] })
   try {
     await prepare(waiter)
     console.error(`${routers} routers, ${instances} slots: ${seconds} s of load`)
     const arrivals = plan(routers)
-    const { samples, failures } = await runLoad({
+    const { samples, failures, latenessMs } = await runLoad({
       ports: waiter.ports,
       token: TOKEN,
       arrivals,
       isConnectingAnew: values.workers === true,
     })
     for (const failure of failures.slice(0, 5)) console.error(failure)
-    return { ...analyse(samples, instances, WARM_UP_REQUESTS), failures: failures.length }
+    const analysis = analyse(samples, instances, WARM_UP_REQUESTS)
+    return { ...analysis, failures: failures.length, latenessMs: spreadOf(latenessMs) }
   } finally {
     await waiter.stop()
   }
