@@ -57,6 +57,13 @@ t.test('all routers find each other, and each tells what it is', async t => {
   t.match(text, /waiter_gossip_bytes_sent_total \d+\n/)
 })
 
+/** Instances of which a router has slots of its own. */
+async function countUsable(port: number, serviceId: string): Promise<number> {
+  const { state } = await waiter.api(`/state/${serviceId}`, port)
+  const instances = Object.values(state['responder-state']['instance-id->state']) as Record<string, number>[]
+  return instances.filter(instance => (instance['slots-assigned'] ?? 0) > 0).length
+}
+
 /** Has a request fail in the middle, which is not tried again. */
 async function failOnceAt(t: Test, port: number, headers: Record<string, string>): Promise<void> {
   const answer = await waiter.request({ port, path: '/closes', method: 'POST', headers })
@@ -85,6 +92,48 @@ t.test('an instance that fails at two routers is the last choice of the third, y
     const { members } = await gossipAt(third)
     return Object.keys(members[seats[0]!].ejected).length === 0 || undefined
   }, 'the first to take it back after a success of its own')
+})
+
+/** Has a router leave an instance alone for a minute. */
+async function ejectAt(port: number, serviceId: string, id: string): Promise<void> {
+  const wanted = { instance: { id, 'service-id': serviceId }, 'period-in-ms': 60_000, reason: 'a test' }
+  const headers = { 'content-type': 'application/json' }
+  const call = { port, method: 'POST', path: '/eject', headers, body: JSON.stringify(wanted) }
+  // Refused as long as a request runs there.
+  await eventually(async () => (await waiter.request(call)).status === 200 || undefined, `${id} to be ejected`)
+}
+
+t.test('an instance that two nodes leave alone is left alone by the third, which has others', async t => {
+  const description = { name: 'several', 'concurrency-level': 10, 'min-instances': 3, 'max-instances': 3 }
+  await postToken(waiter, 'several', describeService(RUDE, description))
+  const headers = { 'x-waiter-token': 'several', 'x-waiter-debug': 'true' }
+  const [first, second, third] = waiter.ports as [number, number, number]
+  const backendOf = async (port: number): Promise<string> => {
+    const answer = await waiter.request({ port, headers })
+    t.equal(answer.status, 200)
+    return String(answer.headers['x-waiter-backend-id'])
+  }
+  const serviceId = await serviceIdOf(waiter, headers)
+  // The oldest one everywhere, beside one other at least.
+  const bad = await eventually(
+    async () => {
+      const backends = await Promise.all(waiter.ports.map(backendOf))
+      const usable = await Promise.all(waiter.ports.map(port => countUsable(port, serviceId)))
+      return usable.every(count => count >= 2) && new Set(backends).size === 1 ? backends[0] : undefined
+    },
+    'all routers to have two instances',
+    { everyMs: 100 },
+  )
+  // On request: after a failure at the first, the second would take another one for its last request.
+  for (const port of [first, second]) await ejectAt(port, serviceId, bad)
+  await eventually(async () => {
+    const { members } = await gossipAt(third)
+    return seats.slice(0, 2).every(seat => members[seat].ejected[bad] !== undefined) || undefined
+  }, 'the third to hear of it from both')
+  const { state } = await waiter.api(`/state/${serviceId}`, third)
+  const tagsById = state['responder-state']['instance-id->state']
+  t.match(tagsById[bad]['status-tags'], ['healthy', 'doubted'])
+  for (let request = 0; request < 5; request++) t.not(await backendOf(third), bad)
 })
 
 t.test('whoever has another secret is refused, and one who lies with the right one takes nothing away', async t => {
