@@ -7,43 +7,36 @@ import { createProcessScheduler, FleetScheduler, type ProcessScheduler } from '.
 import { COMMANDS } from '../support/behaviours.ts'
 import { processesBelow } from '../support/open.ts'
 
-for (const hosts of [1, 3]) {
-  const cases = schedulerContract({
-    open: async () => {
-      const dataDir = mkdtempSync(join(tmpdir(), 'waiter-fleet-'))
-      const directories = Array.from({ length: hosts }, (_, index) => join(dataDir, `host-${index}`))
-      let schedulers: readonly ProcessScheduler[] = []
-      const open = async (): Promise<FleetScheduler> => {
-        schedulers = await Promise.all(directories.map(directory => createProcessScheduler({ dataDir: directory })))
-        const fleet = new FleetScheduler()
-        fleet.setHosts(
-          schedulers.map((scheduler, index) => ({
-            hostId: `host-${index}`,
-            scheduler,
-            capacity: () => ({ cpus: 4, memMb: 16_384 }),
-          })),
-        )
-        return fleet
-      }
-      let fleet = await open()
-      return {
-        scheduler: fleet,
-        reopen: async () => {
-          fleet.stop()
-          await Promise.all(schedulers.map(scheduler => scheduler.stop()))
-          fleet = await open()
-          return fleet
-        },
-        close: async () => {
-          fleet.stop()
-          await Promise.all(schedulers.map(scheduler => scheduler.stopAll(0)))
-          const left = await processesBelow(dataDir)
-          rmSync(dataDir, { recursive: true, force: true, maxRetries: 3 })
-          if (left.length > 0) throw new Error(`processes left over: ${left}`)
-        },
-      }
-    },
-    define: (id, behaviour) => createExampleDefinition(id, COMMANDS[behaviour]),
-  })
-  for (const { title, run } of cases) t.test(`${hosts === 1 ? 'one host' : `${hosts} hosts`}: ${title}`, () => run())
+/** A cluster of one host. Several, by gRPC: packages/control/test/hosts/contract.test.ts. */
+async function open(dataDir: string): Promise<{ fleet: FleetScheduler; scheduler: ProcessScheduler }> {
+  const scheduler = await createProcessScheduler({ dataDir })
+  const fleet = new FleetScheduler()
+  fleet.setHosts([{ hostId: 'a', scheduler, capacity: () => ({ cpus: 4, memMb: 16_384 }) }])
+  return { fleet, scheduler }
 }
+
+const cases = schedulerContract({
+  open: async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'waiter-fleet-'))
+    let opened = await open(dataDir)
+    return {
+      scheduler: opened.fleet,
+      reopen: async () => {
+        opened.fleet.stop()
+        await opened.scheduler.stop()
+        opened = await open(dataDir)
+        return opened.fleet
+      },
+      close: async () => {
+        opened.fleet.stop()
+        await opened.scheduler.stopAll(0)
+        const left = await processesBelow(dataDir)
+        rmSync(dataDir, { recursive: true, force: true, maxRetries: 3 })
+        if (left.length > 0) throw new Error(`processes left over: ${left}`)
+      },
+    }
+  },
+  define: (id, behaviour) => createExampleDefinition(id, COMMANDS[behaviour]),
+})
+
+for (const { title, run } of cases) t.test(title, () => run())
