@@ -13,6 +13,8 @@ export function channelOptions(auth: NodeAuth): ClientOptions {
     'grpc.max_receive_message_length': RPC_MESSAGE_BYTES_MAX,
     'grpc.max_send_message_length': RPC_MESSAGE_BYTES_MAX,
     'grpc-node.flow_control_window': WINDOW_BYTES,
+    // Nodes reach each other directly: a proxy of the environment is for the world outside.
+    'grpc.enable_http_proxy': 0,
     // A restarted control process should be found at once, not after gRPC's default back-off of up to two minutes.
     'grpc.initial_reconnect_backoff_ms': 50,
     'grpc.min_reconnect_backoff_ms': 50,
