@@ -28,7 +28,7 @@ export function createHosts(t: Test) {
       const secret = seeds.length > 0 ? ['--secret-file', secretFile] : []
       const waiter = await startWaiter({
         dataDirectory: join(root, name),
-        args: ['--advertise', `127.0.0.${number}`, '--name', name, ...join_, ...secret, ...args],
+        args: ['--workers', '1', '--advertise', `127.0.0.${number}`, '--name', name, ...join_, ...secret, ...args],
       })
       t.teardown(() => waiter.stop())
       if (!existsSync(secretFile)) copyFileSync(join(root, name, 'cluster-secret'), secretFile)
