@@ -20,6 +20,14 @@ t.test('a survivor that dies itself need not hear of it', async t => {
   t.same(burials.begin('a', []), ['d', 'a'])
 })
 
+t.test('who comes back is not buried any more', async t => {
+  const burials = new RouterBurials()
+  burials.begin('d', ['a'])
+  burials.returned('d')
+  t.equal(burials.heard('d', 'a'), false)
+  t.same(burials.unheardBy('a'), [])
+})
+
 /** What a router is told, until it acknowledges: the dead. */
 const deadIn = (messages: readonly AttachResponse[]): readonly string[] =>
   messages.flatMap(({ message }) => (message?.$case === 'assignment' ? message.value.deadRouterIds : []))
@@ -51,4 +59,51 @@ t.test('slots of a dead router are leased anew only when the others have acknowl
   t.equal(offered(), 0, 'nothing is leased before it says that it knows')
   await world.pass(2_000)
   t.equal(second.slots(definition.id, instanceId), 1)
+})
+
+t.test('a router that comes back before everybody knows of its death keeps its slots', async t => {
+  const world = new LeaderWorld()
+  await world.start({ settleMs: 0 })
+  t.teardown(() => world.stop())
+  const definition = service('single', { 'max-instances': 1 })
+  const [first, second] = [world.router('r1'), world.router('r2')]
+  first.request(definition)
+  await world.pass(3_000)
+  const instanceId = world.scheduler.running(definition.id)[0]?.instanceId ?? ''
+  second.request(definition)
+  second.exchangeAll()
+  // It is cut off for long, and comes back while its death is on its way to the second router.
+  first.disconnect()
+  await world.clock.advance(20_000)
+  t.same(deadIn(second.inbox), ['r1'])
+  first.attach()
+  await world.quiesce()
+  await world.pass(2_000)
+  t.equal(first.inUse(definition.id, instanceId), 1)
+  t.equal(second.slots(definition.id, instanceId), 0, 'nobody gets the slot that the first one works with')
+})
+
+t.test('a new leader gives nothing away before it knows whom to wait for', async t => {
+  const world = new LeaderWorld()
+  await world.start({ settleMs: 0 })
+  t.teardown(() => world.stop())
+  const definition = service('single', { 'max-instances': 1 })
+  const first = world.router('r1')
+  first.request(definition)
+  await world.pass(3_000)
+  const instanceId = world.scheduler.running(definition.id)[0]?.instanceId ?? ''
+  world.leader.stop()
+  const { list } = world.store
+  world.store.list = () => {
+    world.store.list = list
+    throw new Error('the store has no leader yet')
+  }
+  const started = world.start({ settleMs: 0 })
+  await world.clock.advance(1_000)
+  await started
+  const second = world.router('r2')
+  second.request(definition)
+  await world.pass(3_000)
+  t.equal(first.inUse(definition.id, instanceId), 1)
+  t.equal(second.slots(definition.id, instanceId), 0, 'the first one, which has not attached yet, works with it')
 })

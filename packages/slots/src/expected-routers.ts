@@ -17,6 +17,10 @@ export class ExpectedRouters {
     this.#ids.add(routerId)
   }
 
+  has(routerId: RouterId): boolean {
+    return this.#ids.has(routerId)
+  }
+
   /** It has said what it believes, and every ledger knows; or it is dead. @returns true when that was the last one */
   settle(routerId: RouterId): boolean {
     return this.#ids.delete(routerId) && this.#ids.size === 0

@@ -30,6 +30,8 @@ export class RouterLease {
   ackedVersion = 0
   lastSent: RouterAssignment | undefined
   #acked: Shares = NOTHING
+  /** What it said it has, until it works from something newer. */
+  #believed: Shares = NOTHING
   readonly #unacked: { readonly version: number; readonly shares: Shares }[] = []
   #held: ReadonlyMap<InstanceId, number> = new Map()
 
@@ -72,9 +74,12 @@ export class RouterLease {
     return this.#unacked.at(-1)?.shares ?? this.#acked
   }
 
-  hear(belief: RouterBelief | undefined): void {
+  /** @param isLeased nobody else can have got what it believes to have */
+  hear(belief: RouterBelief | undefined, isLeased: boolean): void {
     this.isLeaving = false
-    this.#acked = positive(belief?.slotsByInstance ?? NOTHING)
+    const believed = positive(belief?.slotsByInstance ?? NOTHING)
+    this.#acked = isLeased ? believed : NOTHING
+    this.#believed = isLeased ? NOTHING : believed
     this.#unacked.length = 0
     this.ackedVersion = 0
     this.lastSent = undefined
@@ -103,6 +108,7 @@ export class RouterLease {
       const index = this.#unacked.findIndex(sent => sent.version === version)
       if (index < 0) return false
       this.#acked = this.#unacked[index]!.shares
+      this.#believed = NOTHING
       this.ackedVersion = version
       this.#unacked.splice(0, index + 1)
     } else if (isEqual(this.inUse, inUse)) return false
@@ -122,7 +128,9 @@ export class RouterLease {
   }
 
   #settle(): void {
-    const all = [this.#acked, this.inUse, ...this.#unacked.map(sent => sent.shares)].filter(({ size }) => size > 0)
+    const all = [this.#acked, this.#believed, this.inUse, ...this.#unacked.map(sent => sent.shares)].filter(
+      ({ size }) => size > 0,
+    )
     // Mostly there is one set only: then nothing has to be remembered twice.
     if (all.length <= 1) {
       this.#held = all[0] ?? NOTHING

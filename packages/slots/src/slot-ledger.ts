@@ -76,12 +76,14 @@ export class SlotLedger {
 
   /**
    * A router takes part from now on, or attached again; `belief` is what it says it has. It gets a full assignment next,
-   * even an empty one.
+   * even an empty one. Who comes back from the dead works from what others may have got since: he keeps what is left.
    */
   routerJoined(routerId: RouterId, belief?: RouterBelief): void {
-    const lease = this.#leases.get(routerId) ?? new RouterLease(routerId)
+    const known = this.#leases.get(routerId)
+    const lease = known ?? new RouterLease(routerId)
+    const isLeased = known !== undefined || this.#version === 0 || this.#expected.has(routerId)
     this.#leases.set(routerId, lease)
-    this.#settle(lease, () => lease.hear(belief))
+    this.#settle(lease, () => lease.hear(belief, isLeased))
     this.#lacking.add(lease)
     this.#isTargetStale = true
   }

@@ -92,6 +92,33 @@ t.test('L5 what routers believe is kept in place', async t => {
   t.same(brief(ledger.rebalance(0)), ['r1 v1: a=2', 'r2 v2: b=2'])
 })
 
+t.test('L5 what a router uses beyond its lease does not become one while others are missing', async t => {
+  const expected = new ExpectedRouters()
+  const ledger = new SlotLedger(expected)
+  ledger.setInstances(instances({ a: 2 }))
+  expected.expect('lender')
+  ledger.routerJoined('borrower', { slotsByInstance: new Map([['a', 1]]), inUseByInstance: new Map([['a', 2]]) })
+  ledger.setDemand('borrower', 9)
+  t.same(brief(ledger.rebalance(0)), ['borrower v1: a=1'], 'the second one is the lender’s')
+})
+
+t.test('L1 who comes back from the dead does not get back what others have by now', async t => {
+  const ledger = ledgerOf(['r1', 'r2'], { a: 1, b: 1 })
+  ledger.setDemand('r1', 2)
+  ledger.setDemand('r2', 2)
+  for (const { routerId, version } of ledger.rebalance(0)) ledger.ack(routerId, version, NONE)
+  const [lost, heir] = ledger.routerStates()[0]?.held['a'] === 1 ? ['r1', 'r2'] : ['r2', 'r1']
+  ledger.routerDead(lost ?? '')
+  const [all] = ledger.rebalance(0)
+  t.same(brief(all === undefined ? [] : [all]), [`${heir} v3: a=1 b=1`])
+  ledger.ack(heir ?? '', 3, NONE)
+  ledger.routerJoined(lost ?? '', { slotsByInstance: new Map([['a', 1]]), inUseByInstance: NONE })
+  ledger.setDemand(lost ?? '', 1)
+  const back = ledger.rebalance(0).find(({ routerId }) => routerId === lost)
+  t.same(back?.instances, [], 'it lets go of what it believes to have')
+  t.ok(ledger.heldSlots('a') >= 2, 'until it has said so, both count')
+})
+
 t.test('L6 a router that joins gets an assignment, even an empty one', async t => {
   const ledger = new SlotLedger()
   ledger.routerJoined('r1')

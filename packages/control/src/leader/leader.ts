@@ -160,7 +160,7 @@ export class Leader implements SessionSource {
 
   /** Routers that attached to an earlier leader may serve from what it assigned: they are heard first, or given up. */
   async #expectRouters(): Promise<void> {
-    for (const router of await this.#registry.readIfPossible()) {
+    for (const router of await this.#registry.readPatiently(this.#options.clock, this.#stopped.signal)) {
       const isHere = [...this.#sessions.values()].some(session => isSameSeat(session, router))
       if (isHere || this.#lost.has(router.routerId) || this.#stopped.signal.aborted) continue
       this.#lost.add(router.routerId, router)

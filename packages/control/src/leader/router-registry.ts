@@ -1,6 +1,10 @@
 import type { Logger, RouterId } from '@waiter/base'
 import type { KeyValueStore } from '@waiter/store'
 import type { ServiceBeliefRow } from '../agent/leader-link.ts'
+import type { Turns } from '../clock.ts'
+
+/** A store that does not answer a new leader is asked again after this. */
+const STORE_RETRY_MS = 200
 
 /** Where the store keeps which routers are attached. */
 export const ROUTER_PREFIX = 'routers/'
@@ -78,14 +82,20 @@ export class RouterRegistry {
     return found
   }
 
-  /** Like `read`; none when the store does not answer: those that attach soon are heard all the same. */
-  async readIfPossible(): Promise<readonly RegisteredRouter[]> {
-    try {
-      return await this.read()
-    } catch (error) {
-      this.#log.warn({ err: error }, 'could not read which routers there are; those that attach soon are heard')
-      return []
+  /** Without knowing whom to wait for, a leader can give nothing away: a store that does not answer is asked again. */
+  async readPatiently(clock: Turns, signal: AbortSignal): Promise<readonly RegisteredRouter[]> {
+    while (!signal.aborted) {
+      try {
+        return await this.read()
+      } catch (error) {
+        this.#log.warn(
+          { err: error },
+          'could not read which routers there are; trying again before anything is decided',
+        )
+        await new Promise<void>(resolve => clock.schedule(STORE_RETRY_MS, resolve))
+      }
     }
+    return []
   }
 
   save({ routerId, nodeId, worker, hostId, startId }: RegisteredRouter & Partial<HostStart>): void {

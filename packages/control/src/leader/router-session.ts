@@ -96,9 +96,10 @@ export class RouterSession {
     this.#scheduleFlush()
   }
 
-  /** Another router came. */
+  /** Another router came, or came back: whoever was told that it is dead has not heard of its next death. */
   markPeer(routerId: RouterId): void {
     this.#deadPeers.delete(routerId)
+    this.#deathsSent = this.#deathsSent.filter(sent => sent.routerId !== routerId)
     this.#freshPeers.add(routerId)
     this.#scheduleFlush()
   }

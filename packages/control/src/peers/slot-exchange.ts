@@ -24,6 +24,9 @@ const RETRY_MS_MAX = 1_000
 /** A stream of which nothing was used for one to two such periods is closed: a new one costs whoever waits for it. */
 const IDLE_CHECK_MS = 300_000
 
+/** Routers that are remembered as given up. */
+const GIVEN_UP_MAX = 1_000
+
 export interface SlotExchangeOptions {
   readonly routerId: RouterId
   readonly clients: Pick<RpcClients, 'router'>
@@ -68,6 +71,8 @@ export class SlotExchange {
   readonly #lender: SlotLender
   readonly #borrower: SlotBorrower
   readonly #addresses: Map<RouterId, string> = new Map()
+  /** The leader gave them up: nothing is lent to them until it says that they are back. */
+  readonly #givenUp: Set<RouterId> = new Set()
   readonly #lines: Map<RouterId, LenderLine> = new Map()
   readonly #borrowers: Map<RouterId, BorrowCall> = new Map()
   readonly #grants: Map<RouterId, SlotGrant[]> = new Map()
@@ -133,6 +138,7 @@ export class SlotExchange {
     if (isFull) this.#addresses.clear()
     for (const { routerId, address } of peers) {
       this.#addresses.set(routerId, address)
+      this.#givenUp.delete(routerId)
       this.#borrower.retry(routerId)
     }
     for (const routerId of dead) this.#bury(routerId)
@@ -273,6 +279,9 @@ export class SlotExchange {
   #greet(call: BorrowCall, { borrowerId, lenderId, heldGrantIds }: NonNullable<BorrowRequest['hello']>): RouterId {
     if (lenderId !== this.#options.routerId)
       throw new WaiterError(`router ${borrowerId} looks for ${lenderId} here`, { code: 'WTR_OTHER_ROUTER' })
+    // It may live; but when it ends, nobody would tell us that it uses nothing any more.
+    if (this.#givenUp.has(borrowerId))
+      throw new WaiterError(`router ${borrowerId} was given up by the leader`, { code: 'WTR_ROUTER_GIVEN_UP' })
     const former = this.#borrowers.get(borrowerId)
     this.#borrowers.set(borrowerId, call)
     this.#grants.delete(borrowerId)
@@ -291,6 +300,8 @@ export class SlotExchange {
   }
 
   #bury(routerId: RouterId): void {
+    this.#givenUp.add(routerId)
+    if (this.#givenUp.size > GIVEN_UP_MAX) this.#givenUp.delete(this.#givenUp.values().next().value ?? '')
     this.#addresses.delete(routerId)
     this.#retries.get(routerId)?.cancel?.()
     this.#retries.delete(routerId)
