@@ -9,7 +9,9 @@ import { createCommandLine, HELLO } from './support/command-line.ts'
 const waiter = await startWaiter()
 t.teardown(() => waiter.stop())
 const commandLine = createCommandLine(waiter.url)
-const { run, file, directory, environment } = commandLine
+const { file, directory, environment } = commandLine
+/** As a process of its own where environment and streams count, else in this one. */
+const { run: runApart, runHere: run } = commandLine
 t.teardown(() => commandLine.remove())
 
 const tokenOf = (token: string) => waiter.api(`/token?token=${token}`)
@@ -120,13 +122,13 @@ t.test('one instance: replaced, stopped, visited', async t => {
   writeFileSync(script, '#!/bin/sh\nfor word in "$@"; do echo "[$word]"; done\nexit 7\n')
   chmodSync(script, 0o700)
   environment['WAITER_SSH'] = script
-  const visit = await run(['ssh', 'shop', 'ls', '-l'])
+  const visit = await runApart(['ssh', 'shop', 'ls', '-l'])
   t.match(visit, { code: 7, stdout: /^\[-t\]\n\[127\.0\.0\.1\]\n\[cd '\/.*' && ls -l\]\n$/ }, 'it ends as ssh does')
   t.match(visit.stderr, instanceId)
-  t.match(await run(['ssh', '-i', instanceId]), { code: 7, stdout: /exec "\$SHELL"/ })
-  t.match(await run(['ssh', '--no-active', 'shop']), { code: 2, stderr: /no state/ })
+  t.match(await runApart(['ssh', '-i', instanceId]), { code: 7, stdout: /exec "\$SHELL"/ })
+  t.match(await runApart(['ssh', '--no-active', 'shop']), { code: 2, stderr: /no state/ })
   environment['WAITER_SSH'] = join(directory, 'no-such-program')
-  t.match(await run(['ssh', 'shop']), { code: 1, stderr: /cannot run/ })
+  t.match(await runApart(['ssh', 'shop']), { code: 1, stderr: /cannot run/ })
 
   t.match(await run(['instance', 'expire', 'shop']), {
     code: 0,
@@ -149,17 +151,21 @@ t.test('TLS of a token’s host', async t => {
   t.teardown(() => server.close())
   const { port } = server.address() as { port: number }
   const where = ['--port', String(port)]
-  t.match(await run(['ensure-ssl', 'localhost', ...where]), { code: 1, stderr: /self-signed/ }, 'it must be trusted')
+  t.match(
+    await runApart(['ensure-ssl', 'localhost', ...where]),
+    { code: 1, stderr: /self-signed/ },
+    'it must be trusted',
+  )
   environment['NODE_EXTRA_CA_CERTS'] = join(directory, file('ca.pem', cert))
-  t.match(await run(['ensure-ssl', 'localhost', ...where]), { code: 0, stdout: /works/ })
+  t.match(await runApart(['ensure-ssl', 'localhost', ...where]), { code: 0, stdout: /works/ })
 
   // A name that the machine knows, as a token.
   await run(['create', 'ready', ...Object.entries({ ...HELLO, env: undefined }).flatMap(toFlag)])
-  t.match(await run(['ready', 'ready', '--version', '2', '--ping-timeout', '3', ...where]), {
+  t.match(await runApart(['ready', 'ready', '--version', '2', '--ping-timeout', '3', ...where]), {
     code: 1,
     stderr: /version is "1", not "2"/,
   })
-  const unreachable = await run(['ready', 'ready', '--version', '1', '--connect-timeout', '1', ...where])
+  const unreachable = await runApart(['ready', 'ready', '--version', '1', '--connect-timeout', '1', ...where])
   t.match(unreachable, { code: 1, stdout: /Ping successful/, stderr: /no TLS with ready:/ })
   await run(['delete', 'ready', '--force'])
 })

@@ -12,7 +12,7 @@ t.teardown(() => Promise.all([east.stop(), west.stop()]))
 const commandLine = createCommandLine('')
 t.teardown(() => commandLine.remove())
 const { directory } = commandLine
-const run = (...args: string[]) => commandLine.run(['token-syncer', ...args])
+const run = (...args: string[]) => commandLine.runHere(['token-syncer', ...args])
 const both = [east.url, west.url]
 
 async function sync(...args: string[]): Promise<{ code: number; details: Record<string, unknown>; summary: unknown }> {
