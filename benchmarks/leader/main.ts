@@ -1,5 +1,5 @@
 /**
- * `npm run bench:leader [-- --json] [--services 10000] [--routers 100] [--active 500] [--churn 0.1] [--seconds 20]`:
+ * `npm run bench:leader [-- --json] [--services 10000] [--routers 100] [--active 500] [--churn 0.1] [--seconds 20] [--settle 30]`:
  * one leader in a process of its own, with many services, and many routers that report every 250 ms over real gRPC streams.
  * Method: README.md. The last line of `--json` is the result.
  */
@@ -33,11 +33,13 @@ const { values } = parseArgs({
     active: { type: 'string', default: '500' },
     churn: { type: 'string', default: '0.1' },
     seconds: { type: 'string', default: '20' },
+    /** So long after the change of load, while instances for it start, nothing is measured. */
+    settle: { type: 'string', default: '30' },
     /** For Node, in the leader's process only: `--leader-flag=--cpu-prof`. */
     'leader-flag': { type: 'string', multiple: true },
   },
 })
-const count = (name: 'services' | 'routers' | 'active' | 'seconds', max: number): number => {
+const count = (name: 'services' | 'routers' | 'active' | 'seconds' | 'settle', max: number): number => {
   const value = Number(values[name])
   if (!Number.isInteger(value) || value < 1 || value > max) throw new Error(`--${name}: 1 to ${max}`)
   return value
@@ -46,6 +48,7 @@ const services = count('services', 100_000)
 const routerCount = count('routers', 500)
 const active = Math.min(services, count('active', 100_000))
 const seconds = count('seconds', 600)
+const settleSeconds = count('settle', 600)
 const churn = Number(values.churn)
 const say = (line: string): void => console.error(line)
 
@@ -134,8 +137,8 @@ const timers = routers.map((router, index) => {
     clearInterval(timer)
   }
 })
-const SETTLE_MS = 3_000
-await pause(SETTLE_MS)
+await pause(settleSeconds * 1_000)
+pushes = createHistogram()
 rows = 0
 const before = await figures()
 let residentBytesMax = 0

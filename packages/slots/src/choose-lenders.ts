@@ -9,22 +9,22 @@ const NOBODY: readonly RouterId[] = []
  *
  * @param current whom it asks now: of very many, those stay while half of them have some, so that it need not hear of
  *   every change
+ * @param known the holders as a set, for who asks for many borrowers
  * @returns `current` itself when nothing changes
  */
 export function chooseLenders(
   holders: readonly RouterId[],
   borrowerId: RouterId,
   current: readonly RouterId[] = NOBODY,
+  known: ReadonlySet<RouterId> = new Set(holders),
 ): readonly RouterId[] {
   const others = holders.length <= LENDERS_MAX + 1 ? holders.filter(id => id !== borrowerId) : holders
   if (others.length <= LENDERS_MAX) return isSame(others, current) ? current : others
-  const known = new Set(holders)
   const kept = current.filter(id => known.has(id) && id !== borrowerId)
   if (kept.length * 2 >= LENDERS_MAX) return current
-  for (const id of kept) known.delete(id)
-  known.delete(borrowerId)
   const hash = hashText(borrowerId)
-  const ranked = [...known].map(id => ({ id, preference: preferenceOf(hash, hashText(id)) }))
+  const candidates = holders.filter(id => id !== borrowerId && !kept.includes(id))
+  const ranked = candidates.map(id => ({ id, preference: preferenceOf(hash, hashText(id)) }))
   ranked.sort((a, b) => b.preference - a.preference || (a.id < b.id ? -1 : 1))
   return [...kept, ...ranked.slice(0, LENDERS_MAX - kept.length).map(({ id }) => id)]
 }

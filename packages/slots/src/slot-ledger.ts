@@ -151,8 +151,11 @@ export class SlotLedger {
    */
   ack(routerId: RouterId, version: number, inUseByInstance: Shares): boolean {
     const lease = this.#leases.get(routerId)
-    if (lease === undefined || !this.#settle(lease, () => lease.acknowledge(version, inUseByInstance))) return false
-    this.#isSendDue = true
+    if (lease === undefined) return false
+    const { held, unackedCount } = lease
+    if (!this.#settle(lease, () => lease.acknowledge(version, inUseByInstance))) return false
+    // Others can have more only when this one has let go of something, and it itself when it had to catch up.
+    if (unackedCount >= UNACKED_VERSIONS_MAX || isLess(lease.held, held)) this.#isSendDue = true
     return true
   }
 
@@ -325,6 +328,13 @@ export class SlotLedger {
     this.#settle(lease, () => lease.send(assignment))
     return assignment
   }
+}
+
+/** Is there less of any instance than before? */
+function isLess(held: Shares, before: Shares): boolean {
+  if (held === before) return false
+  for (const [instanceId, slots] of before) if ((held.get(instanceId) ?? 0) < slots) return true
+  return false
 }
 
 function isSame(a: readonly AssignedInstance[], b: readonly AssignedInstance[]): boolean {

@@ -405,10 +405,11 @@ export class ManagedService {
     const changed: RouterId[] = []
     const isSame = holders.length === this.#holders.length && holders.every((id, at) => id === this.#holders[at])
     this.#holders = holders
+    const known = new Set(holders)
     for (const routerId of this.followers.ids()) {
       const before = this.lenders.get(routerId)
       if (isSame && before !== undefined) continue
-      const lenders = chooseLenders(holders, routerId, before)
+      const lenders = chooseLenders(holders, routerId, before, known)
       if (lenders === before) continue
       this.lenders.set(routerId, lenders)
       if (before !== undefined || lenders.length > 0) changed.push(routerId)
