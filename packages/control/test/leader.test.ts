@@ -483,6 +483,31 @@ t.test('a router that comes back is not given an assignment from before', async 
   }
 })
 
+t.test('a router that dies with the leader does not delay the use of what the next leader starts', async t => {
+  const w = await world(t)
+  const narrow = service('narrow', { 'concurrency-level': 1, 'scale-up-factor': 0.9, 'max-instances': 3 })
+  const b = w.router('b')
+  b.request(narrow)
+  await w.quiesce()
+  const inherited = w.scheduler.running(narrow.id)[0]?.instanceId ?? ''
+  t.equal(b.slots(narrow.id, inherited), 1)
+  w.leader.stop()
+  await w.start()
+  w.routers.length = 0
+  const survivor = w.router('a')
+  for (let count = 0; count < 3; count++) survivor.request(narrow)
+  await w.pass(3_000)
+  const fresh = w.scheduler.running(narrow.id).filter(({ instanceId }) => instanceId !== inherited)
+  t.ok(fresh.length > 0, 'more is started')
+  t.ok(
+    fresh.some(({ instanceId }) => survivor.slots(narrow.id, instanceId) === 1),
+    'and is used before the dead router is given up',
+  )
+  t.notOk(survivor.slots(narrow.id, inherited), 'the dead one may still use its slot')
+  await w.pass(12_000)
+  t.equal(survivor.slots(narrow.id, inherited), 1, 'until it is given up')
+})
+
 t.test('a new leader with beliefs does not give what others may have', async t => {
   const w = await world(t)
   const wide = service('wide', { 'concurrency-level': 6, 'max-instances': 1 })

@@ -37,6 +37,11 @@ export interface Scheduler {
    * Absent: the scheduler does not care.
    */
   noteUse?(id: ServiceId): void
+  /**
+   * True of an instance of which no earlier leader can have heard, one that has not noticed its deposal included: it was
+   * started after the first listing, under the eyes of this watcher alone. Absent: that is not known of any.
+   */
+  isUnheard?(instance: InstanceRef): boolean
   /** Lists files of an instance's working directory; `path` is relative to it and cannot leave it. */
   logs(instance: InstanceRef, path: string): Promise<readonly LogEntry[]>
   /** Reads at most `LOG_PIECE_BYTES_MAX` bytes of a file there; fewer at its end. */

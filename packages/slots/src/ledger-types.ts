@@ -2,7 +2,10 @@ import type { InstanceId, RouterId } from '@waiter/base'
 import type { AssignedInstance } from './slot.ts'
 
 /** An instance whose slots are to be shared out: healthy and not draining. `slots` is its concurrency level. */
-export type LedgerInstance = AssignedInstance
+export interface LedgerInstance extends AssignedInstance {
+  /** It was started under this leader, and no router can have heard of it from another. */
+  readonly isFresh?: boolean
+}
 
 /** What one router is to work from, whole; each version replaces the one before. */
 export interface RouterAssignment {

@@ -302,10 +302,11 @@ export class SlotLedger {
 
   /**
    * Slots of an instance that nobody may believe to have. While a router has not said what it believes, what others use may
-   * be on slots that it lent: nothing but a lease stays a lease.
+   * be on slots that it lent: nothing but a lease stays a lease. Of a fresh instance it believes nothing.
    */
-  #spareOf({ instanceId, slots }: LedgerInstance): number {
-    return this.#expected.isWaiting ? Number.NEGATIVE_INFINITY : slots - this.heldSlots(instanceId)
+  #spareOf({ instanceId, slots, isFresh = false }: LedgerInstance): number {
+    if (this.#expected.isWaiting && !isFresh) return Number.NEGATIVE_INFINITY
+    return slots - this.heldSlots(instanceId)
   }
 
   /** Sends the router its next assignment, if it differs from the last. */

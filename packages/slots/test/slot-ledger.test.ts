@@ -84,6 +84,20 @@ t.test('L5 a new leader leaves everybody what they have and waits for the missin
   t.equal(ledger.isReleased('gone'), true)
 })
 
+t.test('L5 what nobody can have heard of before is handed out while routers are missing', async t => {
+  const expected = new ExpectedRouters()
+  const ledger = new SlotLedger(expected)
+  expected.expect('r2')
+  ledger.routerJoined('r1')
+  ledger.setDemand('r1', 9)
+  const [a, b] = instances({ a: 2, b: 2 })
+  ledger.setInstances([a!, { ...b!, isFresh: true }])
+  t.same(brief(ledger.rebalance(0)), ['r1 v1: b=2'])
+  ledger.routerDead('r2')
+  expected.settle('r2')
+  t.same(brief(ledger.rebalance(0)), ['r1 v2: a=2 b=2'])
+})
+
 t.test('L5 what routers believe is kept in place', async t => {
   const ledger = new SlotLedger()
   ledger.setInstances(instances({ a: 2, b: 2 }))

@@ -461,7 +461,9 @@ export class Leader implements SessionSource {
   #onInstance(record: InstanceRecord): void {
     const service = this.#services.get(record.serviceId)
     if (service === undefined) return
-    service.setInstance(record, this.#options.clock.nowMs())
+    const { clock, scheduler } = this.#options
+    const isFresh = scheduler.isUnheard?.(record) === true && !service.instances.has(record.instanceId)
+    service.setInstance(record, clock.nowMs(), isFresh)
     this.#touch(service)
   }
 

@@ -102,6 +102,8 @@ export class ManagedService {
   readonly lenders: Map<RouterId, readonly RouterId[]> = new Map()
   readonly #instances = new Map<InstanceId, InstanceRecord>()
   readonly #removals = new Map<InstanceId, Removal>()
+  /** Started under this leader, and unknown to all before. */
+  readonly #fresh: Set<InstanceId> = new Set()
   readonly #expireRequests = new Set<InstanceId>()
   /** What instances of a bypass service say of themselves. */
   readonly externalMetrics: Map<InstanceId, ExternalMetricsRow> = new Map()
@@ -323,14 +325,16 @@ export class ManagedService {
     this.#change()
   }
 
-  /** Takes one instance's news. */
-  setInstance(record: InstanceRecord, nowMs: Millis): void {
+  /** Takes one instance's news; `isFresh`: it was started under this leader, and nobody has heard of it from another. */
+  setInstance(record: InstanceRecord, nowMs: Millis, isFresh = false): void {
     this.#change()
+    if (isFresh) this.#fresh.add(record.instanceId)
     this.#instances.set(record.instanceId, record)
     if (record.state === 'healthy') this.#hadHealthyAtMs = nowMs
     this.#unanswering.observe(record)
     if (isEnded(record)) {
       this.#removals.delete(record.instanceId)
+      this.#fresh.delete(record.instanceId)
       this.#expireRequests.delete(record.instanceId)
       this.externalMetrics.delete(record.instanceId)
       this.#forgetEnded(record.state, record.state === 'failed' ? FAILED_MAX : KILLED_MAX)
@@ -511,6 +515,7 @@ export class ManagedService {
         slots: this.definition.effective['concurrency-level'],
         startedAtMs: record.startedAtMs,
         expired: expired.has(record.instanceId),
+        isFresh: this.#fresh.has(record.instanceId),
       }))
   }
 

@@ -105,6 +105,10 @@ export class FakeScheduler implements Scheduler {
     this.updates.push(definition)
   }
 
+  isUnheard(): boolean {
+    return true
+  }
+
   noteUse(serviceId: ServiceId): void {
     this.usedAtMs.set(serviceId, this.#nowMs())
   }

@@ -144,6 +144,10 @@ export class FleetScheduler implements Scheduler {
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   }
 
+  isUnheard(instance: InstanceRef): boolean {
+    return this.#ownerOf(instance)?.host.scheduler.isUnheard?.(instance) === true
+  }
+
   noteUse(id: ServiceId): void {
     for (const { host, isHeard } of this.#holdersOf(id)) if (isHeard) host.scheduler.noteUse?.(id)
   }

@@ -64,6 +64,7 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
   readonly #context: InstanceContext
   readonly #launches = new Set<Promise<void>>()
   readonly #waitingForLaunch = new Set<ServiceState>()
+  readonly #adoptedIds = new Set<InstanceId>()
   #services = new Map<ServiceId, ServiceState>()
   #patrol: Timer = { cancel: () => undefined }
   #isClosed = false
@@ -82,6 +83,7 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
   async open(): Promise<void> {
     const { services, adopted } = await adoptServices(this.#context)
     this.#services = services
+    for (const { record } of adopted) this.#adoptedIds.add(record.instanceId)
     for (const [place, instance] of adopted.entries()) instance.start(place)
     this.#patrol = startPatrol({
       context: this.#context,
@@ -164,6 +166,11 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
     this.#writeService(service, service.requested)
     for (const instance of service.running.values()) instance.redefine(definition)
     this.#publishService(service)
+  }
+
+  /** Whoever had the directory before does not read it again: it knows what was adopted from it, and nothing newer. */
+  isUnheard({ instanceId }: InstanceRef): boolean {
+    return !this.#adoptedIds.has(instanceId)
   }
 
   noteUse(id: ServiceId): void {
