@@ -32,10 +32,13 @@ export async function keepMembers(
   options: { readonly signal: AbortSignal; readonly log: Logger },
 ): Promise<void> {
   const { signal, log } = options
+  const known = { hasNextId: false }
   while (!signal.aborted) {
     let isSettled = false
     try {
-      isSettled = await look(member, nextId, options)
+      if (!known.hasNextId) await ensureNextId(member, nextId)
+      known.hasNextId = true
+      isSettled = await look(member, options)
     } catch (error) {
       if (signal.aborted) return
       log.warn({ err: error }, 'the members could not be changed yet')
@@ -49,12 +52,11 @@ export async function keepMembers(
 /** One look, one step. @returns whether nothing is to be done */
 async function look(
   member: RaftMember,
-  nextId: number,
   { signal, log }: { readonly signal: AbortSignal; readonly log: Logger },
 ): Promise<boolean> {
   const { node } = member.store
   if (!member.records.isSynced) return false
-  if (await tidyRecords(member, nextId)) return false
+  if (await tidyRecords(member)) return false
   const { hardState, progress } = node.status()
   const step = nextMembersStep(node.conf, toWanted(member), { id: node.id, commit: hardState.commit, progress })
   if (step === undefined) return true
@@ -68,18 +70,27 @@ async function look(
   return false
 }
 
+/** The first leader of a group says which id comes next; it is never taken away. */
+async function ensureNextId(member: RaftMember, nextId: number): Promise<void> {
+  if ((await member.store.get(NEXT_ID_KEY)) !== undefined) return
+  const next = Math.max(nextId, ...idsInGroup(member).map(id => id + 1))
+  await member.store.compareAndSet(NEXT_ID_KEY, 0, String(next))
+}
+
+function idsInGroup({ store: { node } }: RaftMember): readonly number[] {
+  const { voters, votersOutgoing, learners, learnersNext } = node.conf
+  return [...voters, ...votersOutgoing, ...learners, ...learnersNext]
+}
+
 /** Writes into the store what this leader knows better. @returns whether there was anything */
-async function tidyRecords(member: RaftMember, nextId: number): Promise<boolean> {
+async function tidyRecords(member: RaftMember): Promise<boolean> {
   const { store, records, book } = member
-  const { conf } = store.node
-  const inGroup = [...conf.voters, ...conf.votersOutgoing, ...conf.learners, ...conf.learnersNext]
+  const inGroup = idsInGroup(member)
   let hasWritten = false
   const write = async (key: string, expected: number, value: string | undefined): Promise<void> => {
     hasWritten = true
     await store.compareAndSet(key, expected, value)
   }
-  if ((await store.get(NEXT_ID_KEY)) === undefined)
-    await write(NEXT_ID_KEY, 0, String(Math.max(nextId, ...inGroup.map(id => id + 1))))
   for (const id of inGroup) {
     const known = book.get(id)
     if (records.get(id) !== undefined || known === undefined) continue
