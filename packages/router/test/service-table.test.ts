@@ -124,3 +124,20 @@ t.test('what waits at other routers counts, as long as the leader is there to sa
   table.leaderLost()
   t.equal(runtime.machine.enqueue(new WaitingRequest(), 60_000, 0), undefined)
 })
+
+t.test(
+  'A5 what is in use when a leader is found anew serves on without it only if that leader took it away',
+  async t => {
+    for (const isFull of [false, true]) {
+      const { table, runtime, assign, wait } = createWaitingTable()
+      assign([lease])
+      const slot = runtime.machine.reserve(0)
+      t.ok(slot)
+      table.applyAssignment({ isFull, upserts: [{ definition, leases: [], summary }], removals: [] })
+      table.leaderLost()
+      wait()
+      if (slot) runtime.machine.release(slot, 'success', 0)
+      t.equal(runtime.machine.counts().waiting, isFull ? 1 : 0)
+    }
+  },
+)

@@ -74,12 +74,13 @@ export class RouterLease {
     return this.#unacked.at(-1)?.shares ?? this.#acked
   }
 
-  /** @param isLeased nobody else can have got what it believes to have */
-  hear(belief: RouterBelief | undefined, isLeased: boolean): void {
+  /** @param isTrusted nobody else can have got what it believes to have; else only what it was given is its own */
+  hear(belief: RouterBelief | undefined, isTrusted: boolean): void {
     this.isLeaving = false
     const believed = positive(belief?.slotsByInstance ?? NOTHING)
-    this.#acked = isLeased ? believed : NOTHING
-    this.#believed = isLeased ? NOTHING : believed
+    const given = isTrusted ? believed : most([this.#acked, ...this.#unacked.map(sent => sent.shares)])
+    this.#acked = isTrusted ? believed : leastOf(believed, given)
+    this.#believed = isEqual(this.#acked, believed) ? NOTHING : believed
     this.#unacked.length = 0
     this.ackedVersion = 0
     this.lastSent = undefined
@@ -128,22 +129,27 @@ export class RouterLease {
   }
 
   #settle(): void {
-    const all = [this.#acked, this.#believed, this.inUse, ...this.#unacked.map(sent => sent.shares)].filter(
-      ({ size }) => size > 0,
-    )
-    // Mostly there is one set only: then nothing has to be remembered twice.
-    if (all.length <= 1) {
-      this.#held = all[0] ?? NOTHING
-      return
-    }
-    const held = new Map<InstanceId, number>()
-    for (const shares of all) {
-      for (const [instanceId, slots] of shares) {
-        if (slots > (held.get(instanceId) ?? 0)) held.set(instanceId, slots)
-      }
-    }
-    this.#held = held
+    this.#held = most([this.#acked, this.#believed, this.inUse, ...this.#unacked.map(sent => sent.shares)])
   }
+}
+
+/** Of each instance, the most that any of these has. */
+function most(all: readonly Shares[]): Shares {
+  const some = all.filter(({ size }) => size > 0)
+  // Mostly there is one set only: then nothing has to be remembered twice.
+  if (some.length <= 1) return some[0] ?? NOTHING
+  const sum = new Map<InstanceId, number>()
+  for (const shares of some) {
+    for (const [instanceId, slots] of shares) {
+      if (slots > (sum.get(instanceId) ?? 0)) sum.set(instanceId, slots)
+    }
+  }
+  return sum
+}
+
+/** Of each instance, what both have. */
+function leastOf(a: Shares, b: Shares): Shares {
+  return positive(new Map([...a].map(([instanceId, slots]) => [instanceId, Math.min(slots, b.get(instanceId) ?? 0)])))
 }
 
 function positive(shares: Shares): Shares {

@@ -81,9 +81,9 @@ export class SlotLedger {
   routerJoined(routerId: RouterId, belief?: RouterBelief): void {
     const known = this.#leases.get(routerId)
     const lease = known ?? new RouterLease(routerId)
-    const isLeased = known !== undefined || this.#version === 0 || this.#expected.has(routerId)
+    const isTrusted = this.#version === 0 || this.#expected.has(routerId)
     this.#leases.set(routerId, lease)
-    this.#settle(lease, () => lease.hear(belief, isLeased))
+    this.#settle(lease, () => lease.hear(belief, isTrusted))
     this.#lacking.add(lease)
     this.#isTargetStale = true
   }

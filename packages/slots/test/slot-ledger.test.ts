@@ -133,6 +133,32 @@ t.test('L1 who comes back from the dead does not get back what others have by no
   t.ok(ledger.heldSlots('a') >= 2, 'until it has said so, both count')
 })
 
+t.test('L1 nor does he when he comes again and again, or was heard of before he came', async t => {
+  const belief = { slotsByInstance: new Map([['a', 1]]), inUseByInstance: new Map([['a', 1]]) }
+  for (const begin of [
+    (ledger: SlotLedger) => ledger.routerJoined('lost', belief),
+    (ledger: SlotLedger) => ledger.noteUse('lost', belief.inUseByInstance),
+    (ledger: SlotLedger) => ledger.routerJoined('lost'),
+  ]) {
+    const ledger = ledgerOf(['lost'], { a: 1 })
+    const [given] = ledger.rebalance(0)
+    ledger.ack('lost', given?.version ?? 0, NONE)
+    ledger.routerJoined('heir')
+    ledger.setDemand('heir', 1)
+    ledger.routerDead('lost')
+    const heirs = ledger.rebalance(0).find(({ routerId }) => routerId === 'heir')
+    t.equal(heirs?.instances.length, 1)
+    begin(ledger)
+    ledger.rebalance(0)
+    ledger.routerJoined('lost', belief)
+    ledger.setDemand('heir', 0)
+    ledger.setDemand('lost', 1)
+    const sent = ledger.rebalance(0).find(({ routerId }) => routerId === 'lost')
+    t.same(sent?.instances, [], 'he is told that he has nothing')
+    t.equal(ledger.heldSlots('a'), 2, 'and until he has said so, both count')
+  }
+})
+
 t.test('L6 a router that joins gets an assignment, even an empty one', async t => {
   const ledger = new SlotLedger()
   ledger.routerJoined('r1')

@@ -60,6 +60,8 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   readonly #assignmentListeners = new Set<() => void>()
   /** Services with requests on instances that were taken away or shrunk. */
   readonly #reduced = new Set<ServiceRuntime>()
+  /** Of these, those whose use a leader found when this router came to it: others may have got those slots meanwhile. */
+  readonly #doubted = new Set<ServiceRuntime>()
   readonly #announcedAtMs = new BoundedMap<ServiceId, number>(ANNOUNCED_MAX)
   #isInformed = false
   #exchange: SlotExchange | undefined
@@ -206,6 +208,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
           this.#remove(runtime)
           removed.add(runtime.id)
         }
+    if (change.isFull) for (const runtime of this.#reduced) this.#doubted.add(runtime)
     for (const id of removed) {
       this.#options.references.forget(id)
       this.#exchange?.setLenders(id, [])
@@ -255,7 +258,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
   leaderLost(): void {
     for (const runtime of this.#runtimes.values()) {
       runtime.machine.noteWaitingElsewhere(0)
-      if (this.#reduced.has(runtime)) runtime.keepInUse()
+      if (this.#reduced.has(runtime) && !this.#doubted.has(runtime)) runtime.keepInUse()
     }
   }
 
@@ -274,7 +277,7 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     const rows: ServiceUseRow[] = []
     for (const runtime of this.#reduced) {
       rows.push(useOf(runtime.id, runtime))
-      if (!isReduced(runtime)) this.#reduced.delete(runtime)
+      if (!isReduced(runtime)) this.#forgetReduced(runtime)
     }
     return rows
   }
@@ -337,11 +340,16 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     if (isTakenAway && runtime.isNeeded) this.#link?.needService(runtime.definition, runtime.sourceTokens)
   }
 
+  #forgetReduced(runtime: ServiceRuntime): void {
+    this.#reduced.delete(runtime)
+    this.#doubted.delete(runtime)
+  }
+
   #forgetIfIdle(runtime: ServiceRuntime): boolean {
     if (runtime.isInUse) return false
     this.#runtimes.delete(runtime.id)
     this.#dirty.delete(runtime)
-    this.#reduced.delete(runtime)
+    this.#forgetReduced(runtime)
     runtime.dispose()
     return true
   }
