@@ -138,7 +138,9 @@ export class SlotExchange {
     if (isFull) this.#addresses.clear()
     for (const { routerId, address } of peers) {
       this.#addresses.set(routerId, address)
-      this.#givenUp.delete(routerId)
+      const isBack = this.#givenUp.delete(routerId)
+      // It may count as ours what we gave up with it, or what was lost on its way: it has to hear what we hold.
+      if ((isBack || this.#retries.has(routerId)) && !this.#lines.has(routerId)) this.#open(routerId)
       this.#borrower.retry(routerId)
     }
     for (const routerId of dead) this.#bury(routerId)

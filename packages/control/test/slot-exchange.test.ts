@@ -1,0 +1,75 @@
+import { EventEmitter } from 'node:events'
+import { silentLogger } from '@waiter/base'
+import t from 'tap'
+import type { BorrowRequest } from '../src/generated/waiter/v1/router.ts'
+import { SlotExchange, systemClock } from '../src/index.ts'
+import type { RpcClients } from '../src/rpc/clients.ts'
+
+/** A stream to a lender that keeps what was written. */
+class FakeStream extends EventEmitter {
+  readonly writableLength = 0
+  readonly sent: BorrowRequest[] = []
+  write(request: BorrowRequest): void {
+    this.sent.push(request)
+  }
+  end(): void {}
+  cancel(): void {}
+}
+
+function createExchange() {
+  const streams: { readonly address: string; readonly stream: FakeStream }[] = []
+  const retries: (() => void)[] = []
+  const clients = {
+    router: (address: string) => ({
+      borrow: () => {
+        const stream = new FakeStream()
+        streams.push({ address, stream })
+        return stream
+      },
+      close: () => undefined,
+    }),
+  } as unknown as RpcClients
+  const exchange = new SlotExchange({
+    routerId: 'me',
+    clients,
+    find: () => undefined,
+    clock: {
+      ...systemClock,
+      schedule: (_delayMs, task) => {
+        retries.push(task)
+        return () => undefined
+      },
+    },
+    log: silentLogger,
+  })
+  t.teardown(() => exchange.close())
+  return { exchange, streams, retries }
+}
+
+t.test('a router that was given up and is back hears what we hold of its slots', async t => {
+  const { exchange, streams } = createExchange()
+  const peers = [{ routerId: 'other', address: 'there:1' }]
+  exchange.applyPeers({ isFull: true, peers, dead: [] })
+  t.equal(streams.length, 0, 'nobody waits here, and nothing is to be settled')
+  exchange.applyPeers({ isFull: false, peers: [], dead: ['other'] })
+  exchange.applyPeers({ isFull: false, peers, dead: [] })
+  t.equal(streams.length, 1)
+  t.match(streams[0]?.stream.sent[0], { hello: { borrowerId: 'me', lenderId: 'other', heldGrantIds: [] } })
+  exchange.applyPeers({ isFull: false, peers, dead: [] })
+  t.equal(streams.length, 1, 'once')
+})
+
+t.test('so does one whose stream broke while nobody knew where it is', async t => {
+  const { exchange, streams, retries } = createExchange()
+  const peers = [{ routerId: 'other', address: 'there:1' }]
+  exchange.applyPeers({ isFull: true, peers, dead: ['other'] })
+  exchange.applyPeers({ isFull: true, peers, dead: [] })
+  t.equal(streams.length, 1)
+  streams[0]?.stream.emit('error', new Error('broken'))
+  exchange.applyPeers({ isFull: true, peers: [], dead: [] })
+  for (const retry of retries.splice(0)) retry()
+  t.equal(streams.length, 1, 'it cannot be reached')
+  exchange.applyPeers({ isFull: true, peers: [{ routerId: 'other', address: 'elsewhere:1' }], dead: [] })
+  t.equal(streams.length, 2)
+  t.equal(streams[1]?.address, 'elsewhere:1')
+})
