@@ -63,13 +63,14 @@ t.test('what a configuration says', async t => {
   const basic = { kind: 'basic', user: 'alice', pass: 'one' }
   t.same(config.http, { retries: 0, connectTimeoutMs: 500, readTimeoutMs: 7_000 })
   t.same(config.clusters, [
-    { name: 'first', url: 'http://f', credentials: basic, isDefaultForCreate: false },
-    { name: 'East', url: 'http://east.example.com', credentials: basic, isDefaultForCreate: true },
+    { name: 'first', url: 'http://f', credentials: basic, isDefaultForCreate: false, syncGroup: undefined },
+    { name: 'East', url: 'http://east.example.com', credentials: basic, isDefaultForCreate: true, syncGroup: 'all' },
     {
       name: 'west',
       url: 'https://west.example.com:1/w',
       credentials: { kind: 'bearer', key: 'k' },
       isDefaultForCreate: false,
+      syncGroup: undefined,
     },
   ])
   t.same(place.errors, [])
