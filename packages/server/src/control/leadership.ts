@@ -16,6 +16,8 @@ export interface LeadershipOptions<R extends Reign> {
   readonly begin: (term: Term, signal: AbortSignal) => Promise<R>
   /** Called with the reign that serves now; undefined: this node does not lead, or not yet. */
   readonly onChange: (reign: R | undefined) => void
+  /** The system's timer unless given. */
+  readonly pause?: (ms: number) => Promise<void>
   readonly log: Logger
 }
 
@@ -61,7 +63,7 @@ export class Leadership<R extends Reign> {
   }
 
   async #run(): Promise<void> {
-    const { begin, onChange, log } = this.#options
+    const { begin, onChange, log, pause = pauseFor } = this.#options
     for (;;) {
       const wanted = this.#wanted
       if (this.#current !== undefined) {
@@ -83,8 +85,12 @@ export class Leadership<R extends Reign> {
       } catch (error) {
         if (wanted.end.signal.aborted) continue
         log.error({ err: error, term: wanted.term }, 'could not take up the leadership; trying again')
-        await new Promise(resolve => setTimeout(resolve, RETRY_MS))
+        await pause(RETRY_MS)
       }
     }
   }
+}
+
+function pauseFor(ms: number): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, ms))
 }
