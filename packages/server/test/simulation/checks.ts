@@ -4,7 +4,7 @@ import type { Waiter } from '@waiter/slots'
 import type { SimControl } from './sim-control.ts'
 import { SETTINGS } from './sim-control.ts'
 import type { SimRequest, SimRouter } from './sim-router.ts'
-import { isEnded, type SimInstance, type SimService } from './sim-scheduler.ts'
+import type { SimInstance, SimService } from './sim-scheduler.ts'
 import { Violation } from './violation.ts'
 import type { World } from './world.ts'
 
@@ -55,6 +55,8 @@ export class Checks {
   atMoment(): void {
     if (this.#isBelievedDirty) this.#checkBelieved()
     const { nowMs } = this.#world.time
+    for (const router of this.#world.livingRouters())
+      if (router.isGivenUp && router.soundFromMs <= nowMs) router.isGivenUp = false
     if (nowMs < this.#sampledAtMs + SAMPLE_MS) return
     this.#sampledAtMs = nowMs
     this.#sampleDemand()
@@ -260,7 +262,7 @@ export class Checks {
         if (arrivedVersion <= lastVersion) this.fail('terms', `${router.id} goes back to version ${arrivedVersion}`)
         lastTerm = leaderTerm
         lastVersion = arrivedVersion
-        if (change.isFull) router.isGivenUp = false
+        if (change.isFull) this.#heardByLeader(router, leaderTerm)
         this.#isBelievedDirty = true
         table.applyAssignment(change)
       },
@@ -289,11 +291,21 @@ export class Checks {
     known.endedAtMs = this.#world.time.nowMs
   }
 
+  #heardByLeader(router: SimRouter, term: Term): void {
+    if (!router.isGivenUp) return
+    // A leader that knows nothing believes both, the lost one and its heir, until it has heard, or given up, them all.
+    const doubtMs = term === router.givenUpIn ? 0 : SETTINGS.routerDeadAfterMs + GIVE_UP_SLACK_MS
+    router.soundFromMs = this.#world.time.nowMs + doubtMs
+    if (doubtMs === 0) router.isGivenUp = false
+  }
+
   givenUp(routerId: RouterId, control: SimControl): void {
     const router = this.#world.livingRouters().find(({ id }) => id === routerId)
     if (router === undefined) return
     this.givenUpAlive += 1
     router.isGivenUp = true
+    router.givenUpIn = control.reign?.term ?? 0
+    router.soundFromMs = Number.POSITIVE_INFINITY
     for (const request of router.requests) request.isExempt = true
     const known = this.#attached.get(routerId)
     const { startedAtMs = 0, term = 0 } = control.reign ?? {}
@@ -303,5 +315,3 @@ export class Checks {
       this.fail('given up', `${control.name} gives up ${routerId}, which lives and was there ${missedMs} ms ago`)
   }
 }
-
-export { isEnded }

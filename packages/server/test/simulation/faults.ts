@@ -59,46 +59,59 @@ export class FaultInjector {
   }
 
   #inject(kind: FaultKind): void {
-    const { world } = { world: this.#world }
+    const world = this.#world
     this.injected += 1
     switch (kind) {
       case 'leader-crash':
-        return this.#crashControl(world.controls.filter(({ leads }) => leads))
+        this.#crashControl(world.controls.filter(({ leads }) => leads))
+        return
       case 'control-crash':
-        return this.#crashControl(world.controls.filter(({ isAlive }) => isAlive))
+        this.#crashControl(world.controls.filter(({ isAlive }) => isAlive))
+        return
       case 'router-crash':
-        return this.#crashRouter()
+        this.#crashRouter()
+        return
       case 'partition':
-        return this.#cut(2)
+        this.#cut(2)
+        return
       case 'one-way-partition':
-        return this.#cut(1)
+        this.#cut(1)
+        return
       case 'isolation':
-        return this.#isolate()
+        this.#isolate()
+        return
       case 'pause':
-        return this.#pause()
+        this.#pause()
+        return
       case 'slow-network':
         world.network.slownessMs = 20 + this.#random.below(150)
-        return this.#later(() => {
+        this.#later(() => {
           world.network.slownessMs = 0
         }, 4_000)
+        return
       case 'lost-messages':
         world.network.lossPerMille = this.#random.below(400)
-        return this.#later(() => {
+        this.#later(() => {
           world.network.lossPerMille = 0
         }, 4_000)
+        return
       case 'broken-stream':
-        return world.network.breakOne()
+        world.network.breakOne()
+        return
       case 'scheduler-errors':
         world.scheduler.failPerMille = 100 + this.#random.below(600)
         world.scheduler.slownessMs = this.#random.below(1_500)
-        return this.#later(() => {
+        this.#later(() => {
           world.scheduler.failPerMille = 0
           world.scheduler.slownessMs = 0
         }, 4_000)
+        return
       case 'scheduler-watch':
-        return world.scheduler.breakWatches()
+        world.scheduler.breakWatches()
+        return
       case 'instance-death':
-        return this.#killInstance()
+        this.#killInstance()
+        return
     }
   }
 

@@ -1,17 +1,78 @@
+/**
+ * `npm run sim:cluster [-- --json] [--seeds 100] [--seed 1] [--mutants] [--mutant NAME]`: routers, leaders and schedulers under
+ * faults, in virtual time (README.md). `--mutants`: plants each of the bugs of mutants.ts and looks for it. The last line is
+ * the result.
+ */
 import { parseArgs } from 'node:util'
-import { MUTANTS } from './mutants.ts'
-import { simulate } from './simulation.ts'
+import { MUTANTS, type Mutant } from './mutants.ts'
+import { type SimulationResult, simulate } from './simulation.ts'
+
+const SEEDS_MAX = 100_000
+/** A planted bug that so many seeds do not show counts as not found. */
+const MUTANT_SEEDS_MAX = 100
 
 const { values } = parseArgs({
   options: {
-    seeds: { type: 'string', default: '20' },
+    json: { type: 'boolean' },
+    seeds: { type: 'string', default: '100' },
     seed: { type: 'string', default: '1' },
     mutant: { type: 'string' },
+    mutants: { type: 'boolean' },
   },
 })
-const mutant = MUTANTS.find(({ name }) => name === values.mutant)
-for (let seed = Number(values.seed); seed < Number(values.seed) + Number(values.seeds); seed++) {
-  const t0 = performance.now()
-  const { faults, ...r } = await simulate({ seed, mutant })
-  console.log(Math.round(performance.now() - t0), JSON.stringify(r), r.violation ? faults.join(' ') : '')
+const first = Number(values.seed)
+const count = Math.min(SEEDS_MAX, Number(values.seeds))
+const planted = MUTANTS.find(({ name }) => name === values.mutant)
+if (values.mutant !== undefined && planted === undefined)
+  throw new Error(`--mutant takes ${MUTANTS.map(({ name }) => name).join(', ')}`)
+const say = (line: string): void => console.error(line)
+
+const violations: SimulationResult[] = []
+const sums = { events: 0, requests: 0, injected: 0, reigns: 0, stops: 0, givenUpAlive: 0 }
+for (let seed = first; seed < first + count; seed++) {
+  const result = await simulate({ seed, mutant: planted })
+  for (const key of Object.keys(sums) as (keyof typeof sums)[]) sums[key] += result[key]
+  if (result.violation === undefined) continue
+  violations.push(result)
+  say(`seed ${seed}: ${JSON.stringify(result.violation)} ${result.faults.join(' ')}`)
+}
+const [once, again] = [await simulate({ seed: first }), await simulate({ seed: first })]
+const found = values.mutants ? await findMutants() : []
+const result = {
+  seeds: count,
+  violations: violations.length,
+  violatingSeeds: violations.slice(0, 20).map(({ seed }) => seed),
+  ...sums,
+  isRepeatable: JSON.stringify(once) === JSON.stringify(again),
+  ...(values.mutants
+    ? {
+        mutants: {
+          planted: MUTANTS.length,
+          found: found.filter(({ seed }) => seed !== undefined).length,
+          slowestSeed: Math.max(...found.map(({ seed }) => seed ?? 0)),
+          missed: found.filter(({ seed }) => seed === undefined).map(({ name }) => name),
+        },
+      }
+    : {}),
+}
+console.log(JSON.stringify(result, null, values.json ? undefined : 2))
+const isClean = violations.length === 0 && result.isRepeatable && (result.mutants?.missed.length ?? 0) === 0
+process.exitCode = isClean || planted !== undefined ? 0 : 1
+
+async function findMutants(): Promise<readonly { readonly name: string; readonly seed: number | undefined }[]> {
+  const all: { name: string; seed: number | undefined }[] = []
+  for (const mutant of MUTANTS) {
+    const seed = await firstSeedThatShows(mutant)
+    say(`${mutant.name}: ${seed === undefined ? 'NOT FOUND' : `found by seed ${seed}`}`)
+    all.push({ name: mutant.name, seed })
+  }
+  return all
+}
+
+async function firstSeedThatShows(mutant: Mutant): Promise<number | undefined> {
+  for (let seed = 1; seed <= MUTANT_SEEDS_MAX; seed++) {
+    const { violation } = await simulate({ seed, mutant })
+    if (violation !== undefined) return seed
+  }
+  return undefined
 }

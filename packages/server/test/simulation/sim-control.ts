@@ -11,7 +11,6 @@ import { DEFAULT_SCALE_LIMITS, DEFAULT_TAKEOVER, type ScalingPolicy, waiterPolic
 import { createServicesConfig, DEFAULT_JUDGE } from '@waiter/services'
 import { type KeyValueStore, storeUnavailable } from '@waiter/store'
 import { Leadership, type Reign } from '../../src/control/leadership.ts'
-import type { ServerEnd } from './sim-network.ts'
 import type { SimRaft } from './sim-raft.ts'
 import { SimProcess } from './sim-time.ts'
 import type { World } from './world.ts'
@@ -183,5 +182,3 @@ export class SimControl {
     }
   }
 }
-
-export type { ServerEnd }

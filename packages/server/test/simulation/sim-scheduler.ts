@@ -284,7 +284,7 @@ class SimWatch implements AsyncIterableIterator<SchedulerEvent> {
   }
 }
 
-export function isEnded({ endedAtMs }: InstanceRecord): boolean {
+function isEnded({ endedAtMs }: InstanceRecord): boolean {
   return endedAtMs !== null
 }
 

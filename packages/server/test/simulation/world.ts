@@ -103,13 +103,15 @@ export class World {
       if (request.message?.$case !== 'hello' || control.reign === undefined) return
       routerId = request.message.value.routerId
       stream.leaderTerm = control.reign.term
-      this.checks.attached(routerId, stream.leaderTerm)
     })
     call.on('cancelled', () => routerId !== undefined && this.checks.detached(routerId, stream.leaderTerm))
     call.on('end', () => routerId !== undefined && this.checks.detached(routerId, stream.leaderTerm))
     const { leaderSays, believesAnyTerm } = this.mutant ?? {}
     stream.clientEnd.on('data', (response: AttachResponse) => {
-      if (response.message?.$case === 'assignment') stream.arrivedVersion = response.message.value.version
+      if (response.message?.$case !== 'assignment') return
+      // Only now: a hello may come when it does not lead yet, and be refused.
+      if (stream.arrivedVersion === 0 && routerId !== undefined) this.checks.attached(routerId, stream.leaderTerm)
+      stream.arrivedVersion = response.message.value.version
     })
     if (leaderSays !== undefined)
       stream.tamperDown = message => leaderSays(message as AttachResponse, forged => stream.forgeUp(forged))
