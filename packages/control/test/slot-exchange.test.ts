@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { silentLogger } from '@waiter/base'
+import { type Logger, silentLogger } from '@waiter/base'
 import t from 'tap'
 import type { BorrowRequest } from '../src/generated/waiter/v1/router.ts'
 import { SlotExchange, systemClock } from '../src/index.ts'
@@ -16,7 +16,7 @@ class FakeStream extends EventEmitter {
   cancel(): void {}
 }
 
-function createExchange() {
+function createExchange(log: Partial<Logger> = {}) {
   const streams: { readonly address: string; readonly stream: FakeStream }[] = []
   const retries: (() => void)[] = []
   const clients = {
@@ -40,7 +40,7 @@ function createExchange() {
         return () => undefined
       },
     },
-    log: silentLogger,
+    log: { ...silentLogger, ...log },
   })
   t.teardown(() => exchange.close())
   return { exchange, streams, retries }
@@ -73,3 +73,29 @@ t.test('so does one whose stream broke while nobody knew where it is', async t =
   t.equal(streams.length, 2)
   t.equal(streams[1]?.address, 'elsewhere:1')
 })
+
+t.test(
+  'a router that was given up and lives is refused, and the log tells it once, however often it tries',
+  async t => {
+    const told: string[] = []
+    const note = (fields: object, message: string): void => void told.push(`${Object.values(fields)[0]}: ${message}`)
+    const { exchange } = createExchange({ warn: note, error: note })
+    let ended = 0
+    const ask = (borrowerId: string): void => {
+      const call = Object.assign(new EventEmitter(), { end: () => (ended += 1), write: () => true })
+      exchange.handlers.borrow(call as never)
+      const hello = { borrowerId, lenderId: 'me', heldGrantIds: [] }
+      call.emit('data', { hello, needs: [], returns: [], goodbye: false })
+    }
+    ask('other')
+    t.equal(ended, 0)
+    exchange.applyPeers({ isFull: false, peers: [], dead: ['other'] })
+    const before = ended
+    for (let time = 0; time < 3; time++) ask('other')
+    t.equal(ended, before + 3, 'each time')
+    t.same(told, ['other: a router that the leader gave up wants slots; it gets none until the leader lists it again'])
+    exchange.applyPeers({ isFull: false, peers: [{ routerId: 'other', address: 'there:1' }], dead: [] })
+    ask('other')
+    t.equal(ended, before + 3, 'it is back')
+  },
+)

@@ -71,8 +71,8 @@ export class SlotExchange {
   readonly #lender: SlotLender
   readonly #borrower: SlotBorrower
   readonly #addresses: Map<RouterId, string> = new Map()
-  /** The leader gave them up: nothing is lent to them until it says that they are back. */
-  readonly #givenUp: Set<RouterId> = new Set()
+  /** The leader gave them up: nothing is lent to them until it says that they are back. Whether the log has told so. */
+  readonly #givenUp: Map<RouterId, boolean> = new Map()
   readonly #lines: Map<RouterId, LenderLine> = new Map()
   readonly #borrowers: Map<RouterId, BorrowCall> = new Map()
   readonly #grants: Map<RouterId, SlotGrant[]> = new Map()
@@ -262,10 +262,7 @@ export class SlotExchange {
         if (borrowerId === undefined || this.#borrowers.get(borrowerId) !== call) return
         this.#receive(borrowerId, request)
       } catch (error) {
-        this.#options.log.error(
-          { err: error, borrowerId },
-          'a message of a router could not be read; closing its stream',
-        )
+        this.#explain(error, request.hello?.borrowerId ?? borrowerId)
         leave()
         call.end()
       }
@@ -276,6 +273,21 @@ export class SlotExchange {
     })
     call.on('cancelled', leave)
     call.on('error', leave)
+  }
+
+  /** A router that was given up and lives tries again and again: that is told once. */
+  #explain(error: unknown, borrowerId: RouterId | undefined): void {
+    const { log } = this.#options
+    if (!(error instanceof WaiterError) || error.code !== 'WTR_ROUTER_GIVEN_UP' || borrowerId === undefined) {
+      log.error({ err: error, borrowerId }, 'a message of a router could not be read; closing its stream')
+      return
+    }
+    if (this.#givenUp.get(borrowerId) === true) return
+    this.#givenUp.set(borrowerId, true)
+    log.warn(
+      { borrowerId },
+      'a router that the leader gave up wants slots; it gets none until the leader lists it again',
+    )
   }
 
   #greet(call: BorrowCall, { borrowerId, lenderId, heldGrantIds }: NonNullable<BorrowRequest['hello']>): RouterId {
@@ -302,8 +314,8 @@ export class SlotExchange {
   }
 
   #bury(routerId: RouterId): void {
-    this.#givenUp.add(routerId)
-    if (this.#givenUp.size > GIVEN_UP_MAX) this.#givenUp.delete(this.#givenUp.values().next().value ?? '')
+    this.#givenUp.set(routerId, false)
+    if (this.#givenUp.size > GIVEN_UP_MAX) this.#givenUp.delete(this.#givenUp.keys().next().value ?? '')
     this.#addresses.delete(routerId)
     this.#retries.get(routerId)?.cancel?.()
     this.#retries.delete(routerId)

@@ -20,11 +20,11 @@ const { values } = parseArgs({
     mutants: { type: 'boolean' },
   },
 })
-const first = Number(values.seed)
-const count = Math.min(SEEDS_MAX, Number(values.seeds))
+const first = wholeNumber('--seed', values.seed)
+const count = wholeNumber('--seeds', values.seeds)
 const planted = MUTANTS.find(({ name }) => name === values.mutant)
 if (values.mutant !== undefined && planted === undefined)
-  throw new Error(`--mutant takes ${MUTANTS.map(({ name }) => name).join(', ')}`)
+  refuse(`--mutant takes ${MUTANTS.map(({ name }) => name).join(', ')}`)
 const say = (line: string): void => console.error(line)
 
 const violations: SimulationResult[] = []
@@ -41,6 +41,7 @@ const found = values.mutants ? await findMutants() : []
 const result = {
   seeds: count,
   violations: violations.length,
+  violationsByCheck: countByCheck(),
   violatingSeeds: violations.slice(0, 20).map(({ seed }) => seed),
   ...sums,
   isRepeatable: JSON.stringify(once) === JSON.stringify(again),
@@ -58,6 +59,26 @@ const result = {
 console.log(JSON.stringify(result, null, values.json ? undefined : 2))
 const isClean = violations.length === 0 && result.isRepeatable && (result.mutants?.missed.length ?? 0) === 0
 process.exitCode = isClean || planted !== undefined ? 0 : 1
+
+function wholeNumber(option: string, text: string): number {
+  const value = Number(text)
+  if (/^\d{1,6}$/.test(text) && value >= 1 && value <= SEEDS_MAX) return value
+  return refuse(`${option} takes a whole number from 1 to ${SEEDS_MAX}, not ${JSON.stringify(text)}`)
+}
+
+function refuse(message: string): never {
+  console.error(message)
+  process.exit(2)
+}
+
+function countByCheck(): Record<string, number> {
+  const counts = new Map<string, number>()
+  for (const { violation } of violations) {
+    const check = violation?.check ?? ''
+    counts.set(check, (counts.get(check) ?? 0) + 1)
+  }
+  return Object.fromEntries(counts)
+}
 
 async function findMutants(): Promise<readonly { readonly name: string; readonly seed: number | undefined }[]> {
   const all: { name: string; seed: number | undefined }[] = []
