@@ -12,8 +12,11 @@ t.test('one node, one port, two router processes, each a router of its own', asy
   t.match(waiter.nodes, [{ roles: ['control', 'router'], workers: 2 }])
   t.equal(waiter.ready.routers.length, 1)
   t.equal(waiter.processes('router').length, 2)
-  const { routers } = await waiter.api('/state')
-  t.equal(Object.keys(routers).length, 2, 'the leader knows both')
+  // Ready means that both serve; each says hello to the leader on a stream of its own, maybe a moment later.
+  const routers = await eventually(async () => {
+    const { routers } = await waiter.api('/state')
+    return Object.keys(routers).length === 2 ? routers : undefined
+  }, 'the leader to know both')
   t.same(new Set(Object.values(routers)), new Set(waiter.ready.routers), 'under the same address')
 })
 
