@@ -1,13 +1,5 @@
 import type { InstanceId, Millis, RouterId, ServiceId } from '@waiter/base'
-import type {
-  Fence,
-  InstanceRecord,
-  LogEntry,
-  LogPiece,
-  LogRange,
-  SchedulerEvent,
-  ServiceRecord,
-} from '@waiter/schedulers'
+import type { Fence, LogEntry, LogPiece, LogRange } from '@waiter/schedulers'
 import {
   computeEffectiveDescription,
   type OverridesRecord,
@@ -28,25 +20,22 @@ import type {
 } from '../agent/leader-link.ts'
 import { notLeader } from '../rpc/call-unary.ts'
 import { FollowerDesk } from './follower-desk.ts'
-import { isHeardByOthers } from './hears-router.ts'
 import { InstanceDesk } from './instance-desk.ts'
 import { type InstanceWatcher, InstanceWatchers } from './instance-watchers.ts'
 import type { LeaderOptions } from './leader-options.ts'
-import { LostRouters } from './lost-routers.ts'
 import { ManagedService } from './managed-service.ts'
-import { RouterBurials } from './router-burials.ts'
 import { ReviewQueue } from './review-queue.ts'
+import { RouterDesk } from './router-desk.ts'
 import { type GatheredAnswers, RouterQuestions } from './router-questions.ts'
-import { isSameSeat, type RouterIntroduction, RouterRegistry } from './router-registry.ts'
-import { RouterSession, type SessionSource, type SessionStream } from './router-session.ts'
+import type { RouterIntroduction } from './router-registry.ts'
+import type { RouterSession, SessionSource, SessionStream } from './router-session.ts'
+import { SchedulerFeed } from './scheduler-feed.ts'
 import { ServiceReviewer } from './service-reviewer.ts'
 import { revokeDeletion, viewOf } from './service-view.ts'
 import { VersionDesk } from './version-desk.ts'
 
 /** A service deleted on request gets this long to finish what runs. */
 const DELETE_DRAIN_MS = 5_000
-/** A lost scheduler watch is opened anew after this. */
-const WATCH_RETRY_MS = 1_000
 
 /**
  * Decides for the whole cluster: hears all routers and the scheduler, keeps the number of instances of every service
@@ -61,21 +50,19 @@ export class Leader implements SessionSource {
   readonly #fence: Fence
   readonly #services = new Map<ServiceId, ManagedService>()
   readonly #sessions = new Map<RouterId, RouterSession>()
-  readonly #lost: LostRouters
-  readonly #burials = new RouterBurials()
   readonly #reviews: ReviewQueue<ManagedService>
   readonly #instances: InstanceDesk
   readonly #overrides: StoreMirror<OverridesRecord>
   readonly #questions: RouterQuestions
   readonly #watchers: InstanceWatchers
-  readonly #registry: RouterRegistry
+  readonly #routers: RouterDesk
   readonly #followers: FollowerDesk
   readonly #versions: VersionDesk
   readonly #reviewer: ServiceReviewer
+  readonly #feed: SchedulerFeed
   readonly #stopped = new AbortController()
   /** Resolves with `stop`. */
   readonly #deposed = new Promise<void>(resolve => this.#stopped.signal.addEventListener('abort', () => resolve()))
-  #isListed = false
   /** Needs that came before the scheduler's first listing. */
   readonly #early: {
     readonly definition: ServiceDefinition
@@ -96,15 +83,8 @@ export class Leader implements SessionSource {
       onChange: serviceId => this.#redefine(serviceId),
       log: options.log,
     })
-    this.#lost = new LostRouters({
-      clock: options.clock,
-      deadAfterMs: options.settings.routerDeadAfterMs,
-      isHeard: routerId => isHeardByOthers(routerId, this.#questions, this.#sessions.values()),
-      onDead: routerId => this.#bury(routerId),
-    })
     this.#questions = new RouterQuestions(options.clock)
     this.#watchers = new InstanceWatchers(this.#services, task => options.clock.soon(task))
-    this.#registry = new RouterRegistry(options.store, options.host ?? { hostId: '', startId: '' }, options.log)
     this.#reviews = new ReviewQueue(options.clock, (service, nowMs) => this.#review(service, nowMs))
     this.#instances = new InstanceDesk({
       ...options,
@@ -115,6 +95,16 @@ export class Leader implements SessionSource {
       services: this.#services,
       sessions: this.#sessions,
       nowMs: () => options.clock.nowMs(),
+      touch: service => this.#touch(service),
+    })
+    this.#routers = new RouterDesk({
+      ...options,
+      sessions: this.#sessions,
+      services: this.#services,
+      followers: this.#followers,
+      questions: this.#questions,
+      source: this,
+      tellWaiting: service => this.#tellWaiting(service),
       touch: service => this.#touch(service),
     })
     this.#versions = new VersionDesk({
@@ -133,6 +123,16 @@ export class Leader implements SessionSource {
       touch: service => this.#touch(service),
       forget: service => this.#forget(service),
     })
+    this.#feed = new SchedulerFeed({
+      ...options,
+      services: this.#services,
+      adopt: definition => this.#adoptRunning(definition),
+      update: service => this.#update(service),
+      begin: service => this.#reviewer.begin(service),
+      forget: service => this.#forget(service),
+      touch: service => this.#touch(service),
+      onListed: () => this.#onListed(),
+    })
     this.listed = new Promise(resolve => {
       this.#resolveListed = resolve
     })
@@ -140,31 +140,14 @@ export class Leader implements SessionSource {
 
   /** Follows the scheduler until `stop`. */
   async run(): Promise<void> {
-    const { scheduler, log, clock } = this.#options
     const following = Promise.all([this.#overrides.run(), this.#versions.run()])
     // What runs may still carry overrides that were dropped while nobody led.
     void this.#overrides.ready.then(() => {
       for (const serviceId of this.#services.keys()) this.#redefine(serviceId)
     })
-    await this.#expectRouters()
-    while (!this.#stopped.signal.aborted) {
-      try {
-        for await (const event of scheduler.watch(this.#stopped.signal)) this.#onSchedulerEvent(event)
-      } catch (error) {
-        log.error({ err: error, scheduler: scheduler.name }, 'lost the scheduler; what runs goes on, nothing is scaled')
-      }
-      if (!this.#stopped.signal.aborted) await new Promise<void>(resolve => clock.schedule(WATCH_RETRY_MS, resolve))
-    }
+    await this.#routers.expectEarlier(this.#stopped.signal)
+    await this.#feed.run(this.#stopped.signal)
     await following
-  }
-
-  /** Routers that attached to an earlier leader may serve from what it assigned: they are heard first, or given up. */
-  async #expectRouters(): Promise<void> {
-    for (const router of await this.#registry.readPatiently(this.#options.clock, this.#stopped.signal)) {
-      const isHere = [...this.#sessions.values()].some(session => isSameSeat(session, router))
-      if (isHere || this.#lost.has(router.routerId) || this.#stopped.signal.aborted) continue
-      this.#lost.add(router.routerId, router)
-    }
   }
 
   stop(): void {
@@ -174,66 +157,22 @@ export class Leader implements SessionSource {
     this.#reviews.stop()
     this.#questions.stop()
     this.#watchers.close()
-    this.#lost.stop()
-    for (const session of this.#sessions.values()) session.close()
-  }
-
-  /** A router is to be left out: its slots go to the others. */
-  drain(session: RouterSession): void {
-    if (session.isDraining) return
-    session.isDraining = true
-    this.#options.log.info({ routerId: session.routerId }, 'a router drains: it gets no slots any more')
-    for (const service of this.#services.values()) {
-      service.ledger.routerDraining(session.routerId)
-      this.#touch(service)
-    }
+    this.#routers.stop()
   }
 
   // -- routers ------------------------------------------------------------------------------------------------------
 
   attach(router: RouterIntroduction, stream: SessionStream): RouterSession {
-    const { routerId, httpUrl, peerAddress = '', gossipAddress = '', relatedRouterIds = [], beliefs } = router
-    const former = this.#sessions.get(routerId)
-    if (former !== undefined) this.#close(former)
-    this.#lost.remove(routerId)
-    this.#burials.returned(routerId)
-    this.#buryPredecessors(router)
-    const { term, clock } = this.#options
-    const session = new RouterSession({
-      ...{ ...router, peerAddress, gossipAddress },
-      ...{ stream, source: this, term, soon: task => clock.soon(task) },
-    })
-    for (const other of this.#sessions.values()) other.markPeer(routerId)
-    this.#sessions.set(routerId, session)
-    for (const deadId of this.#burials.unheardBy(routerId)) session.markDead(deadId)
-    for (const relatedId of relatedRouterIds) if (!this.#isKnown(relatedId)) this.#lost.add(relatedId)
-    this.#followers.attached(session, beliefs)
-    session.begin(this.#options.leaderId)
-    this.#registry.save(router)
-    this.#options.log.info({ routerId, httpUrl }, 'a router attached')
-    return session
-  }
-
-  #close(session: RouterSession): void {
-    session.close()
-    this.#questions.left(session)
+    return this.#routers.attach(router, stream)
   }
 
   detach(session: RouterSession): void {
-    this.#questions.left(session)
-    const { routerId } = session
-    if (this.#sessions.get(routerId) !== session || this.#stopped.signal.aborted) return
-    this.#sessions.delete(routerId)
-    const { settings, log } = this.#options
-    log.warn(
-      { routerId, deadAfterMs: settings.routerDeadAfterMs },
-      'lost a router; its slots stay reserved for a while',
-    )
-    this.#lost.add(routerId, session, true)
+    this.#routers.detach(session)
   }
 
-  #isKnown(routerId: RouterId): boolean {
-    return this.#sessions.has(routerId) || this.#lost.has(routerId)
+  /** A router is to be left out: its slots go to the others. */
+  drain(session: RouterSession): void {
+    this.#routers.drain(session)
   }
 
   peersOf(routerId: RouterId): ReturnType<SessionSource['peersOf']> {
@@ -278,13 +217,12 @@ export class Leader implements SessionSource {
       }
     }
     // After its rows: they tell what the router still runs on slots that the dead one lent.
-    for (const deadId of session.heardDeaths(streamVersion))
-      if (this.#burials.heard(deadId, session.routerId)) this.#followers.slotsFree(deadId)
+    this.#routers.heardDeaths(session, streamVersion)
   }
 
   /** A request waits for this service somewhere: make sure that it runs, and that the router at which it waits hears of it. */
   need(definition: ServiceDefinition, sourceTokens: readonly SourceToken[], session?: RouterSession): void {
-    if (!this.#isListed) {
+    if (!this.#feed.isListed) {
       this.#early.push({ definition, sourceTokens, session })
       return
     }
@@ -322,7 +260,7 @@ export class Leader implements SessionSource {
   /** A newer version of a token is to take over from an older one (`SuccessionKeeper`). */
   succeed(request: SuccessionRequest, session?: RouterSession): void {
     const predecessor = this.#services.get(request.predecessorId)
-    if (!this.#isListed || predecessor === undefined) {
+    if (!this.#feed.isListed || predecessor === undefined) {
       this.need(request.definition, request.sourceTokens, session)
       return
     }
@@ -411,60 +349,13 @@ export class Leader implements SessionSource {
     return await this.#instances.logs(serviceId, instanceId, path)
   }
 
-  // -- the scheduler ------------------------------------------------------------------------------------------------
+  // -- services -----------------------------------------------------------------------------------------------------
 
-  #onSchedulerEvent(event: SchedulerEvent): void {
-    switch (event.kind) {
-      case 'listing':
-        this.#onListing(event.services)
-        return
-      case 'service': {
-        const service = this.#services.get(event.definition.id)
-        if (service === undefined) return
-        service.setRequested(event)
-        this.#touch(service)
-        return
-      }
-      case 'service-removed':
-        return
-      case 'instance':
-        this.#onInstance(event.instance)
-    }
-  }
-
-  #onListing(listing: readonly ServiceRecord[]): void {
-    const { clock, log } = this.#options
-    const listed = new Set<ServiceId>()
-    for (const { definition, ...state } of listing) {
-      listed.add(definition.id)
-      const service = this.#services.get(definition.id) ?? this.#adoptRunning(definition)
-      service.isCreated = true
-      if (JSON.stringify(service.definition) !== JSON.stringify(definition)) this.#update(service)
-      service.setRequested(state)
-      service.clearInstances()
-      for (const instance of state.instances) service.setInstance(instance, clock.nowMs())
-      service.forgetVainRemovals()
-      this.#reviewer.begin(service)
-      this.#touch(service)
-    }
-    for (const service of this.#services.values())
-      if (!listed.has(service.id) && !service.isScaling) this.#forget(service)
-    log.info({ services: listing.length }, 'the scheduler said what runs')
-    if (this.#isListed) return
-    this.#isListed = true
+  #onListed(): void {
     for (const { definition, sourceTokens, session } of this.#early.splice(0))
       this.need(definition, sourceTokens, session)
     void this.#versions.restore(this.#services)
     this.#resolveListed()
-  }
-
-  #onInstance(record: InstanceRecord): void {
-    const service = this.#services.get(record.serviceId)
-    if (service === undefined) return
-    const { clock, scheduler } = this.#options
-    const isFresh = scheduler.isUnheard?.(record) === true && !service.instances.has(record.instanceId)
-    service.setInstance(record, clock.nowMs(), isFresh)
-    this.#touch(service)
   }
 
   /** @param expected routers that may use it from before; of a service that is only about to start nobody can */
@@ -499,7 +390,7 @@ export class Leader implements SessionSource {
 
   /** Routers that are missing may use it from before. */
   #adoptRunning(definition: ServiceDefinition): ManagedService {
-    for (const routerId of this.#lost.ids) this.#followers.expect(routerId)
+    for (const routerId of this.#routers.lostIds) this.#followers.expect(routerId)
     return this.#adopt(definition, this.#followers.expected)
   }
 
@@ -531,36 +422,6 @@ export class Leader implements SessionSource {
       service.loads.set(routerId, { ...row, instances: [] })
       service.ledger.setDemand(routerId, row.outstanding)
     }
-  }
-
-  /** The seat's new router is the proof that its former one has ended: no need to wait for that one's slots. */
-  #buryPredecessors(router: RouterIntroduction): void {
-    for (const session of [...this.#sessions.values()]) {
-      if (!isSameSeat(session, router) || session.routerId === router.routerId) continue
-      this.#sessions.delete(session.routerId)
-      this.#close(session)
-      this.#bury(session.routerId)
-    }
-    for (const lostId of this.#lost.at(router)) this.#bury(lostId)
-  }
-
-  #bury(routerId: RouterId): void {
-    const seat = this.#lost.seatOf(routerId)
-    if (seat !== undefined) this.#registry.remove({ routerId, nodeId: seat.nodeId, worker: seat.worker })
-    this.#lost.remove(routerId)
-    this.#options.log.warn({ routerId }, 'gave a lost router up; its slots go to others')
-    for (const session of this.#sessions.values()) session.markDead(routerId)
-    this.#followers.died(routerId)
-    for (const service of this.#services.values()) {
-      if (!service.followers.has(routerId)) continue
-      // Its clients come again through another router: the time without requests begins now, not with the last one.
-      if ((service.loads.of(routerId)?.outstanding ?? 0) > 0) service.lastModifiedMs = this.#options.clock.nowMs()
-      service.loads.drop(routerId)
-      this.#tellWaiting(service)
-      this.#touch(service)
-    }
-    const survivors = [...this.#sessions.keys(), ...this.#lost.ids].filter(id => id !== routerId)
-    for (const deadId of this.#burials.begin(routerId, survivors)) this.#followers.slotsFree(deadId)
   }
 
   // -- reviews ------------------------------------------------------------------------------------------------------
