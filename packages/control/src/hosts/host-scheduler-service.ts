@@ -1,5 +1,5 @@
 import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
-import { type Logger, WaiterError } from '@waiter/base'
+import { type Logger, type Term, WaiterError } from '@waiter/base'
 import type { Fence, HostCapacity, Scheduler } from '@waiter/schedulers'
 import type { ServiceDefinition } from '@waiter/services'
 import type {
@@ -63,11 +63,14 @@ export function createHostSchedulerHandlers(hostId: string, seat: HostSeat, log:
         const fence = fenceOf(call.request.order)
         return await work(seat.current().scheduler, call.request, fence)
       })
+  const watchers = new Watchers()
   return {
     watchHost: (call: ServerWritableStream<WatchHostRequest, WatchHostResponse>) =>
       void serveStream(call, async function* (signal) {
-        const host = await seat.take(fenceOf(call.request.order))
-        yield* watchHost(host, call, signal)
+        const fence = fenceOf(call.request.order)
+        const host = await seat.take(fence)
+        using watcher = watchers.admit(fence)
+        yield* watchHost(host, call, AbortSignal.any([signal, watcher.signal]))
       }),
     createHosted: unary(async (scheduler, { definitionJson, count }, fence) => {
       await scheduler.create(parseDefinition(definitionJson), count, fence)
@@ -89,6 +92,10 @@ export function createHostSchedulerHandlers(hostId: string, seat: HostSeat, log:
       await scheduler.update(parseDefinition(definitionJson), fence)
       return {}
     }),
+    noteHostedUse: unary(async (scheduler, { serviceIds }) => {
+      for (const id of serviceIds) scheduler.noteUse?.(id)
+      return {}
+    }),
     listHostedLogs: unary(async (scheduler, { serviceId, instanceId, path }) => ({
       entriesJson: JSON.stringify(await scheduler.logs({ serviceId, instanceId }, path)),
     })),
@@ -96,6 +103,23 @@ export function createHostSchedulerHandlers(hostId: string, seat: HostSeat, log:
       const { content, size } = await scheduler.readLog({ serviceId, instanceId }, path, { offset, length })
       return { content, size }
     }),
+  }
+}
+
+/**
+ * Who watches. A leader that does not know yet that it was deposed hears nothing any more from the moment that its
+ * successor watches: the successor may rely on that for what starts from then on.
+ */
+class Watchers {
+  readonly #terms = new Map<AbortController, Term>()
+  #highest: Term = 0
+
+  admit({ term }: Fence): Disposable & { readonly signal: AbortSignal } {
+    const own = new AbortController()
+    this.#terms.set(own, term)
+    this.#highest = Math.max(this.#highest, term)
+    for (const [ending, ofTerm] of this.#terms) if (ofTerm < this.#highest) ending.abort()
+    return { signal: own.signal, [Symbol.dispose]: () => this.#terms.delete(own) }
   }
 }
 

@@ -1,5 +1,5 @@
 import type { CallOptions, ClientReadableStream, Metadata, ServiceError } from '@grpc/grpc-js'
-import { type ServiceId, type Term, WaiterError } from '@waiter/base'
+import { type InstanceId, type Logger, type ServiceId, type Term, WaiterError } from '@waiter/base'
 import type {
   Fence,
   FleetHost,
@@ -34,6 +34,10 @@ const ORDER_MS_MAX = 5_000
 const KILL_SLACK_MS = 15_000
 /** Longer than grace periods are; a host that goes away meanwhile is noticed by the connection's keep-alive. */
 const DELETE_MS_MAX = 900_000
+/** Services that are noted as used within this go in one message. */
+const USE_BATCH_MS = 100
+/** A service that goes on being used is not mentioned again before: hosts let rest what was not used for 30 s. */
+const USE_AGAIN_MS = 5_000
 /** Of a host that has not said what it can carry. */
 const UNKNOWN_CAPACITY: HostCapacity = { cpus: 1, memMb: 1024 }
 
@@ -44,6 +48,7 @@ export interface RemoteHostOptions {
   readonly auth: NodeAuth
   /** `host:port` of the host's control processes: one of them keeps its scheduler. */
   readonly addresses: readonly string[]
+  readonly log?: Logger
 }
 
 type Call<Response> = (
@@ -65,6 +70,13 @@ export class RemoteHost implements FleetHost, Scheduler {
   /** The one that keeps the scheduler; undefined while none is heard. */
   #keeper: string | undefined
   #capacity = UNKNOWN_CAPACITY
+  /** What ran when this leader looked for the first time; undefined: it has not yet. */
+  #firstIds: ReadonlySet<InstanceId> | undefined
+  /** Services that the host has heard of lately, or will in a moment, and those of the latter. */
+  readonly #used = new Set<ServiceId>()
+  readonly #unsaid = new Set<ServiceId>()
+  #sayTimer: NodeJS.Timeout | undefined
+  #againTimer: NodeJS.Timeout | undefined
 
   constructor(options: RemoteHostOptions) {
     this.#options = options
@@ -89,7 +101,23 @@ export class RemoteHost implements FleetHost, Scheduler {
   }
 
   close(): void {
+    clearTimeout(this.#sayTimer)
+    clearTimeout(this.#againTimer)
     this.#clients.close()
+  }
+
+  /** A predecessor hears nothing of the host since this leader watches it (`Watchers` there). */
+  isUnheard({ instanceId }: InstanceRef): boolean {
+    return this.#firstIds?.has(instanceId) === false
+  }
+
+  /** Cheap: called with every look at a service. */
+  noteUse(id: ServiceId): void {
+    if (this.#used.has(id)) return
+    this.#used.add(id)
+    this.#unsaid.add(id)
+    this.#sayTimer ??= setTimeout(() => void this.#sayUse(), USE_BATCH_MS).unref()
+    this.#againTimer ??= setTimeout(() => this.#forgetUse(), USE_AGAIN_MS).unref()
   }
 
   async *watch(signal: AbortSignal): AsyncIterable<SchedulerEvent> {
@@ -168,8 +196,29 @@ export class RemoteHost implements FleetHost, Scheduler {
       if (news?.$case === 'capacity') this.#capacity = news.value
       if (news?.$case !== 'eventJson') continue
       this.#keeper = address
-      yield JSON.parse(news.value) as SchedulerEvent
+      const event = JSON.parse(news.value) as SchedulerEvent
+      if (event.kind === 'listing') this.#firstIds ??= idsOf(event)
+      yield event
     }
+  }
+
+  async #sayUse(): Promise<void> {
+    const serviceIds = [...this.#unsaid]
+    this.#unsaid.clear()
+    this.#sayTimer = undefined
+    try {
+      const request = { order: this.#order(), serviceIds }
+      await this.#call((client, ...rest) => client.noteHostedUse(request, ...rest))
+    } catch (error) {
+      // It is said again as long as it is true.
+      for (const id of serviceIds) this.#used.delete(id)
+      this.#options.log?.debug({ err: error, hostId: this.hostId }, 'a host could not be told what is in use')
+    }
+  }
+
+  #forgetUse(): void {
+    this.#againTimer = undefined
+    this.#used.clear()
   }
 
   #order(fence?: Fence): { hostId: string; term: Term } {
@@ -199,4 +248,8 @@ export class RemoteHost implements FleetHost, Scheduler {
       ...(cause === undefined ? {} : { cause }),
     })
   }
+}
+
+function idsOf({ services }: Extract<SchedulerEvent, { kind: 'listing' }>): ReadonlySet<InstanceId> {
+  return new Set(services.flatMap(({ instances }) => instances.map(({ instanceId }) => instanceId)))
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
+import { silentLogger } from '@waiter/base'
 import { createNodeAuth, RemoteHost } from '@waiter/control'
 import { EventHub, FleetScheduler, type SchedulerEvent, schedulerError } from '@waiter/schedulers'
 import { createExampleDefinition, SchedulerView } from '@waiter/schedulers/contract'
@@ -69,6 +70,75 @@ t.test('a leader whose successor has been there is refused before it hears anyth
   test.match(await firstEvent(openHost(test, [seat.address], 7)), { kind: 'listing' })
   await test.rejects(firstEvent(openHost(test, [seat.address], 6)), { code: 'WTR_FENCED' })
   test.equal(scheduler.highest, 7)
+})
+
+t.test('a leader that does not know of its successor hears nothing any more once that one watches', async test => {
+  const seat = await openSeat('a')
+  test.teardown(() => seat.close())
+  const scheduler = new FencedScheduler(Date.now)
+  seat.kept = scheduler
+  await scheduler.create(SERVICE, 1)
+  const abort = new AbortController()
+  test.teardown(() => abort.abort())
+  const [deposed, leading] = [openHost(test, [seat.address], 6), openHost(test, [seat.address], 7)]
+  const heardBefore = deposed.watch(abort.signal)[Symbol.asyncIterator]()
+  const heard = leading.watch(abort.signal)[Symbol.asyncIterator]()
+  const nextHeard = async (): Promise<string> => {
+    const { value } = await heard.next()
+    return value?.kind === 'instance' ? value.instance.instanceId : nextHeard()
+  }
+  await heardBefore.next()
+  const { value: listing } = await heard.next()
+  const before = listing?.kind === 'listing' ? listing.services[0]?.instances[0]?.instanceId : undefined
+  await scheduler.scale('s', 2, { term: 7 })
+  await test.rejects(heardBefore.next(), { code: 'WTR_HOST_UNREACHABLE' }, 'its watch ends before the start')
+  const started = await nextHeard()
+  test.notOk(leading.isUnheard({ serviceId: 's', instanceId: before ?? '' }), 'the former leader may know of it')
+  test.ok(leading.isUnheard({ serviceId: 's', instanceId: started }))
+  test.notOk(openHost(test, []).isUnheard({ serviceId: 's', instanceId: started }), 'without a listing nobody can say')
+})
+
+t.test('a host hears what is used, many services at once, and of each only now and then', async test => {
+  const seat = await openSeat('a')
+  test.teardown(() => seat.close())
+  const calls: string[] = []
+  const [first, told] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const scheduler = Object.assign(new FencedScheduler(Date.now), {
+    noteUse: (id: string) => {
+      calls.push(id)
+      if (id === 't') first.resolve()
+      if (id === 'last') told.resolve()
+    },
+  })
+  seat.kept = scheduler
+  const host = openHost(test, [seat.address])
+  const abort = new AbortController()
+  test.teardown(() => abort.abort())
+  const events = host.watch(abort.signal)[Symbol.asyncIterator]()
+  await events.next()
+  for (let review = 0; review < 100; review++) for (const id of ['r', 's', 't']) host.noteUse(id)
+  await within(first.promise, 'the host to hear')
+  for (const id of ['r', 's', 'last']) host.noteUse(id)
+  await within(told.promise, 'the host to hear again')
+  test.same(calls, ['r', 's', 't', 'last'])
+})
+
+t.test('what a host could not be told is said again', async test => {
+  const seat = await openSeat('a')
+  test.teardown(() => seat.close())
+  const told = Promise.withResolvers<string>()
+  seat.kept = Object.assign(new FencedScheduler(Date.now), { noteUse: (id: string) => told.resolve(id) })
+  const failed = Promise.withResolvers<void>()
+  const log = { ...silentLogger, debug: () => failed.resolve() }
+  const host = new RemoteHost({ hostId: 'a', term: FENCE.term, auth, addresses: [seat.address], log })
+  test.teardown(() => host.close())
+  host.noteUse('s')
+  await within(failed.promise, 'the first attempt to fail')
+  const abort = new AbortController()
+  test.teardown(() => abort.abort())
+  await host.watch(abort.signal)[Symbol.asyncIterator]().next()
+  host.noteUse('s')
+  test.equal(await within(told.promise, 'the second one'), 's')
 })
 
 t.test('a host is not mistaken for another one that has its former address', async test => {

@@ -51,7 +51,7 @@ export class ClusterFleet {
   }
 
   #follow(): void {
-    const { local, source, term, auth } = this.#options
+    const { local, source, term, auth, log } = this.#options
     const members = source.places()
     const addresses = addressesByHost(members.filter(({ hostId }) => hostId !== local.hostId))
     // A member of whom only the id is known may be of any host.
@@ -60,7 +60,7 @@ export class ClusterFleet {
     for (const { hostId } of gone) this.#remotes.delete(hostId)
     for (const [hostId, list] of addresses) {
       const known = this.#remotes.get(hostId)
-      if (known === undefined) this.#remotes.set(hostId, new RemoteHost({ hostId, term, auth, addresses: list }))
+      if (known === undefined) this.#remotes.set(hostId, new RemoteHost({ hostId, term, auth, addresses: list, log }))
       else known.setAddresses(list)
     }
     this.scheduler.setHosts([local, ...this.#remotes.values()])

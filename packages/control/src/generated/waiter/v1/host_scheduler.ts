@@ -101,6 +101,14 @@ export interface UpdateHostedRequest {
 export interface UpdateHostedResponse {
 }
 
+export interface NoteHostedUseRequest {
+  order: HostOrder | undefined;
+  serviceIds: string[];
+}
+
+export interface NoteHostedUseResponse {
+}
+
 export interface ListHostedLogsRequest {
   order: HostOrder | undefined;
   serviceId: string;
@@ -918,6 +926,98 @@ export const UpdateHostedResponse: MessageFns<UpdateHostedResponse> = {
   },
 };
 
+function createBaseNoteHostedUseRequest(): NoteHostedUseRequest {
+  return { order: undefined, serviceIds: [] };
+}
+
+export const NoteHostedUseRequest: MessageFns<NoteHostedUseRequest> = {
+  encode(message: NoteHostedUseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.order !== undefined) {
+      HostOrder.encode(message.order, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.serviceIds) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NoteHostedUseRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNoteHostedUseRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.order = HostOrder.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.serviceIds.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseNoteHostedUseResponse(): NoteHostedUseResponse {
+  return {};
+}
+
+export const NoteHostedUseResponse: MessageFns<NoteHostedUseResponse> = {
+  encode(_: NoteHostedUseResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NoteHostedUseResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNoteHostedUseResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseListHostedLogsRequest(): ListHostedLogsRequest {
   return { order: undefined, serviceId: "", instanceId: "", path: "" };
 }
@@ -1208,7 +1308,10 @@ export const ReadHostedLogResponse: MessageFns<ReadHostedLogResponse> = {
  */
 export type HostSchedulerServiceService = typeof HostSchedulerServiceService;
 export const HostSchedulerServiceService = {
-  /** What the host can carry, then everything that runs there, then every change; in between, a sign of life. */
+  /**
+   * What the host can carry, then everything that runs there, then every change; in between, a sign of life. It ends when
+   * a leader of a higher term watches.
+   */
   watchHost: {
     path: "/waiter.v1.HostSchedulerService/WatchHost" as const,
     requestStream: false as const,
@@ -1271,6 +1374,17 @@ export const HostSchedulerServiceService = {
       Buffer.from(UpdateHostedResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): UpdateHostedResponse => UpdateHostedResponse.decode(value),
   },
+  /** Requests come for these services. Said again and again while they do. */
+  noteHostedUse: {
+    path: "/waiter.v1.HostSchedulerService/NoteHostedUse" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: NoteHostedUseRequest): Buffer => Buffer.from(NoteHostedUseRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): NoteHostedUseRequest => NoteHostedUseRequest.decode(value),
+    responseSerialize: (value: NoteHostedUseResponse): Buffer =>
+      Buffer.from(NoteHostedUseResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): NoteHostedUseResponse => NoteHostedUseResponse.decode(value),
+  },
   /** Lists files of an instance's working directory. */
   listHostedLogs: {
     path: "/waiter.v1.HostSchedulerService/ListHostedLogs" as const,
@@ -1297,7 +1411,10 @@ export const HostSchedulerServiceService = {
 } as const;
 
 export interface HostSchedulerServiceServer extends UntypedServiceImplementation {
-  /** What the host can carry, then everything that runs there, then every change; in between, a sign of life. */
+  /**
+   * What the host can carry, then everything that runs there, then every change; in between, a sign of life. It ends when
+   * a leader of a higher term watches.
+   */
   watchHost: handleServerStreamingCall<WatchHostRequest, WatchHostResponse>;
   /** Makes a service known and requests instances. A known one is left alone. */
   createHosted: handleUnaryCall<CreateHostedRequest, CreateHostedResponse>;
@@ -1309,6 +1426,8 @@ export interface HostSchedulerServiceServer extends UntypedServiceImplementation
   deleteHosted: handleUnaryCall<DeleteHostedRequest, DeleteHostedResponse>;
   /** Overrides of a service changed. */
   updateHosted: handleUnaryCall<UpdateHostedRequest, UpdateHostedResponse>;
+  /** Requests come for these services. Said again and again while they do. */
+  noteHostedUse: handleUnaryCall<NoteHostedUseRequest, NoteHostedUseResponse>;
   /** Lists files of an instance's working directory. */
   listHostedLogs: handleUnaryCall<ListHostedLogsRequest, ListHostedLogsResponse>;
   /** Reads a piece of a file there. */
@@ -1316,7 +1435,10 @@ export interface HostSchedulerServiceServer extends UntypedServiceImplementation
 }
 
 export interface HostSchedulerServiceClient extends Client {
-  /** What the host can carry, then everything that runs there, then every change; in between, a sign of life. */
+  /**
+   * What the host can carry, then everything that runs there, then every change; in between, a sign of life. It ends when
+   * a leader of a higher term watches.
+   */
   watchHost(request: WatchHostRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchHostResponse>;
   watchHost(
     request: WatchHostRequest,
@@ -1402,6 +1524,22 @@ export interface HostSchedulerServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: UpdateHostedResponse) => void,
+  ): ClientUnaryCall;
+  /** Requests come for these services. Said again and again while they do. */
+  noteHostedUse(
+    request: NoteHostedUseRequest,
+    callback: (error: ServiceError | null, response: NoteHostedUseResponse) => void,
+  ): ClientUnaryCall;
+  noteHostedUse(
+    request: NoteHostedUseRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: NoteHostedUseResponse) => void,
+  ): ClientUnaryCall;
+  noteHostedUse(
+    request: NoteHostedUseRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: NoteHostedUseResponse) => void,
   ): ClientUnaryCall;
   /** Lists files of an instance's working directory. */
   listHostedLogs(
