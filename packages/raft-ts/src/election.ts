@@ -1,5 +1,5 @@
 import type { Machine } from './machine.ts'
-import type { MsgVote, MsgVoteResp } from './message.ts'
+import type { MsgGone, MsgVote, MsgVoteResp } from './message.ts'
 import { appendEntries } from './proposal.ts'
 import { voterIds } from './quorum.ts'
 import { broadcastAppend } from './replication.ts'
@@ -87,10 +87,30 @@ export function onCheckQuorum(machine: Machine): void {
   for (const [id, progress] of tracker.progressById) if (id !== machine.id) progress.isRecentlyActive = false
 }
 
+/**
+ * A follower is told that a member is gone for certain. If it was the leader, nobody need wait for it: the first of the other
+ * voters asks at once whether it would be elected, the others in turn, unless somebody leads by then (rule E10).
+ */
+export function onGone(machine: Machine, { from }: MsgGone): void {
+  const { settings, tracker, term, id, rules } = machine
+  // Without pre-vote a rumour could unseat a leader; who answers reads by a lease must not be replaced before it has run out.
+  if (from !== machine.leader || !settings.preVote || settings.readOnly !== 'safe') return
+  machine.trace({ kind: 'leaderGone', leader: from, term })
+  machine.leader = NONE
+  const turn = voterIds(tracker.conf)
+    .filter(voter => voter !== from)
+    .indexOf(id)
+  if (turn === 0) startElection(machine, rules.asksBeforeHastenedElection() ? 'preElection' : 'election')
+  // A tick may be over in a moment: two at least lie between the first and the second.
+  else if (turn > 0) machine.hastenedTicks = turn + 1
+}
+
 /** One tick of a node that does not lead. */
 export function tickElection(machine: Machine, startCampaign: () => void): void {
   machine.electionElapsed++
-  if (!machine.isPromotable || machine.electionElapsed < machine.randomizedElectionTicks) return
+  const isHastened = machine.hastenedTicks > 0 && --machine.hastenedTicks === 0
+  if (!machine.isPromotable) return
+  if (machine.electionElapsed < machine.randomizedElectionTicks && !isHastened) return
   machine.electionElapsed = 0
   startCampaign()
 }

@@ -92,6 +92,7 @@ export type {
   MsgStorageApplyResp,
   MsgTimeoutNow,
   MsgTransferLeader,
+  MsgGone,
   MsgUnreachable,
   MsgVote,
   MsgVoteResp,

@@ -34,6 +34,8 @@ export class Machine {
   electionElapsed = 0
   heartbeatElapsed = 0
   randomizedElectionTicks = 0
+  /** The leader is gone for certain: a campaign begins after so many ticks, unless somebody leads by then; 0: none. */
+  hastenedTicks = 0
 
   /** To whom leadership is being handed; proposals wait meanwhile. */
   transferee: NodeId = NONE
@@ -107,6 +109,7 @@ export class Machine {
     assert(this.role !== 'leader', 'a leader became a pre-candidate')
     this.tracker.votes.clear()
     this.leader = NONE
+    this.hastenedTicks = 0
     this.#setRole('preCandidate')
   }
 
@@ -155,6 +158,7 @@ export class Machine {
     this.leader = NONE
     this.electionElapsed = 0
     this.heartbeatElapsed = 0
+    this.hastenedTicks = 0
     this.resetElectionTimeout()
     this.abortTransfer()
     this.tracker.votes.clear()

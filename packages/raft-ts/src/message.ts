@@ -78,6 +78,10 @@ export interface MsgHeartbeatResp extends Envelope {
 export interface MsgUnreachable extends Envelope {
   readonly type: 'MsgUnreachable'
 }
+/** Local: the process of `from` is gone for certain: it does not merely fail to answer. */
+export interface MsgGone extends Envelope {
+  readonly type: 'MsgGone'
+}
 /** Local: the snapshot for `from` arrived (or not, with `reject`). */
 export interface MsgSnapStatus extends Envelope {
   readonly type: 'MsgSnapStatus'
@@ -153,6 +157,7 @@ export type Message =
   | MsgHeartbeat
   | MsgHeartbeatResp
   | MsgUnreachable
+  | MsgGone
   | MsgSnapStatus
   | MsgTransferLeader
   | MsgTimeoutNow
@@ -175,6 +180,7 @@ const LOCAL: ReadonlySet<Message['type']> = new Set([
   'MsgBeat',
   'MsgCheckQuorum',
   'MsgUnreachable',
+  'MsgGone',
   'MsgSnapStatus',
   'MsgForgetLeader',
   'MsgStorageAppend',

@@ -120,6 +120,14 @@ export class RawNode {
     step(this.#machine, { type: 'MsgUnreachable', from: peer, to: this.#machine.id, term: 0 })
   }
 
+  /**
+   * The process of a member is gone for certain, as a host knows that refuses connections to it. If it was the leader, the
+   * next one is elected at once (rule E10). Told wrongly it costs an election at worst, and none while most voters hear it.
+   */
+  reportGone(peer: NodeId): void {
+    step(this.#machine, { type: 'MsgGone', from: peer, to: this.#machine.id, term: 0 })
+  }
+
   /** What became of a snapshot sent to a member. Must be called for every MsgSnap, or the member waits for ever. */
   reportSnapshot(peer: NodeId, isDelivered: boolean): void {
     step(this.#machine, { type: 'MsgSnapStatus', from: peer, to: this.#machine.id, term: 0, reject: !isDelivered })

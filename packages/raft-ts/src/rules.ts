@@ -25,6 +25,8 @@ export interface Rules {
   adoptsPreVoteTerm(type: 'MsgPreVote' | 'MsgPreVoteResp'): boolean
   /** E6: who heard a leader within the election time-out refuses to vote. */
   refusesVotesInLease(): boolean
+  /** E10: who is told that the leader is gone asks first whether it would be elected. */
+  asksBeforeHastenedElection(): boolean
   /** L3: where the log first differs from what the leader sent; 0: nowhere. */
   firstConflict(log: RaftLog, entries: readonly Entry[]): LogIndex
   /** D5: a write is acknowledged only for the entry that is still there. */
@@ -53,6 +55,7 @@ export const RULES: Rules = {
   nextReadRound: previous => previous + 1,
   adoptsPreVoteTerm: () => false,
   refusesVotesInLease: () => true,
+  asksBeforeHastenedElection: () => true,
   firstConflict: (log, entries) => log.findConflict(entries),
   isStableAckCurrent: (log, id) => id.index >= log.unstable.offset && log.unstable.term(id.index) === id.term,
   confChangeRefusal: state => {

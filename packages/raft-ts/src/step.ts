@@ -4,6 +4,7 @@ import { isJoint } from './config-change.ts'
 import {
   learnCommit,
   onCheckQuorum,
+  onGone,
   onVoteRequest,
   onVoteResponse,
   startElection,
@@ -174,6 +175,7 @@ function stepFollower(machine: Machine, message: Message): StepAnswer {
     case 'MsgHeartbeat':
     case 'MsgSnap':
       machine.electionElapsed = 0
+      machine.hastenedTicks = 0
       machine.leader = message.from
       stepFromLeader(machine, message)
       return undefined
@@ -183,6 +185,9 @@ function stepFollower(machine: Machine, message: Message): StepAnswer {
     case 'MsgForgetLeader':
       // Who might answer reads by a lease must not be helped to another leader before it has run out.
       if (machine.settings.readOnly === 'safe') machine.leader = NONE
+      return undefined
+    case 'MsgGone':
+      onGone(machine, message)
       return undefined
     case 'MsgTimeoutNow':
       // No pre-vote: the leader itself wants this election.

@@ -13,6 +13,7 @@ export type TraceEvent =
       readonly reason: 'hearsLeader' | 'log'
     }
   | { readonly kind: 'quorumLost'; readonly term: Term }
+  | { readonly kind: 'leaderGone'; readonly leader: NodeId; readonly term: Term }
   | { readonly kind: 'confChanged'; readonly conf: ConfState }
   | { readonly kind: 'confChangeRefused'; readonly reason: string }
   | { readonly kind: 'proposalDropped'; readonly reason: string }

@@ -360,3 +360,93 @@ t.test('E9 a commit index is believed only for an entry that is here, and only f
   plain.raw.step(answer(3, 1))
   t.equal(plain.status.hardState.commit, 1, 'otherwise the next leader tells')
 })
+
+const tellGone = (cluster: TestCluster, leader: number, told: readonly number[]): void => {
+  for (const id of told) cluster.node(id).raw.reportGone(leader)
+  cluster.settle()
+}
+const leads = (cluster: TestCluster, id: number): boolean => cluster.node(id).status.role === 'leader'
+
+for (const [size, first] of [
+  [3, 2],
+  [5, 2],
+] as const) {
+  t.test(`E10 a leader that is gone is followed by another without a tick: ${size} voters`, async t => {
+    const cluster = new TestCluster(size)
+    cluster.elect(1)
+    cluster.isolate(1)
+    const others = [...cluster.nodes.keys()].filter(id => id !== 1)
+    tellGone(cluster, 1, others.reverse())
+    t.ok(leads(cluster, first), 'the first of them')
+    t.equal(cluster.node(first).status.hardState.term, 2)
+  })
+}
+
+t.test('E10 the next in turn campaigns when the first cannot lead', async t => {
+  const cluster = new TestCluster(5)
+  cluster.elect(1)
+  // The second lacks what a majority has.
+  cluster.isolate(2)
+  cluster.propose(1, 'a')
+  cluster.isolate(1)
+  tellGone(cluster, 1, [2, 3, 4, 5])
+  t.notOk(leads(cluster, 2))
+  for (let tick = 0; tick < 2; tick++) for (const id of [2, 3, 4, 5]) cluster.tick(id)
+  t.ok(leads(cluster, 3))
+})
+
+t.test('E10 one that is told wrongly is refused, and follows again what it hears', async t => {
+  const cluster = new TestCluster(3)
+  cluster.elect(1)
+  for (let time = 0; time < 50; time++) {
+    tellGone(cluster, 1, [2])
+    t.equal(cluster.node(2).status.leader, 0)
+    for (const id of [1, 2, 3]) cluster.tick(id)
+    t.equal(cluster.node(2).status.leader, 1)
+  }
+  t.ok(leads(cluster, 1))
+  t.equal(cluster.node(1).status.hardState.term, 1)
+})
+
+t.test('E10 a haste that has passed is forgotten: who hears a leader again waits as long as ever', async t => {
+  const cluster = new TestCluster(3)
+  cluster.elect(1)
+  cluster.node(3).raw.reportGone(1)
+  cluster.tick(1)
+  t.equal(cluster.node(3).status.leader, 1)
+  cluster.isolate(3)
+  cluster.tick(3, 9)
+  t.equal(cluster.node(3).status.role, 'follower')
+})
+
+t.test('E10 news of anybody but the leader says nothing', async t => {
+  const cluster = new TestCluster(3)
+  cluster.elect(1)
+  tellGone(cluster, 2, [1, 3])
+  t.equal(cluster.node(3).status.leader, 1)
+  t.ok(leads(cluster, 1))
+})
+
+for (const [story, options] of [
+  ['without pre-vote, where one rumour would unseat it', { preVote: false }],
+  ['where reads rely on its lease', { readOnly: 'leaseBased' }],
+] as const) {
+  t.test(`E10 the leader is waited for ${story}`, async t => {
+    const cluster = new TestCluster(3, options)
+    cluster.elect(1)
+    tellGone(cluster, 1, [2, 3])
+    t.equal(cluster.node(2).status.leader, 1)
+    t.ok(leads(cluster, 1))
+  })
+}
+
+t.test('E10 a learner forgets it and does not campaign', async t => {
+  const cluster = new TestCluster(3)
+  cluster.add(4, { conf: confOf([1, 2, 3], { learners: [4] }) })
+  cluster.node(4).raw.step({ type: 'MsgHeartbeat', from: 1, to: 4, term: 1, commit: 0, readRound: 0 })
+  cluster.settle()
+  tellGone(cluster, 1, [4])
+  t.match(cluster.node(4).status, { leader: 0, role: 'follower' })
+  cluster.tick(4, 40)
+  t.equal(cluster.node(4).status.role, 'follower')
+})

@@ -39,6 +39,8 @@ export interface RaftNodeMetrics {
   messagesSent: number
   messagesReceived: number
   peersUnreachable: number
+  /** Told that a peer's process had ended. */
+  peersGone: number
   campaigns: number
   leaderChanges: number
   storageStalls: number
@@ -64,6 +66,7 @@ export function createMetrics(): RaftNodeMetrics {
     messagesSent: 0,
     messagesReceived: 0,
     peersUnreachable: 0,
+    peersGone: 0,
     campaigns: 0,
     leaderChanges: 0,
     storageStalls: 0,

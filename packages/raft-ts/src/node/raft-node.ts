@@ -226,6 +226,10 @@ export class RaftNode<R> implements AsyncDisposable {
         this.#metrics.peersUnreachable++
         this.#guard(() => this.#raw.reportUnreachable(peer))
       },
+      onGone: peer => {
+        this.#metrics.peersGone++
+        this.#guard(() => this.#raw.reportGone(peer))
+      },
       onSnapshot: (message, chunks) => this.#onSnapshot(message, chunks),
     })
     this.#stopTicks = ticker.start(() => this.#onTick())

@@ -24,6 +24,11 @@ export interface TransportHandler {
   onMessages(messages: readonly Message[]): void
   /** Something sent to this peer was lost for certain. May be told many times. */
   onUnreachable(peer: NodeId): void
+  /**
+   * The peer's process is gone for certain: it lost its connections, and its host, which is there, says that nobody listens.
+   * A peer that is merely silent, or whose connections break, is not gone.
+   */
+  onGone(peer: NodeId): void
   /** Resolves when the snapshot has been taken; rejects when it is not wanted or damaged. */
   onSnapshot(message: MsgSnap, chunks: AsyncIterable<SnapshotChunk>): Promise<void>
 }

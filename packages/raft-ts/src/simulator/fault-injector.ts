@@ -77,6 +77,10 @@ export class FaultInjector {
     transfer: ({ node, random }) => node.request(raw => raw.transferLeader(this.#other(random, node).id)),
     compact: ({ node }) => node.compact(this.#world.profile.trailingEntries),
     campaign: ({ node }) => node.request(raw => raw.campaign()),
+    // A rumour: nobody has gone. After a crash it is the truth, see `World.crashNode`.
+    gone: ({ node, random }) => {
+      for (const other of this.#world.upNodes()) if (random.next() < 0.5) other.request(raw => raw.reportGone(node.id))
+    },
   }
 
   #target(random: Prng): SimNode | undefined {

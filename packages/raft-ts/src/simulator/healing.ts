@@ -10,6 +10,9 @@ const READ_DEADLINE_MS = 10_000
 const POLL_MS = 50
 /** Long enough for a cut-off follower to have campaigned several times over. */
 const MESH_ELECTIONS = 6
+/** Told one after the other, for so many ticks each: several times an election time-out. */
+const RUMOUR_VICTIMS = 2
+const RUMOUR_TICKS = 40
 
 /**
  * The liveness phase: with every fault gone a cluster must come to rest, a new leader must serve reads without any
@@ -34,6 +37,8 @@ export class Healing {
     this.#checkReadsAfterElection()
     this.#await('settles again', SETTLE_DEADLINE_MS, () => this.#tryToSettle())
     this.#checkPartialMesh()
+    this.#await('settles once more', SETTLE_DEADLINE_MS, () => this.#tryToSettle())
+    this.#checkRumours()
   }
 
   #tryToSettle(): boolean {
@@ -113,6 +118,26 @@ export class Healing {
     const after = this.#world.leader()
     if (after === leader && after.raw.status().hardState.term === hardState.term) return
     throw new Violation('liveness', `leader ${leader.id} was unseated by one broken link to ${follower}`)
+  }
+
+  /** One member whose connection to the leader flaps, and is taken for the leader's end each time, disturbs nobody (rule E10). */
+  #checkRumours(): void {
+    const { settings, tickMs } = this.#world.profile
+    const leader = this.#world.leader()!
+    const { hardState, conf } = leader.raw.status()
+    const others = conf.voters.filter(id => id !== leader.id)
+    if (settings.preVote !== true || settings.checkQuorum !== true || others.length < 2) return
+    for (const id of others.slice(0, RUMOUR_VICTIMS)) {
+      for (let tick = 0; tick < RUMOUR_TICKS; tick++) {
+        this.#world.nodes.get(id)?.request(raw => raw.reportGone(leader.id))
+        this.#runFor(tickMs)
+      }
+      // It hears the leader again before the next one is told: two at once may be a majority.
+      this.#runFor(RUMOUR_TICKS * tickMs)
+    }
+    const after = this.#world.leader()
+    if (after === leader && after.raw.status().hardState.term === hardState.term) return
+    throw new Violation('liveness', `leader ${leader.id} was unseated by rumours of its end`)
   }
 
   #runFor(durationMs: number): void {

@@ -22,10 +22,13 @@ export const FAULT_KINDS = [
   'transfer',
   'compact',
   'campaign',
+  'gone',
 ] as const
 
 /** One thing that can be done to a cluster. */
 export type FaultKind = (typeof FAULT_KINDS)[number]
+
+const LATER_KINDS: ReadonlySet<FaultKind> = new Set(['gone'])
 
 /** What one seed draws before its run: which faults, how often, and how the cluster is set up. */
 export interface Profile {
@@ -67,7 +70,10 @@ export function exponentialMs(random: Prng, meanMs: number): number {
 export function drawProfile(seed: number, without: ReadonlySet<FaultKind> = new Set()): Profile {
   const random = forkPrng(seed, 'profile')
   const share = 0.25 + random.next() * 0.6
-  const drawn = FAULT_KINDS.filter(() => random.next() < share)
+  // A kind that came later draws from a source of its own: what the seeds of old runs found stays where it is.
+  const drawOf = (kind: FaultKind): number =>
+    (LATER_KINDS.has(kind) ? forkPrng(seed, `profile ${kind}`) : random).next()
+  const drawn = FAULT_KINDS.filter(kind => drawOf(kind) < share)
   const pick = <T>(choices: readonly T[]): T => choices[random.below(choices.length)]!
   const guard = random.next()
   return {

@@ -28,6 +28,7 @@ export class World {
   readonly oracle: Oracle = new Oracle()
   readonly #queue = new EventQueue()
   readonly #diskRandom: Prng
+  readonly #goneRandom: Prng
   readonly #onTrace: ((line: string) => void) | undefined
   #nextNodeId = 1
   #hash = 0x811c9dc5
@@ -42,6 +43,7 @@ export class World {
     this.driverRules = { ...DRIVER_RULES, ...options.driverRules }
     this.#onTrace = options.onTrace
     this.#diskRandom = this.fork('disk')
+    this.#goneRandom = this.fork('gone')
     this.network = new SimNetwork(this)
     const voters = Array.from({ length: profile.nodeCount }, (_, at) => at + 1)
     const initial: ConfState = { ...EMPTY_CONF, voters }
@@ -118,6 +120,22 @@ export class World {
     this.note(4, node.id)
     this.trace(`crash ${node.id}`)
     node.crash()
+    if (this.profile.enabled.has('gone')) this.#tellOfCrash(node.id)
+  }
+
+  /** Its host, which lives on, refuses connections to it: most of the others notice within some milliseconds. */
+  #tellOfCrash(id: NodeId): void {
+    for (const other of this.nodes.values()) {
+      const [isTold, delayMs] = [
+        this.#goneRandom.next() < 0.8,
+        exponentialMs(this.#goneRandom, this.profile.meanDelayMs),
+      ]
+      const { incarnation } = other
+      if (!isTold || other.id === id) continue
+      this.scheduleOn(other, delayMs, () => {
+        if (other.incarnation === incarnation) other.request(raw => raw.reportGone(id))
+      })
+    }
   }
 
   startNode(node: SimNode): void {

@@ -355,3 +355,15 @@ t.test('a group may begin in a later term', async t => {
   t.match(await cluster.node(1).propose(put('a', '1')), { index: 3, term: 71 })
   await cluster.stopAll()
 })
+
+t.test('E10 a leader whose process has ended is replaced while no time passes', async t => {
+  const cluster = await withLeader()
+  cluster.crash(1)
+  cluster.network.tellGone(1)
+  await cluster.settle()
+  t.equal(cluster.leader?.id, 2)
+  t.equal(cluster.node(3).leader, 2)
+  t.equal(cluster.node(3).metrics.peersGone, 1)
+  t.match(await cluster.node(2).propose(put('a')), { result: { kind: 'written' } })
+  await cluster.stopAll()
+})

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { type Logger, silentLogger } from '@waiter/base'
 import fc from 'fast-check'
 import t from 'tap'
@@ -234,3 +234,71 @@ t.test('connections that say nothing are closed, and do not keep members out', a
   }
   t.pass('all were closed')
 })
+
+for (const [kind, security] of [
+  ['trusted network', TRUSTED],
+  ['shared key', SHARED],
+] as const) {
+  const pair = async (test: Parameters<typeof started>[0]) => {
+    const here = await started(test, 1, security)
+    const there = await started(test, 2, security, { peers: new Map([[1, here.address]]) })
+    here.transport.setPeer(2, there.address)
+    there.transport.send([beat(2)])
+    here.transport.send([beat(1, 2)])
+    await here.inbox.until(() => here.inbox.messages.length > 0)
+    await there.inbox.until(() => there.inbox.messages.length > 0)
+    return { here, there }
+  }
+
+  t.test(`who loses its connections and listens no more is gone: ${kind}`, async t => {
+    const { here, there } = await pair(t)
+    await there.transport.stop()
+    await here.inbox.until(() => here.inbox.gone.length > 0)
+    t.equal(here.inbox.gone[0], 2)
+    t.same(there.inbox.gone, [])
+  })
+
+  t.test(`whose connections break, and who listens, is not gone: ${kind}`, async t => {
+    const { here, there } = await pair(t)
+    // At its address somebody answers, only to break every connection; those from it break, too.
+    const proxy = createServer(socket => socket.resetAndDestroy())
+    proxy.listen(0, HOST)
+    await once(proxy, 'listening')
+    t.teardown(() => proxy.close())
+    here.transport.setPeer(2, { host: HOST, port: (proxy.address() as AddressInfo).port })
+    const knocked = once(proxy, 'connection')
+    await there.transport.stop()
+    await knocked
+    const again = here.inbox.unreachable.length
+    while (here.inbox.unreachable.length < again + 2) {
+      here.transport.send([beat(1, 2)])
+      await new Promise<void>(resolve => setImmediate(resolve))
+    }
+    t.same(here.inbox.gone, [])
+  })
+
+  t.test(`who cannot be called but calls is not gone: ${kind}`, async t => {
+    const here = await started(t, 1, security)
+    const free = createServer()
+    free.listen(0, HOST)
+    await once(free, 'listening')
+    const { port } = free.address() as AddressInfo
+    const there = await started(t, 2, security, { peers: new Map([[1, here.address]]) })
+    // To it stands a connection that breaks, and then nobody listens at that address; from it one that stands.
+    const held = new Promise<Socket>(resolve => free.once('connection', resolve))
+    here.transport.setPeer(2, { host: HOST, port })
+    here.transport.send([beat(1, 2)])
+    there.transport.send([beat(2)])
+    await here.inbox.until(() => here.inbox.messages.length > 0)
+    const socket = await held
+    free.close()
+    socket.resetAndDestroy()
+    await here.inbox.until(() => here.inbox.unreachable.length > 0)
+    const again = here.inbox.unreachable.length
+    while (here.inbox.unreachable.length < again + 2) {
+      here.transport.send([beat(1, 2)])
+      await new Promise<void>(resolve => setImmediate(resolve))
+    }
+    t.same(here.inbox.gone, [])
+  })
+}

@@ -49,7 +49,7 @@ async function linked(links: readonly LinkProxy[], state: LinkState): Promise<En
 const between = (stage: Stage, a: Member, b: Member): LinkProxy[] => [stage.link(a.id, b.id), stage.link(b.id, a.id)]
 const around = (stage: Stage, member: Member): LinkProxy[] =>
   others(stage, member).flatMap(other => between(stage, member, other))
-const cut = (random: Prng): LinkState => ({ kind: random.next() < 0.5 ? 'reset' : 'silent' })
+const cut = (random: Prng): LinkState => ({ kind: anyOf(['reset', 'silent', 'refused'] as const, random) })
 
 /** What happens to processes: kill -9 and SIGSTOP. */
 export const PROCESS_FAULTS: readonly Fault[] = [

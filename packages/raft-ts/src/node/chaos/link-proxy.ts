@@ -3,8 +3,10 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 /** What a link does with bytes. */
 export type LinkState =
   | { readonly kind: 'open' }
-  /** Connections are refused and broken. */
+  /** Connections are broken as soon as they stand. */
   | { readonly kind: 'reset' }
+  /** Connections are broken, and new ones refused as if nobody listened: to the sender the other is gone. */
+  | { readonly kind: 'refused' }
   /** Connections stand and nothing gets through: the worst for those who wait for an error. */
   | { readonly kind: 'silent' }
   /** Everything arrives late. */
@@ -19,8 +21,8 @@ const OPEN: LinkState = { kind: 'open' }
  */
 export class LinkProxy {
   readonly #server: Server
-  /** Where the second listens; undefined while it is down. */
-  targetPort: number | undefined
+  #port = 0
+  #targetPort: number | undefined
   readonly #sockets = new Set<Socket>()
   #state: LinkState = OPEN
 
@@ -34,17 +36,28 @@ export class LinkProxy {
     proxy.#server.once('error', reject)
     proxy.#server.listen(0, HOST, resolve)
     await promise
+    proxy.#server.removeAllListeners('error')
+    // Its port was taken while nobody listened there: the link stays broken, and the run says so when it does not heal.
+    proxy.#server.on('error', () => undefined)
+    const address = proxy.#server.address()
+    proxy.#port = typeof address === 'object' && address !== null ? address.port : 0
     return proxy
   }
 
   get port(): number {
-    const address = this.#server.address()
-    return typeof address === 'object' && address !== null ? address.port : 0
+    return this.#port
+  }
+
+  /** Where the second listens; undefined while it is down. */
+  set targetPort(port: number | undefined) {
+    this.#targetPort = port
+    this.#listenOrNot()
   }
 
   set(state: LinkState): void {
     this.#state = state
-    if (state.kind === 'reset') for (const socket of this.#sockets) socket.resetAndDestroy()
+    this.#listenOrNot()
+    if (state.kind === 'reset' || state.kind === 'refused') for (const socket of this.#sockets) socket.resetAndDestroy()
     else if (state.kind === 'silent') for (const socket of this.#sockets) socket.pause()
     // What was held back arrives now, as after a real partition.
     else for (const socket of this.#sockets) socket.resume()
@@ -52,11 +65,18 @@ export class LinkProxy {
 
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy()
-    await new Promise<void>(resolve => this.#server.close(() => resolve()))
+    if (this.#server.listening) await new Promise<void>(resolve => this.#server.close(() => resolve()))
+  }
+
+  // As the system does it: where nobody listens, connections are refused.
+  #listenOrNot(): void {
+    const isListening = this.#targetPort !== undefined && this.#state.kind !== 'refused'
+    if (isListening && !this.#server.listening) this.#server.listen(this.#port, HOST)
+    else if (!isListening && this.#server.listening) this.#server.close()
   }
 
   #onConnection(inbound: Socket): void {
-    const port = this.targetPort
+    const port = this.#targetPort
     if (this.#state.kind === 'reset' || port === undefined) {
       inbound.resetAndDestroy()
       return

@@ -10,8 +10,8 @@ export interface OutboundPeerOptions {
   readonly hello: Hello
   readonly security: TransportSecurity
   readonly limits: TcpTransportLimits
-  /** What was on its way is lost. */
-  readonly onLost: () => void
+  /** What was on its way is lost. `wasConnected`: the peer was there until now. */
+  readonly onLost: (wasConnected: boolean) => void
   /** Why it is lost, if there is more to say than that the peer went away. */
   readonly onError: (error: Error) => void
 }
@@ -56,7 +56,11 @@ export class OutboundPeer {
     const socket = connectSecurely({ address, group: hello.group, to: hello.to }, security)
     this.#socket = socket
     const timer = setTimeout(() => socket.destroy(), limits.connectTimeoutMs)
-    socket.on(readyEvent(security), () => clearTimeout(timer))
+    let wasConnected = false
+    socket.on(readyEvent(security), () => {
+      clearTimeout(timer)
+      wasConnected = true
+    })
     socket.on('error', error => {
       socket.destroy()
       onError(error)
@@ -64,7 +68,7 @@ export class OutboundPeer {
     socket.on('close', () => {
       clearTimeout(timer)
       this.#retryAtMs = performance.now() + limits.reconnectMs
-      if (!this.#isEnded) onLost()
+      if (!this.#isEnded) onLost(wasConnected)
     })
     socket.on('data', () => {
       this.#unansweredSinceMs = undefined

@@ -4,6 +4,7 @@ import { RaftNodeError } from '../errors.ts'
 import type { Transport, TransportHandler } from '../transport.ts'
 import { decodeMessages, encodeMessages } from '../wire/message-codec.ts'
 import { FRAME, type Frame, FrameReader, frameHead } from './frames.ts'
+import { GoneWatch } from './gone-watch.ts'
 import { acceptHello, type Hello } from './hello.ts'
 import { OutboundPeer } from './outbound-peer.ts'
 import { checkSecurity, nameOf, SecureServer } from './security.ts'
@@ -39,6 +40,7 @@ export class TcpTransport implements Transport {
   /** By peer and what it carries. */
   readonly #current = new Map<string, Socket>()
   readonly #server: SecureServer
+  readonly #gone: GoneWatch
   #handler: TransportHandler | undefined
   #isStopped = false
   #complainedAtMs = Number.NEGATIVE_INFINITY
@@ -49,6 +51,12 @@ export class TcpTransport implements Transport {
     this.#limits = { ...DEFAULT_TCP_LIMITS, ...options.limits }
     this.#addresses = new Map(options.peers)
     const { connectTimeoutMs, maxConnections, maxPendingConnections } = this.#limits
+    this.#gone = new GoneWatch({
+      timeoutMs: connectTimeoutMs,
+      addressOf: peer => this.#addresses.get(peer),
+      isConnected: peer => this.#current.has(nameOfInbound({ from: peer, carries: 'messages' })),
+      onGone: peer => this.#handler?.onGone(peer),
+    })
     this.#server = new SecureServer(
       {
         group: options.group,
@@ -59,7 +67,11 @@ export class TcpTransport implements Transport {
       },
       {
         onConnection: socket => this.#onConnection(socket),
-        onStranger: (error, socket) => this.#complain('a connection was refused', error, nameOf(socket)),
+        onStranger: (error, socket) => {
+          // Who only knocks, to see whether somebody is here, goes again (`GoneWatch`).
+          if ((error as NodeJS.ErrnoException).code !== 'ECONNRESET')
+            this.#complain('a connection was refused', error, nameOf(socket))
+        },
       },
     )
   }
@@ -113,6 +125,7 @@ export class TcpTransport implements Transport {
 
   async stop(): Promise<void> {
     this.#isStopped = true
+    this.#gone.end()
     for (const peer of this.#peers.values()) peer.end()
     for (const socket of this.#inbound) socket.destroy()
     if (!this.#server.raw.listening) return
@@ -125,7 +138,10 @@ export class TcpTransport implements Transport {
     const address = this.#addresses.get(id)
     if (address === undefined) return undefined
     const hello: Hello = { group: this.#options.group, from: this.#options.id, to: id, carries: 'messages' }
-    const onLost = (): void => this.#handler?.onUnreachable(id)
+    const onLost = (wasConnected: boolean): void => {
+      this.#handler?.onUnreachable(id)
+      if (wasConnected) this.#gone.onLost(id)
+    }
     const onError = (error: Error): void => this.#complain('a peer cannot be reached', error, `node ${id}`)
     const { security } = this.#options
     const peer = new OutboundPeer({ address, hello, security, limits: this.#limits, onLost, onError })
@@ -185,11 +201,15 @@ export class TcpTransport implements Transport {
   }
 
   // What the older connection still holds is older than what the newer one brings.
-  #replace(socket: Socket, { from, carries }: Hello): void {
-    const name = `${from} ${carries}`
+  #replace(socket: Socket, hello: Hello): void {
+    const name = nameOfInbound(hello)
     this.#current.get(name)?.destroy()
     this.#current.set(name, socket)
-    socket.on('close', () => this.#current.get(name) === socket && this.#current.delete(name))
+    socket.on('close', () => {
+      if (this.#current.get(name) !== socket) return
+      this.#current.delete(name)
+      if (hello.carries === 'messages') this.#gone.onLost(hello.from)
+    })
   }
 
   #receiveMessages(
@@ -207,6 +227,10 @@ export class TcpTransport implements Transport {
       socket.write(frameHead(FRAME.alive, 0))
     }
   }
+}
+
+function nameOfInbound({ from, carries }: Pick<Hello, 'from' | 'carries'>): string {
+  return `${from} ${carries}`
 }
 
 /** Messages by receiver, in order for each. */

@@ -2,7 +2,7 @@ import { majorityCommitted, majorityVote, voterIds } from '../../quorum.ts'
 import { RULES } from '../../rules.ts'
 import type { Mutant } from './mutant.ts'
 
-/** The eighteen planted bugs. Tests and `--mutants` run each; a mutant that is not found means a blind simulator. */
+/** The nineteen planted bugs. Tests and `--mutants` run each; a mutant that is not found means a blind simulator. */
 export const MUTANTS: readonly Mutant[] = [
   {
     name: 'commit-without-own-term-check',
@@ -32,13 +32,13 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'read-index-without-quorum',
     story: 'A leader answers reads without asking whether it still leads.',
     rules: { isReadConfirmed: () => true },
-    knownSeed: 14,
+    knownSeed: 7,
   },
   {
     name: 'read-index-id-reuse',
     story: 'All reads share one round: late answers to an old heartbeat confirm a new read.',
     rules: { nextReadRound: () => 1 },
-    knownSeed: 7,
+    knownSeed: 15,
   },
   {
     name: 'pre-vote-bumps-term',
@@ -59,7 +59,7 @@ export const MUTANTS: readonly Mutant[] = [
       committedIndex: (conf, acked) => majorityCommitted(voterIds(conf), acked),
       voteResult: (conf, votes) => majorityVote(voterIds(conf), votes),
     },
-    knownSeed: 12,
+    knownSeed: 11,
   },
   {
     name: 'learner-counted',
@@ -68,7 +68,7 @@ export const MUTANTS: readonly Mutant[] = [
       committedIndex: (conf, acked) =>
         RULES.committedIndex({ ...conf, voters: [...conf.voters, ...conf.learners] }, acked),
     },
-    knownSeed: 3,
+    knownSeed: 4,
   },
   {
     name: 'truncate-on-any-append',
@@ -119,6 +119,12 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'leader-counts-itself-early',
     story: 'A leader counts its own entries before its own disk has them.',
     rules: { countsOwnEntriesAtOnce: () => true },
+    knownSeed: 1,
+  },
+  {
+    name: 'election-on-a-rumour',
+    story: 'Who is told that the leader is gone is a candidate at once: one flapping connection unseats a leader.',
+    rules: { asksBeforeHastenedElection: () => false },
     knownSeed: 1,
   },
 ]

@@ -59,6 +59,11 @@ export class MemoryNetwork {
     this.#handlers.delete(id)
   }
 
+  /** And its host says so to those who knock. */
+  tellGone(id: NodeId): void {
+    for (const [other, handler] of this.#handlers) if (!this.#cut.has(`${other}>${id}`)) handler.onGone(id)
+  }
+
   #deliver(from: NodeId, to: NodeId, messages: readonly Message[]): void {
     const bytes = encodeMessages(messages)
     this.inFlight++

@@ -14,6 +14,7 @@ export interface TransportsUnderTest {
 export class Inbox implements TransportHandler {
   readonly messages: Message[] = []
   readonly unreachable: number[] = []
+  readonly gone: number[] = []
   readonly snapshots: { readonly message: MsgSnap; readonly bytes: Buffer }[] = []
   refusesWith: string | undefined
   #wake: (() => void) | undefined
@@ -25,6 +26,11 @@ export class Inbox implements TransportHandler {
 
   onUnreachable(peer: number): void {
     this.unreachable.push(peer)
+    this.#wake?.()
+  }
+
+  onGone(peer: number): void {
+    this.gone.push(peer)
     this.#wake?.()
   }
 
