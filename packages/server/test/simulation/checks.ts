@@ -55,8 +55,6 @@ export class Checks {
   atMoment(): void {
     if (this.#isBelievedDirty) this.#checkBelieved()
     const { nowMs } = this.#world.time
-    for (const router of this.#world.livingRouters())
-      if (router.isGivenUp && router.soundFromMs <= nowMs) router.isGivenUp = false
     if (nowMs < this.#sampledAtMs + SAMPLE_MS) return
     this.#sampledAtMs = nowMs
     this.#sampleDemand()
@@ -262,7 +260,7 @@ export class Checks {
         if (arrivedVersion <= lastVersion) this.fail('terms', `${router.id} goes back to version ${arrivedVersion}`)
         lastTerm = leaderTerm
         lastVersion = arrivedVersion
-        if (change.isFull) this.#heardByLeader(router, leaderTerm)
+        if (change.isFull) this.#heardByLeader(router)
         this.#isBelievedDirty = true
         table.applyAssignment(change)
       },
@@ -291,12 +289,8 @@ export class Checks {
     known.endedAtMs = this.#world.time.nowMs
   }
 
-  #heardByLeader(router: SimRouter, term: Term): void {
-    if (!router.isGivenUp) return
-    // A leader that knows nothing believes both, the lost one and its heir, until it has heard, or given up, them all.
-    const doubtMs = term === router.givenUpIn ? 0 : SETTINGS.routerDeadAfterMs + GIVE_UP_SLACK_MS
-    router.soundFromMs = this.#world.time.nowMs + doubtMs
-    if (doubtMs === 0) router.isGivenUp = false
+  #heardByLeader(router: SimRouter): void {
+    router.isGivenUp = false
   }
 
   givenUp(routerId: RouterId, control: SimControl): void {
@@ -304,8 +298,6 @@ export class Checks {
     if (router === undefined) return
     this.givenUpAlive += 1
     router.isGivenUp = true
-    router.givenUpIn = control.reign?.term ?? 0
-    router.soundFromMs = Number.POSITIVE_INFINITY
     for (const request of router.requests) request.isExempt = true
     const known = this.#attached.get(routerId)
     const { startedAtMs = 0, term = 0 } = control.reign ?? {}

@@ -1,4 +1,4 @@
-import type { RouterId, ServiceId, Term } from '@waiter/base'
+import type { RouterId, ServiceId } from '@waiter/base'
 import { ControlDirectory, RouterAgent, type RpcClients, SlotExchange } from '@waiter/control'
 import type { ServiceDefinition } from '@waiter/services'
 import { DEFAULT_EJECTION, type QueueFailure, type Slot, Waiter } from '@waiter/slots'
@@ -41,13 +41,8 @@ export class SimRouter {
   readonly directory: ControlDirectory
   readonly #world: World
   readonly requests = new Set<SimRequest>()
-  /**
-   * Given up by a leader although it lives: it may use what others have. Until that leader has told it what it has, or,
-   * when another one leads by then, until that has heard all the others.
-   */
+  /** Given up by a leader although it lives: it may use what others have, until a leader tells it what it has. */
   isGivenUp = false
-  givenUpIn: Term = 0
-  soundFromMs = Number.POSITIVE_INFINITY
   /** The present line to a leader. */
   stream: SimStream | undefined
 

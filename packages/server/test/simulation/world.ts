@@ -100,17 +100,17 @@ export class World {
   watchAttach(control: SimControl, call: ServerEnd, stream: SimStream): void {
     let routerId: RouterId | undefined
     call.on('data', (request: AttachRequest) => {
-      if (request.message?.$case !== 'hello' || control.reign === undefined) return
+      // A hello may come when this node does not lead yet, or not any more: it is refused.
+      if (request.message?.$case !== 'hello' || control.reign === undefined || !control.leads) return
       routerId = request.message.value.routerId
       stream.leaderTerm = control.reign.term
+      this.checks.attached(routerId, stream.leaderTerm)
     })
     call.on('cancelled', () => routerId !== undefined && this.checks.detached(routerId, stream.leaderTerm))
     call.on('end', () => routerId !== undefined && this.checks.detached(routerId, stream.leaderTerm))
     const { leaderSays, believesAnyTerm } = this.mutant ?? {}
     stream.clientEnd.on('data', (response: AttachResponse) => {
       if (response.message?.$case !== 'assignment') return
-      // Only now: a hello may come when it does not lead yet, and be refused.
-      if (stream.arrivedVersion === 0 && routerId !== undefined) this.checks.attached(routerId, stream.leaderTerm)
       stream.arrivedVersion = response.message.value.version
     })
     if (leaderSays !== undefined)
