@@ -1,4 +1,5 @@
-import t from 'tap'
+import { storeUnavailable } from '@waiter/store'
+import t, { type Test } from 'tap'
 import type { AttachResponse } from '../src/generated/waiter/v1/coordinator.ts'
 import { RouterBurials } from '../src/leader/router-burials.ts'
 import { LeaderWorld, service } from './support/leader-world.ts'
@@ -106,4 +107,74 @@ t.test('a new leader gives nothing away before it knows whom to wait for', async
   await world.pass(3_000)
   t.equal(first.inUse(definition.id, instanceId), 1)
   t.equal(second.slots(definition.id, instanceId), 0, 'the first one, which has not attached yet, works with it')
+})
+
+/** The first router had the only slot, was given up though it lives, and the second one has it by now. */
+async function worldWithHeir(t: Test) {
+  const world = new LeaderWorld()
+  await world.start({ settleMs: 0 })
+  t.teardown(() => world.stop())
+  const definition = service('single', { 'max-instances': 1 })
+  const [lost, heir] = [world.router('r1'), world.router('r2')]
+  lost.request(definition)
+  await world.pass(3_000)
+  const instanceId = world.scheduler.running(definition.id)[0]?.instanceId ?? ''
+  lost.finish(definition.id, instanceId)
+  lost.disconnect()
+  heir.request(definition)
+  return { world, definition, lost, heir, instanceId }
+}
+
+t.test('a later leader does not believe a router that was given up, even before it has heard the heir', async t => {
+  const { world, definition, lost, heir, instanceId } = await worldWithHeir(t)
+  await world.pass(30_000)
+  t.equal(heir.slots(definition.id, instanceId), 1)
+  t.equal(lost.slots(definition.id, instanceId), 1, 'as far as it knows')
+  world.leader.stop()
+  heir.disconnect()
+  await world.start({ settleMs: 0 })
+  lost.attachTo(world.leader)
+  await world.quiesce()
+  t.equal(lost.slots(definition.id, instanceId), 0, 'it is told at once')
+  heir.attachTo(world.leader)
+  await world.pass(2_000)
+  t.equal(heir.slots(definition.id, instanceId), 1)
+  t.equal(lost.slots(definition.id, instanceId), 0)
+})
+
+t.test(
+  'slots of a router that was given up stay where they are until the store says so, and it may come back',
+  async t => {
+    const { world, definition, lost, heir, instanceId } = await worldWithHeir(t)
+    const { compareAndSet } = world.store
+    world.store.compareAndSet = () => Promise.reject(storeUnavailable('nobody leads'))
+    await world.pass(30_000)
+    t.equal(heir.slots(definition.id, instanceId), 0)
+    lost.attach()
+    world.store.compareAndSet = compareAndSet
+    await world.pass(2_000)
+    t.equal(lost.slots(definition.id, instanceId) + heir.slots(definition.id, instanceId), 1)
+    t.ok(lost.session, 'it takes part again')
+  },
+)
+
+t.test('a router is told of nothing before the store knows it', async t => {
+  const world = new LeaderWorld()
+  await world.start({ settleMs: 0 })
+  t.teardown(() => world.stop())
+  const { compareAndSet } = world.store
+  world.store.compareAndSet = () => Promise.reject(storeUnavailable('nobody leads'))
+  const router = world.router('r1')
+  router.request(service('single', { 'max-instances': 1 }))
+  await world.clock.advance(5_000)
+  t.same(
+    router.inbox.map(({ message }) => message?.$case),
+    ['welcome'],
+  )
+  world.store.compareAndSet = compareAndSet
+  await world.clock.advance(1_000)
+  t.same(
+    router.inbox.map(({ message }) => message?.$case),
+    ['welcome', 'assignment'],
+  )
 })

@@ -81,7 +81,7 @@ export class SlotLedger {
   routerJoined(routerId: RouterId, belief?: RouterBelief): void {
     const known = this.#leases.get(routerId)
     const lease = known ?? new RouterLease(routerId)
-    const isTrusted = this.#version === 0 || this.#expected.has(routerId)
+    const isTrusted = this.#expected.has(routerId)
     this.#leases.set(routerId, lease)
     this.#settle(lease, () => lease.hear(belief, isTrusted))
     this.#lacking.add(lease)

@@ -98,20 +98,43 @@ t.test('L5 what nobody can have heard of before is handed out while routers are 
   t.same(brief(ledger.rebalance(0)), ['r1 v2: a=2 b=2'])
 })
 
-t.test('L5 what routers believe is kept in place', async t => {
-  const ledger = new SlotLedger()
+t.test('L5 what expected routers believe is kept in place', async t => {
+  const expected = new ExpectedRouters()
+  for (const routerId of ['r1', 'r2']) expected.expect(routerId)
+  const ledger = new SlotLedger(expected)
   ledger.setInstances(instances({ a: 2, b: 2 }))
   ledger.routerJoined('r1', { slotsByInstance: new Map([['a', 2]]), inUseByInstance: NONE })
   ledger.routerJoined('r2', { slotsByInstance: new Map([['b', 2]]), inUseByInstance: NONE })
+  for (const routerId of ['r1', 'r2']) expected.settle(routerId)
   t.same(brief(ledger.rebalance(0)), ['r1 v1: a=2', 'r2 v2: b=2'])
+})
+
+t.test('L5 who is not expected was given up: what it believes counts, and is not its own', async t => {
+  const expected = new ExpectedRouters()
+  const ledger = new SlotLedger(expected)
+  ledger.setInstances(instances({ a: 1 }))
+  expected.expect('heir')
+  const belief = { slotsByInstance: new Map([['a', 1]]), inUseByInstance: NONE }
+  ledger.routerJoined('lost', belief)
+  ledger.setDemand('lost', 1)
+  t.same(brief(ledger.rebalance(0)), ['lost v1:'], 'it lets go before its heir is heard')
+  t.equal(ledger.heldSlots('a'), 1)
+  ledger.ack('lost', 1, NONE)
+  t.equal(ledger.heldSlots('a'), 0)
+  ledger.routerJoined('heir', belief)
+  expected.settle('heir')
+  ledger.rebalance(0)
+  t.equal(ledger.assignmentOf('lost')?.version, 1, 'there is nothing for it before its heir has let go')
+  t.equal(ledger.heldSlots('a'), 1)
 })
 
 t.test('L5 what a router uses beyond its lease does not become one while others are missing', async t => {
   const expected = new ExpectedRouters()
   const ledger = new SlotLedger(expected)
   ledger.setInstances(instances({ a: 2 }))
-  expected.expect('lender')
+  for (const routerId of ['lender', 'borrower']) expected.expect(routerId)
   ledger.routerJoined('borrower', { slotsByInstance: new Map([['a', 1]]), inUseByInstance: new Map([['a', 2]]) })
+  expected.settle('borrower')
   ledger.setDemand('borrower', 9)
   t.same(brief(ledger.rebalance(0)), ['borrower v1: a=1'], 'the second one is the lender’s')
 })

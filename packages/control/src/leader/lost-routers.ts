@@ -43,11 +43,6 @@ export class LostRouters {
     return this.#lost.has(routerId)
   }
 
-  /** Where it ran, if it is lost. */
-  seatOf(routerId: RouterId): Seat | undefined {
-    return this.#lost.get(routerId)?.seat
-  }
-
   /** @param wasAttached to this leader: nobody else waits for it. One that a new leader expects holds back all slots. */
   add(routerId: RouterId, seat: Seat = NO_SEAT, wasAttached = false): void {
     const lost: Lost = { seat, wasAttached, cancel: () => undefined }

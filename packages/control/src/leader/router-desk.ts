@@ -40,14 +40,15 @@ export class RouterDesk {
 
   constructor(options: RouterDeskOptions) {
     this.#options = options
-    const { clock, settings, questions, sessions, store, host, log } = options
+    const { clock, settings, questions, sessions, store, host, term, log } = options
     this.#lost = new LostRouters({
       clock,
       deadAfterMs: settings.routerDeadAfterMs,
       isHeard: routerId => isHeardByOthers(routerId, questions, sessions.values()),
-      onDead: routerId => this.#bury(routerId),
+      // Only who leads may say that somebody is dead: the store tells. Until then, the router can come back.
+      onDead: routerId => this.#registry.giveUp(routerId, () => this.#bury(routerId)),
     })
-    this.#registry = new RouterRegistry(store, host ?? { hostId: '', startId: '' }, log)
+    this.#registry = new RouterRegistry({ store, own: host ?? { hostId: '', startId: '' }, term, clock, log })
   }
 
   /** Routers that may be serving although nobody hears them here. */
@@ -57,7 +58,7 @@ export class RouterDesk {
 
   /** Routers that attached to an earlier leader may serve from what it assigned: they are heard first, or given up. */
   async expectEarlier(signal: AbortSignal): Promise<void> {
-    for (const router of await this.#registry.readPatiently(this.#options.clock, signal)) {
+    for (const router of await this.#registry.takeOver(signal)) {
       const isHere = [...this.#options.sessions.values()].some(session => isSameSeat(session, router))
       if (isHere || this.#lost.has(router.routerId) || signal.aborted) continue
       this.#lost.add(router.routerId, router)
@@ -93,7 +94,8 @@ export class RouterDesk {
     for (const relatedId of relatedRouterIds) if (!this.#isKnown(relatedId)) this.#lost.add(relatedId)
     this.#options.followers.attached(session, beliefs)
     session.begin(this.#options.leaderId)
-    this.#registry.save(router)
+    // It may hold slots only when a later leader would know that.
+    this.#registry.register(router, () => session.allow())
     this.#options.log.info({ routerId, httpUrl }, 'a router attached')
     return session
   }
@@ -114,12 +116,13 @@ export class RouterDesk {
   /** A router acknowledged this stream version: it may know by now that others are dead. */
   heardDeaths(session: RouterSession, streamVersion: number): void {
     for (const deadId of session.heardDeaths(streamVersion))
-      if (this.#burials.heard(deadId, session.routerId)) this.#options.followers.slotsFree(deadId)
+      if (this.#burials.heard(deadId, session.routerId)) this.#freeSlots(deadId)
   }
 
   stop(): void {
     this.#isStopped = true
     this.#lost.stop()
+    this.#registry.stop()
     for (const session of this.#options.sessions.values()) session.close()
   }
 
@@ -144,8 +147,6 @@ export class RouterDesk {
   }
 
   #bury(routerId: RouterId): void {
-    const seat = this.#lost.seatOf(routerId)
-    if (seat !== undefined) this.#registry.remove({ routerId, nodeId: seat.nodeId, worker: seat.worker })
     this.#lost.remove(routerId)
     this.#options.log.warn({ routerId }, 'gave a lost router up; its slots go to others')
     for (const session of this.#options.sessions.values()) session.markDead(routerId)
@@ -159,6 +160,11 @@ export class RouterDesk {
       this.#options.touch(service)
     }
     const survivors = [...this.#options.sessions.keys(), ...this.#lost.ids].filter(id => id !== routerId)
-    for (const deadId of this.#burials.begin(routerId, survivors)) this.#options.followers.slotsFree(deadId)
+    for (const deadId of this.#burials.begin(routerId, survivors)) this.#freeSlots(deadId)
+  }
+
+  /** Everybody knows that it is dead. Should it live, no later leader must believe what it says that it has. */
+  #freeSlots(deadId: RouterId): void {
+    this.#registry.remove(deadId, () => this.#options.followers.slotsFree(deadId))
   }
 }

@@ -63,6 +63,7 @@ export class RouterSession {
   #isFull = true
   #isFlushDue = false
   #isBlocked = false
+  #isAllowed = false
   #isClosed = false
 
   constructor(options: {
@@ -125,9 +126,13 @@ export class RouterSession {
     this.markDirty(serviceId)
   }
 
-  /** Sends the first, full assignment even when there is nothing to assign. */
   begin(leaderId: string): void {
     this.#stream.write({ message: { $case: 'welcome', value: { term: this.#term, leaderId } } })
+  }
+
+  /** The router may be told of slots. Sends the first, full assignment even when there is nothing to assign. */
+  allow(): void {
+    this.#isAllowed = true
     this.#scheduleFlush()
   }
 
@@ -153,7 +158,7 @@ export class RouterSession {
   }
 
   #scheduleFlush(): void {
-    if (this.#isFlushDue || this.#isBlocked || this.#isClosed) return
+    if (this.#isFlushDue || this.#isBlocked || this.#isClosed || !this.#isAllowed) return
     this.#isFlushDue = true
     this.#soon(() => {
       this.#isFlushDue = false

@@ -36,7 +36,7 @@ interface ModelService {
  */
 export class ModelRouter {
   readonly id: string
-  readonly #leader: Leader
+  #leader: Leader
   readonly #nowMs: () => number
   readonly services = new Map<ServiceId, ModelService>()
   /** Leader to router, router to leader. */
@@ -66,6 +66,12 @@ export class ModelRouter {
     this.id = id
     this.#leader = leader
     this.#nowMs = nowMs
+  }
+
+  /** Another one leads. */
+  attachTo(leader: Leader): void {
+    this.#leader = leader
+    this.attach()
   }
 
   attach(nodeId: string = this.id, worker = 1): void {

@@ -260,7 +260,7 @@ export class Checks {
         if (arrivedVersion <= lastVersion) this.fail('terms', `${router.id} goes back to version ${arrivedVersion}`)
         lastTerm = leaderTerm
         lastVersion = arrivedVersion
-        if (change.isFull) this.#heardByLeader(router)
+        if (change.isFull) this.#heardByLeader(router, leaderTerm)
         this.#isBelievedDirty = true
         table.applyAssignment(change)
       },
@@ -289,8 +289,9 @@ export class Checks {
     known.endedAtMs = this.#world.time.nowMs
   }
 
-  #heardByLeader(router: SimRouter): void {
-    router.isGivenUp = false
+  #heardByLeader(router: SimRouter, term: Term): void {
+    // One that was deposed and does not know it knows no better either.
+    if (term >= router.givenUpIn) router.isGivenUp = false
   }
 
   givenUp(routerId: RouterId, control: SimControl): void {
@@ -298,6 +299,7 @@ export class Checks {
     if (router === undefined) return
     this.givenUpAlive += 1
     router.isGivenUp = true
+    router.givenUpIn = Math.max(router.givenUpIn, control.reign?.term ?? 0)
     for (const request of router.requests) request.isExempt = true
     const known = this.#attached.get(routerId)
     const { startedAtMs = 0, term = 0 } = control.reign ?? {}

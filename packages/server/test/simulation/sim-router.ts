@@ -1,4 +1,4 @@
-import type { RouterId, ServiceId } from '@waiter/base'
+import type { RouterId, ServiceId, Term } from '@waiter/base'
 import { ControlDirectory, RouterAgent, type RpcClients, SlotExchange } from '@waiter/control'
 import type { ServiceDefinition } from '@waiter/services'
 import { DEFAULT_EJECTION, type QueueFailure, type Slot, Waiter } from '@waiter/slots'
@@ -41,8 +41,9 @@ export class SimRouter {
   readonly directory: ControlDirectory
   readonly #world: World
   readonly requests = new Set<SimRequest>()
-  /** Given up by a leader although it lives: it may use what others have, until a leader tells it what it has. */
+  /** Given up although it lives: it may use what others have, until that leader or a later one tells it what it has. */
   isGivenUp = false
+  givenUpIn: Term = 0
   /** The present line to a leader. */
   stream: SimStream | undefined
 
