@@ -32,12 +32,16 @@ export function onTheFly(description: Description): Record<string, string> {
 
 /** Registers a token; throws unless that succeeds. */
 export async function postToken(waiter: StartedWaiter, token: string, body: Description): Promise<TestResponse> {
-  const answer = await waiter.request({
-    method: 'POST',
-    path: `/token?token=${token}`,
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  })
+  const post = () =>
+    waiter.request({
+      method: 'POST',
+      path: `/token?token=${token}`,
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+  let answer = await post()
+  // On a very busy machine the control nodes may be electing: the answer says to try again, and so does a user.
+  for (let again = 0; again < 2 && answer.text.includes('WTR_STORE_UNAVAILABLE'); again++) answer = await post()
   if (answer.status !== 200) throw new Error(`POST /token?token=${token} answered ${answer.status}: ${answer.text}`)
   return answer
 }
