@@ -175,7 +175,8 @@ t.test("Waiter's own errors have a gRPC status and message", async t => {
   t.match(error?.details, /nobody-knows-this/)
 })
 
-t.test('grpc-timeout bounds the wait for an instance; the error says that none was free', async t => {
+/** Keeps the one slot of the service `narrow` until it is cancelled. */
+async function occupyNarrow() {
   await call('hello', metadataFor('narrow'))
   const slow = client.makeServerStreamRequest(
     serverStream.path,
@@ -186,6 +187,28 @@ t.test('grpc-timeout bounds the wait for an instance; the error says that none w
   )
   slow.on('error', () => {})
   await once(slow, 'data')
+  return slow
+}
+
+t.test('a call that waited is forwarded with what is left of its deadline', async t => {
+  const DEADLINE_MS = 50_000
+  const slow = await occupyNarrow()
+  const reply = call('deadline', metadataFor('narrow'), DEADLINE_MS)
+  const isWaiting = async () => {
+    const { text } = await waiter.request({ path: '/metrics', headers: { accept: 'application/json' } })
+    return text.includes('"waiting-for-available-instance":1') || undefined
+  }
+  await eventually(isWaiting, 'a request that waits')
+  const sinceMs = performance.now()
+  for (let count = 0; count < 50; count++) await call('hello')
+  const waitedMs = performance.now() - sinceMs
+  slow.cancel()
+  const leftMs = Number(String((await reply).bytes))
+  t.ok(leftMs > 0 && leftMs <= DEADLINE_MS - waitedMs + 1, `${leftMs} ms were left after ${waitedMs} ms`)
+})
+
+t.test('grpc-timeout bounds the wait for an instance; the error says that none was free', async t => {
+  const slow = await occupyNarrow()
   const session = connect(`http://127.0.0.1:${waiter.port}`)
   const stream = session.request({
     ':method': 'POST',
@@ -198,7 +221,7 @@ t.test('grpc-timeout bounds the wait for an instance; the error says that none w
   stream.end(Buffer.from([0, 0, 0, 0, 1, 65]))
   const [head] = await once(stream, 'response')
   t.equal(head[':status'], 200)
-  t.equal(head['grpc-status'], String(status.UNAVAILABLE))
+  t.equal(head['grpc-status'], String(status.DEADLINE_EXCEEDED))
   t.match(decodeURIComponent(head['grpc-message']), /no instance available/)
   t.equal(head['content-type'], 'application/grpc')
   session.destroy()

@@ -46,11 +46,12 @@ server.addService(echoService, {
 } as never)
 
 function answerUnary(
-  call: { request: Buffer },
+  call: { request: Buffer; getDeadline(): number | Date },
   callback: (error: object | null, reply?: Buffer, trailers?: Metadata) => void,
 ): void {
   const wish = call.request.toString('latin1', 0, 32)
-  if (wish === 'cancelled') callback(null, Buffer.from(String(cancelled)))
+  if (wish === 'deadline') callback(null, Buffer.from(String(Number(call.getDeadline()) - Date.now())))
+  else if (wish === 'cancelled') callback(null, Buffer.from(String(cancelled)))
   else if (wish.startsWith('fail ')) {
     callback({ code: Number(wish.slice(5)), details: 'as you wish', metadata: trailersOf('failed') })
   } else if (wish.startsWith('sleep ')) setTimeout(() => callback(null, Buffer.from('awake')), Number(wish.slice(6)))

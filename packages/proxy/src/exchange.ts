@@ -50,6 +50,8 @@ export interface ForwardTarget {
   readonly requestTarget?: string | undefined
   /** Lines made by `renderHeader`, appended to the request's head. */
   readonly extraRequestHead: string
+  /** A request field over HTTP/2 (lower-case name) that gets another value than the client's; absent: none does. */
+  readonly changedRequestField?: { readonly name: string; readonly value: string } | undefined
   /** Lines made by `renderHeader`, appended to the response's head. */
   readonly extraResponseHead: string
   readonly connectTimeoutMs: number

@@ -440,6 +440,36 @@ t.test('each phase has a time-out and an error of its own', async t => {
   }
 })
 
+t.test(
+  'a gRPC request that waited is forwarded with what is left of its deadline, or answered that it passed',
+  async t => {
+    const w = world(t)
+    w.assign({ a: 1 })
+    const first = w.request({ grpcTimeoutMs: 50 })
+    t.equal(first.targets[0]?.changedRequestField, undefined, 'what did not wait is forwarded as it came')
+    const second = w.request({ grpcTimeoutMs: 50, queueTimeoutMs: 150 })
+    const third = w.request({ grpcTimeoutMs: 80, queueTimeoutMs: 180 })
+    const fourth = w.request({ grpcTimeoutMs: 85, queueTimeoutMs: 185 })
+    w.nowMs += 30.5
+    first.end(completed(200))
+    t.match(second.targets[0]?.changedRequestField, { name: 'grpc-timeout', value: '19m' })
+    w.nowMs += 60
+    second.end(completed(200))
+    t.match(third.targets[0]?.changedRequestField, { name: 'grpc-timeout', value: '1n' }, 'nothing is left')
+    w.pass(100)
+    t.equal(fourth.targets.length, 0)
+    t.match(w.errors, [
+      {
+        error: {
+          status: 504,
+          message: /no instance available/,
+          details: { code: 'WTR_GRPC_DEADLINE', 'grpc-timeout-ms': 85 },
+        },
+      },
+    ])
+  },
+)
+
 t.test('the instance hears how much of the total time-out is left, and what is past it is not begun', async t => {
   const w = world(t)
   w.assign({ a: 1 })

@@ -99,6 +99,7 @@ export {
   computeRequestTimeouts,
   DEFAULT_REQUEST_TIMEOUT_LIMITS,
   parseGrpcTimeout,
+  renderGrpcTimeout,
   type RequestTimeoutLimits,
   type RequestTimeouts,
   type RequestTimeoutsInput,

@@ -10,6 +10,8 @@ export interface RequestTimeouts {
   readonly streamingTimeoutMs: number
   /** From the request's arrival to the end of its response; `Infinity` unless the request asks for one. */
   readonly totalTimeoutMs: number
+  /** From the request's arrival to when its gRPC client gives up; `Infinity`: it does not say. */
+  readonly grpcTimeoutMs: number
   readonly asyncRequestTimeoutMs: number
   readonly asyncCheckIntervalMs: number
   /** Sentences about header values that were ignored or lowered, for the log and for debug answers. */
@@ -31,7 +33,6 @@ export const DEFAULT_REQUEST_TIMEOUT_LIMITS: RequestTimeoutLimits = {
   asyncCheckIntervalMs: 3000,
 }
 
-/** A gRPC client gives up by itself at its deadline; our answer comes a little later and only if it did not. */
 const GRPC_QUEUE_MARGIN_MS = 100
 
 export interface RequestTimeoutsInput {
@@ -56,9 +57,13 @@ export function computeRequestTimeouts(input: RequestTimeoutsInput): RequestTime
     const value = headers.get(name)
     return value === undefined ? fallbackMs : readTimeout({ name, value, fallbackMs, maxMs, warnings })
   }
-  const queueFallbackMs = computeQueueFallback(input, limits, warnings)
+  const grpcTimeoutMs = readGrpcTimeout(input.grpcTimeout, warnings)
+  // A gRPC client gives up by itself at its deadline; our answer comes a little later and only if it did not.
+  const grpcQueueMs = Math.min(grpcTimeoutMs + GRPC_QUEUE_MARGIN_MS, limits.headerTimeoutMsMax)
+  const queueFallbackMs = grpcTimeoutMs < Number.POSITIVE_INFINITY ? grpcQueueMs : timeouts.queueTimeoutMs
   return {
     queueTimeoutMs: read('queue-timeout', queueFallbackMs, limits.headerTimeoutMsMax),
+    grpcTimeoutMs,
     socketTimeoutMs: read('timeout', timeouts.socketTimeoutMs, limits.headerTimeoutMsMax),
     streamingTimeoutMs: read('streaming-timeout', timeouts.streamingTimeoutMs, limits.headerTimeoutMsMax),
     totalTimeoutMs: read('total-timeout', Number.POSITIVE_INFINITY, limits.headerTimeoutMsMax),
@@ -70,19 +75,27 @@ export function computeRequestTimeouts(input: RequestTimeoutsInput): RequestTime
 
 const GRPC_UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 }
 
+const GRPC_DIGITS_MAX = 99_999_999
+
+/** What is left of a gRPC deadline as a `grpc-timeout` value, rounded down; nothing left is the least that can be said. */
+export function renderGrpcTimeout(leftMs: number): string {
+  if (leftMs < 1) return `${Math.max(1, Math.floor(leftMs / GRPC_UNIT_MS['n']!))}n`
+  if (leftMs < GRPC_DIGITS_MAX + 1) return `${Math.floor(leftMs)}m`
+  return `${Math.min(GRPC_DIGITS_MAX, Math.floor(leftMs / GRPC_UNIT_MS['S']!))}S`
+}
+
 /** Milliseconds of a `grpc-timeout` value such as `100m`, rounded up; undefined when it is malformed. */
 export function parseGrpcTimeout(value: string): number | undefined {
   const match = /^(\d{1,8})([HMSmun])$/.exec(value)
   return match === null ? undefined : Math.ceil(Number(match[1]) * GRPC_UNIT_MS[match[2]!]!)
 }
 
-function computeQueueFallback(input: RequestTimeoutsInput, limits: RequestTimeoutLimits, warnings: string[]): number {
-  const value = input.grpcTimeout
-  if (value === undefined || input.headers.has('queue-timeout')) return input.timeouts.queueTimeoutMs
+function readGrpcTimeout(value: string | undefined, warnings: string[]): number {
+  if (value === undefined) return Number.POSITIVE_INFINITY
   const timeoutMs = parseGrpcTimeout(value)
-  if (timeoutMs !== undefined) return Math.min(timeoutMs + GRPC_QUEUE_MARGIN_MS, limits.headerTimeoutMsMax)
+  if (timeoutMs !== undefined) return timeoutMs
   warnings.push('grpc-timeout was ignored: it must be 1 to 8 digits and a unit out of H, M, S, m, u, n.')
-  return input.timeouts.queueTimeoutMs
+  return Number.POSITIVE_INFINITY
 }
 
 interface TimeoutHeader {

@@ -3,6 +3,7 @@ import {
   isCacheableSelection,
   isDescriptionHeader,
   parseGrpcTimeout,
+  renderGrpcTimeout,
   splitWaiterHeaders,
 } from '@waiter/services'
 import t from 'tap'
@@ -125,6 +126,7 @@ t.test('Q1 header over token, capped, and useless values warn', async t => {
   t.same(timeoutsOf({}), {
     ...timeouts,
     totalTimeoutMs: Number.POSITIVE_INFINITY,
+    grpcTimeoutMs: Number.POSITIVE_INFINITY,
     asyncRequestTimeoutMs: 60_000,
     asyncCheckIntervalMs: 3000,
     warnings: [],
@@ -159,6 +161,24 @@ t.test('Q1 header over token, capped, and useless values warn', async t => {
   t.equal(capped.warnings.length, 2)
 })
 
+t.test('Q3 what is left of a gRPC deadline', async t => {
+  for (const [leftMs, expected] of [
+    [2_999.9, '2999m'],
+    [1, '1m'],
+    [0.25, '250000n'],
+    [0.9999999, '999999n'],
+    [1e-9, '1n'],
+    [0, '1n'],
+    [-3, '1n'],
+    [99_999_999.9, '99999999m'],
+    [100_000_000, '100000S'],
+    [1e12, '99999999S'],
+  ] as const) {
+    t.equal(renderGrpcTimeout(leftMs), expected)
+    t.ok(parseGrpcTimeout(expected)! <= Math.max(1, leftMs), `${expected} is not more than ${leftMs} ms`)
+  }
+})
+
 t.test('Q2 gRPC deadlines', async t => {
   const rows: [string, number | undefined][] = [
     ['1H', 3_600_000],
@@ -176,8 +196,12 @@ t.test('Q2 gRPC deadlines', async t => {
   for (const [value, expected] of rows) t.equal(parseGrpcTimeout(value), expected, value)
   const queueOf = (grpcTimeout: string, headers = {}) =>
     computeRequestTimeouts({ headers: waiterOf(headers), timeouts, grpcTimeout })
-  t.match(queueOf('2S'), { queueTimeoutMs: 2100, warnings: [] })
+  t.match(queueOf('2S'), { queueTimeoutMs: 2100, grpcTimeoutMs: 2000, warnings: [] })
   t.match(queueOf('2H'), { queueTimeoutMs: 3_600_000 })
-  t.match(queueOf('2S', { 'x-waiter-queue-timeout': '50' }), { queueTimeoutMs: 50 })
-  t.match(queueOf('soon'), { queueTimeoutMs: 1000, warnings: [/^grpc-timeout was ignored/] })
+  t.match(queueOf('2S', { 'x-waiter-queue-timeout': '50' }), { queueTimeoutMs: 50, grpcTimeoutMs: 2000 })
+  t.match(queueOf('soon'), {
+    queueTimeoutMs: 1000,
+    grpcTimeoutMs: Number.POSITIVE_INFINITY,
+    warnings: [/^grpc-timeout was ignored/],
+  })
 })

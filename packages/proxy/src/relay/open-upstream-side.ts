@@ -12,13 +12,14 @@ export function openUpstreamSide(
   { head, scanner }: Pick<OutgoingRequest, 'head' | 'scanner'>,
   handler: RelayUpstreamHandler,
 ): RelayUpstream {
-  const { host, port, requestTarget, extraRequestHead, protocol = 'http' } = target
+  const { host, port, requestTarget, extraRequestHead, changedRequestField, protocol = 'http' } = target
   const request: OutgoingRequest = {
     head,
     scanner,
     policy: context.policy,
     extraRequestHead,
     target: requestTarget,
+    changedField: changedRequestField,
     defaultAuthority: host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`,
   }
   const tls = protocol === 'https' || protocol === 'h2' ? context.upstreamTls : undefined

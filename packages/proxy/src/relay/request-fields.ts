@@ -1,4 +1,4 @@
-import type { RequestHead } from '../exchange.ts'
+import type { ForwardTarget, RequestHead } from '../exchange.ts'
 import type { BodyDecoder } from '../h1/body-decoder.ts'
 import type { CompiledPolicy } from '../h1/compiled-policy.ts'
 import { FieldCode, type FieldTable } from '../h1/field-table.ts'
@@ -19,6 +19,8 @@ export interface OutgoingRequest {
   readonly extraRequestHead: string
   /** Path and query instead of the client's. */
   readonly target?: string | undefined
+  /** Of a head that came over HTTP/2. */
+  readonly changedField?: ForwardTarget['changedRequestField']
   /** For a request that names no host (HTTP/1.0). */
   readonly defaultAuthority: string
 }
@@ -70,7 +72,7 @@ export function renderHttp2Request(request: OutgoingRequest, isSecure: boolean, 
     fields.push(new HeaderField(':path', request.target ?? ownTarget))
     fields.push(new HeaderField(':authority', head.authority === '' ? defaultAuthority : head.authority))
   }
-  if (fromHttp2) pushHttp2Fields(fields, head, request.policy)
+  if (fromHttp2) pushHttp2Fields(fields, head, request)
   else pushHttp1Fields(fields, request as OutgoingRequest & { head: H1RequestHead }, asConnect)
   pushLines(fields, extraRequestHead)
   return fields
@@ -90,7 +92,11 @@ function pushHttp2Target(fields: HeaderField[], head: Http2RequestHead, target: 
   if (!hasAuthority) fields.push(new HeaderField(':authority', head.authority))
 }
 
-function pushHttp2Fields(fields: HeaderField[], head: Http2RequestHead, policy: CompiledPolicy): void {
+function pushHttp2Fields(
+  fields: HeaderField[],
+  head: Http2RequestHead,
+  { policy, changedField }: Pick<OutgoingRequest, 'policy' | 'changedField'>,
+): void {
   const table = policy.requestTable
   let hasTe = false
   for (const field of head.fields) {
@@ -99,7 +105,9 @@ function pushHttp2Fields(fields: HeaderField[], head: Http2RequestHead, policy: 
     else if (kind === FieldKind.CONTENT_LENGTH) fields.push(field)
     else if (kind === FieldKind.REGULAR || kind === FieldKind.COOKIE || kind === FieldKind.EXPECT) {
       const code = table.codeOfName(field.name)
-      if (code === FieldCode.OTHER || code === FieldCode.EXPECT) fields.push(field)
+      if (changedField !== undefined && field.name === changedField.name)
+        fields.push(new HeaderField(changedField.name, changedField.value))
+      else if (code === FieldCode.OTHER || code === FieldCode.EXPECT) fields.push(field)
       else if (code >= FieldCode.REWRITE) {
         const value = policy.rewriters[code - FieldCode.REWRITE]!(field.value)
         if (value === field.value) fields.push(field)
@@ -141,7 +149,7 @@ function pushHttp1Fields(
  */
 export function renderHttp1Request(request: OutgoingRequest, webSocketKey: string | null): string {
   const head = request.head as Http2RequestHead
-  const { policy, extraRequestHead } = request
+  const { policy, extraRequestHead, changedField } = request
   const method = webSocketKey === null ? head.method : 'GET'
   let text = `${method} ${request.target ?? head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n`
   let cookie = ''
@@ -150,7 +158,7 @@ export function renderHttp1Request(request: OutgoingRequest, webSocketKey: strin
     if (kind !== FieldKind.REGULAR && kind !== FieldKind.COOKIE && kind !== FieldKind.EXPECT) continue
     const { name } = field
     const code = policy.requestTable.codeOfName(name)
-    let value: string | null = field.value
+    let value: string | null = name === changedField?.name ? changedField.value : field.value
     if (code >= FieldCode.REWRITE) {
       value = policy.rewriters[code - FieldCode.REWRITE]!(value)
       if (value === null || !isValidHeaderValue(value)) continue

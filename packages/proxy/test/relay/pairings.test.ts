@@ -60,6 +60,20 @@ each('a request without a body', async (t, pairing) => {
   t.equal(pairing.proxy.stats().activeExchanges, 0)
 })
 
+each('a field of the request gets another value, if it came over HTTP/2', async (t, pairing) => {
+  let seen: IncomingMessage['headers'] = {}
+  pairing.handler = (request, response) => {
+    seen = request.headers
+    response.end()
+  }
+  pairing.overrides = { changedRequestField: { name: 'grpc-timeout', value: '19m' } }
+  await pairing.ask({ headers: { 'grpc-timeout': '1S', 'x-ask': 'apples' } })
+  t.equal(seen['grpc-timeout'], pairing.client === 'h2' ? '19m' : '1S')
+  t.equal(seen['x-ask'], 'apples')
+  await pairing.ask({ headers: { 'x-ask': 'pears' } })
+  t.notOk('grpc-timeout' in seen, 'nothing is added')
+})
+
 each('a body with a length goes both ways', async (t, pairing) => {
   pairing.handler = echo
   const body = pattern(200_000)

@@ -17,7 +17,7 @@ import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
 import { debugRequestLines, debugResponseLines } from './debug-headers.ts'
 import { GRPC_HTTP_STATUS, grpcStatusOf, isBusyStatus, isGrpcRequest } from './grpc.ts'
-import { lateError, queueDeadlineMs, timeLeftLine } from './request-deadline.ts'
+import { grpcTimeLeft, lateError, queueDeadlineMs, timeLeftLine } from './request-deadline.ts'
 import {
   responseTimeoutError,
   serviceFailureError,
@@ -95,6 +95,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
   extraRequestHead = ''
   extraResponseHead = ''
   replacedLocation: string | undefined
+  changedRequestField: ForwardTarget['changedRequestField']
   readonly connectTimeoutMs: number
   readonly responseTimeoutMs: number
   readonly streamIdleTimeoutMs: number
@@ -180,6 +181,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
     this.port = slot.port
     this.extraRequestHead = environment.requestLinesOf(runtime, this.parts.identity) + cidLine
     this.extraRequestHead += timeLeftLine(exchange.arrivedAtMs, this.parts.timeouts, nowMs)
+    this.changedRequestField = grpcTimeLeft(exchange.arrivedAtMs, this.parts.timeouts, nowMs)
     // A proxy in front of us knows better what the user's own connection is.
     if (exchange.isSecure && !exchange.head.has('x-forwarded-proto')) this.extraRequestHead += FORWARDED_OVER_TLS
     this.extraResponseHead = environment.responseLines + cidLine

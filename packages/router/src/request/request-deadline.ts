@@ -1,7 +1,10 @@
-import type { RequestTimeouts } from '@waiter/services'
+import { type RequestTimeouts, renderGrpcTimeout } from '@waiter/services'
 import type { RequestError } from '../errors/error-response.ts'
 import type { ServiceRuntime } from '../services/service-runtime.ts'
-import { queueTimeoutError, totalTimeoutError } from './request-errors.ts'
+import { deadlineExceededError, queueTimeoutError, totalTimeoutError } from './request-errors.ts'
+
+/** A request that was held for less did not wait. */
+const WAITED_MS_MIN = 1
 
 /** Until when a request may wait for an instance: what would be too late as a whole is not begun. */
 export function queueDeadlineMs(arrivedAtMs: number, { queueTimeoutMs, totalTimeoutMs }: RequestTimeouts): number {
@@ -9,10 +12,24 @@ export function queueDeadlineMs(arrivedAtMs: number, { queueTimeoutMs, totalTime
 }
 
 /** Why a request that waited until then is refused. */
-export function lateError(runtime: ServiceRuntime, { queueTimeoutMs, totalTimeoutMs }: RequestTimeouts): RequestError {
-  return totalTimeoutMs <= queueTimeoutMs
-    ? totalTimeoutError(totalTimeoutMs, runtime.id)
-    : queueTimeoutError(runtime, queueTimeoutMs)
+export function lateError(runtime: ServiceRuntime, timeouts: RequestTimeouts): RequestError {
+  const { queueTimeoutMs, totalTimeoutMs, grpcTimeoutMs } = timeouts
+  if (totalTimeoutMs <= queueTimeoutMs) return totalTimeoutError(totalTimeoutMs, runtime.id)
+  const error = queueTimeoutError(runtime, queueTimeoutMs)
+  return grpcTimeoutMs <= queueTimeoutMs ? deadlineExceededError(error, grpcTimeoutMs) : error
+}
+
+/**
+ * What a gRPC instance is told instead of the client's `grpc-timeout`: what is left of it. Undefined: the request did not
+ * wait, so that the client's own words, in its own unit, say it best.
+ */
+export function grpcTimeLeft(
+  arrivedAtMs: number,
+  { grpcTimeoutMs }: RequestTimeouts,
+  nowMs: number,
+): { readonly name: string; readonly value: string } | undefined {
+  if (grpcTimeoutMs === Number.POSITIVE_INFINITY || nowMs - arrivedAtMs < WAITED_MS_MIN) return undefined
+  return { name: 'grpc-timeout', value: renderGrpcTimeout(arrivedAtMs + grpcTimeoutMs - nowMs) }
 }
 
 /**

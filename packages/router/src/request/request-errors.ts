@@ -37,6 +37,12 @@ export function queueTimeoutError(runtime: ServiceRuntime, queueTimeoutMs: numbe
   }
 }
 
+/** A gRPC request whose deadline passed while it waited: gRPC has a code for that, and callers look at it. */
+export function deadlineExceededError(error: RequestError, grpcTimeoutMs: number): RequestError {
+  const details = { ...error.details, code: 'WTR_GRPC_DEADLINE', 'grpc-timeout-ms': grpcTimeoutMs }
+  return { ...error, status: 504, details }
+}
+
 /** Not a byte reached a backend, and the request may not try again. */
 export function unsentError(
   outcome: Extract<Outcome, { kind: 'not-sent' }>,

@@ -145,7 +145,13 @@ export class World {
   }
 
   request(
-    options: { isDebug?: boolean; queueTimeoutMs?: number; totalTimeoutMs?: number; path?: string } = {},
+    options: {
+      isDebug?: boolean
+      queueTimeoutMs?: number
+      totalTimeoutMs?: number
+      grpcTimeoutMs?: number
+      path?: string
+    } = {},
   ): FakeExchange {
     const head = headOf({ path: options.path ?? '/', headers: { host: 'app.example.com' } })
     const fake = new FakeExchange({ head, arrivedAtMs: this.nowMs })
@@ -159,6 +165,7 @@ export class World {
           socketTimeoutMs: 900_000,
           streamingTimeoutMs: 20_000,
           totalTimeoutMs: options.totalTimeoutMs ?? Number.POSITIVE_INFINITY,
+          grpcTimeoutMs: options.grpcTimeoutMs ?? Number.POSITIVE_INFINITY,
           asyncRequestTimeoutMs: 60_000,
           asyncCheckIntervalMs: 3_000,
           warnings: [],
