@@ -2,10 +2,19 @@ import t from 'tap'
 import { MUTANTS } from './simulation/mutants.ts'
 import { simulate } from './simulation/simulation.ts'
 
-const SEEDS = 60
-/** The first seeds; a bug that shows itself rarely has its own. */
+/** Hundreds of them: `npm run sim:cluster`. */
+const SEEDS = 20
 const MUTANT_SEEDS = 8
-const RARE: Readonly<Record<string, number>> = { 'no-fence': 73 }
+/** A bug that the first seeds do not show has seeds of its own. */
+const FIRST_SEEDS: Readonly<Record<string, number>> = {
+  'hasty-leader': 3,
+  'returned-early': 9,
+  'lost-release': 4,
+  impatient: 2,
+  'no-fence': 2,
+  'any-term': 2,
+  'struck-off-is-believed': 30,
+}
 
 t.test('a whole cluster under faults keeps its promises (simulation/README.md)', async t => {
   for (let seed = 1; seed <= SEEDS; seed++) {
@@ -15,15 +24,17 @@ t.test('a whole cluster under faults keeps its promises (simulation/README.md)',
 })
 
 for (const mutant of MUTANTS) {
-  t.test(`planted and found: ${mutant.story}`, async t => {
-    const first = RARE[mutant.name] ?? 1
-    let violation: unknown
-    for (let seed = first; violation === undefined && seed < first + MUTANT_SEEDS; seed++)
-      violation = (await simulate({ seed, mutant })).violation
-    t.ok(violation, mutant.name)
+  t.test(`planted and found by "${mutant.shownBy}": ${mutant.story}`, async t => {
+    const first = FIRST_SEEDS[mutant.name] ?? 1
+    const seen: unknown[] = []
+    for (let seed = first; !seen.includes(mutant.shownBy) && seed < first + MUTANT_SEEDS; seed++)
+      seen.push((await simulate({ seed, mutant })).violation?.check)
+    t.ok(seen.includes(mutant.shownBy), mutant.name, { seen })
   })
 }
 
-t.test('the same seed does the same again', async t => {
-  t.same(await simulate({ seed: 5 }), await simulate({ seed: 5 }))
+t.test('the same seed does the same again: every event, message and grant', async t => {
+  const [once, again] = [await simulate({ seed: 5, hasDigest: true }), await simulate({ seed: 5, hasDigest: true })]
+  t.same(once, again)
+  t.not((await simulate({ seed: 6, hasDigest: true })).digest, once.digest, 'and another one something else')
 })

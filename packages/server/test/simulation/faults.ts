@@ -1,4 +1,5 @@
 import type { Prng } from '@waiter/base'
+import type { SimProcess } from './sim-time.ts'
 import type { World } from './world.ts'
 
 export const FAULT_KINDS = [
@@ -9,6 +10,7 @@ export const FAULT_KINDS = [
   'one-way-partition',
   'isolation',
   'pause',
+  'leader-pause',
   'slow-network',
   'lost-messages',
   'broken-stream',
@@ -81,7 +83,10 @@ export class FaultInjector {
         this.#isolate()
         return
       case 'pause':
-        this.#pause()
+        this.#pause([...world.controls, ...world.livingRouters()])
+        return
+      case 'leader-pause':
+        this.#pause(world.controls.filter(({ leads }) => leads))
         return
       case 'slow-network':
         world.network.slownessMs = 20 + this.#random.below(150)
@@ -166,9 +171,8 @@ export class FaultInjector {
     }, PARTITION_MS_MAX)
   }
 
-  #pause(): void {
-    const processes = [...this.#world.controls, ...this.#world.livingRouters()].map(({ process }) => process)
-    const process = this.#pick(processes.filter(({ isAlive }) => isAlive))
+  #pause(candidates: readonly { readonly process: SimProcess }[]): void {
+    const process = this.#pick(candidates.map(each => each.process).filter(({ isAlive }) => isAlive))
     if (process !== undefined) this.#world.pause(process, 100 + this.#random.below(PAUSE_MS_MAX))
   }
 

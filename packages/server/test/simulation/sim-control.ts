@@ -159,11 +159,22 @@ export class SimControl {
 
   /** The group's store: it answers as long as this member could have the group agree. */
   #storeFor(process: SimProcess, store: KeyValueStore): KeyValueStore {
+    // As `RaftStore` does: what this member cannot have agreed on, it forwards to the next leader, and after some time gives up.
     const agree = async (): Promise<void> => {
-      await process.delay(this.#world.network.latencyMs())
-      if (!this.raft.canCommit) throw storeUnavailable('The group does not agree.')
+      const STORE_PATIENCE_MS = 3_000
+      const STORE_RETRY_MS = 50
+      const untilMs = this.#world.time.nowMs + STORE_PATIENCE_MS
+      for (;;) {
+        await process.delay(this.#world.network.latencyMs())
+        if (this.raft.canCommit) return
+        const leader = this.#world.controls.find(({ raft }) => raft.id === this.raft.leader)
+        const isReached = leader !== undefined && !this.#world.network.isCut(this.name, leader.name)
+        if (isReached && !leader.process.isPaused && leader.isAlive && leader.raft.canCommit) return
+        if (this.#world.time.nowMs >= untilMs) throw storeUnavailable('The group does not agree.')
+        await process.delay(STORE_RETRY_MS)
+      }
     }
-    const isForgetful = this.#world.mutant?.isForgetful === true
+    const { isForgetful = false, isUnforgetting = false } = this.#world.mutant ?? {}
     return {
       get: async key => {
         await agree()
@@ -171,6 +182,7 @@ export class SimControl {
       },
       compareAndSet: async (key, expected, value) => {
         await agree()
+        if (isUnforgetting && value === undefined) return { kind: 'written', version: expected }
         return await store.compareAndSet(key, expected, value)
       },
       list: async function* (prefix) {

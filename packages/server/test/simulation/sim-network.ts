@@ -128,6 +128,7 @@ class SimStream {
     for (const each of this.tamperUp(message)) {
       const copy = this.#codec.request(each)
       this.#send('up', () => {
+        this.#network.time.note(() => [this.client.name, this.server.name, copy])
         if (!this.#isServerOver) this.serverEnd.fire('data', copy)
       })
     }
@@ -146,6 +147,7 @@ class SimStream {
     for (const each of this.tamperDown(message)) {
       const copy = this.#codec.response(each)
       this.#send('down', () => {
+        this.#network.time.note(() => [this.server.name, this.client.name, copy])
         if (!this.#isClientOver) this.clientEnd.fire('data', copy)
       })
     }
@@ -256,7 +258,9 @@ export class SimNetwork {
   send(from: SimProcess, to: SimProcess, deliver: () => void): void {
     if (this.#random.below(1000) < this.lossPerMille) return
     this.time.after(this.latencyMs(), () => {
-      if (!this.isCut(from.host, to.host)) to.run(deliver)
+      if (this.isCut(from.host, to.host)) return
+      this.time.note(() => [from.name, to.name])
+      to.run(deliver)
     })
   }
 

@@ -169,6 +169,7 @@ export class SimRequest extends Waiter implements RunningRequest {
     if (this.#slot !== undefined || this.#isAnswered) checks.fail('answered once', 'a request got a second slot')
     this.#slot = slot
     this.isExempt = this.router.isGivenUp
+    time.note(() => [this.router.id, slot.instanceId, this.arrivedAtMs])
     const instance = scheduler.find(this.runtime.id, slot.instanceId)
     if (instance === undefined || instance.record.endedAtMs !== null) {
       // Nobody listens there any more.
@@ -239,7 +240,8 @@ function createSimClients(world: World, router: SimRouter): RpcClients {
         const stream = network.connect(process, address, 'attach', ATTACH)
         router.stream = stream
         const { routerSays } = mutant ?? {}
-        if (routerSays !== undefined) stream.tamperUp = message => routerSays(message as AttachRequest)
+        let said = 0
+        if (routerSays !== undefined) stream.tamperUp = message => routerSays(message as AttachRequest, said++)
         return stream.clientEnd
       },
     }),

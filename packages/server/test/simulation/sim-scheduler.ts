@@ -203,6 +203,7 @@ export class SimScheduler {
   }
 
   #publish(event: SchedulerEvent): void {
+    this.#time.note(() => [event])
     for (const watch of this.#watches) watch.push(event)
   }
 

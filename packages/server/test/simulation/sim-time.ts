@@ -11,6 +11,8 @@ export class SimTime {
   readonly #queue = new EventQueue()
   #nowMs = 0
   events = 0
+  /** Hears what happens, when somebody wants to compare two runs. */
+  #witness: ((what: string) => void) | undefined
   /** Called after each moment in which anything happened. */
   onMoment: () => void = () => undefined
 
@@ -21,6 +23,15 @@ export class SimTime {
 
   get epochMs(): number {
     return EPOCH_MS + this.#nowMs
+  }
+
+  tellOf(witness: (what: string) => void): void {
+    this.#witness = witness
+  }
+
+  /** @param what is rendered only if anybody wants to know */
+  note(what: () => readonly unknown[]): void {
+    this.#witness?.(JSON.stringify([this.#nowMs, ...what()]))
   }
 
   after(delayMs: number, run: () => void): void {
@@ -47,6 +58,7 @@ export class SimTime {
         this.#nowMs = event.atMs
       }
       this.events += 1
+      this.note(() => [])
       if (++turns > TURNS_MAX) throw new Error('time does not pass: somebody goes in circles')
       event.run()
       // Promises follow at once, in an order that depends on nothing but what was done.

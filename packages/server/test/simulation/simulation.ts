@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { createPrng, type Logger } from '@waiter/base'
 import { FAULT_KINDS, FaultInjector, type FaultKind } from './faults.ts'
 import type { Mutant } from './mutants.ts'
@@ -9,6 +10,8 @@ export interface SimulationOptions {
   readonly seed: number
   readonly mutant?: Mutant | undefined
   readonly log?: Logger
+  /** Have a digest of everything that happens, to compare two runs. */
+  readonly hasDigest?: boolean
 }
 
 export interface SimulationResult {
@@ -22,6 +25,8 @@ export interface SimulationResult {
   readonly reigns: number
   readonly stops: number
   readonly givenUpAlive: number
+  /** Of every event, every message and every grant, in order. */
+  readonly digest?: string
   readonly violation: { readonly check: string; readonly message: string; readonly atMs: number } | undefined
 }
 
@@ -36,7 +41,7 @@ const ROUTERS_MIN = 3
 const ROUTERS_MAX = 8
 
 /** Runs one seed: a phase of load and faults, then everything is repaired, served, and in the end collected. */
-export async function simulate({ seed, mutant, log }: SimulationOptions): Promise<SimulationResult> {
+export async function simulate({ seed, mutant, log, hasDigest = false }: SimulationOptions): Promise<SimulationResult> {
   const draw = createPrng(seed * 7 + 1)
   const routers = ROUTERS_MIN + draw.below(ROUTERS_MAX - ROUTERS_MIN + 1)
   const faults = FAULT_KINDS.filter(() => draw.below(2) === 0)
@@ -44,6 +49,8 @@ export async function simulate({ seed, mutant, log }: SimulationOptions): Promis
   const world = new World({ seed, routers, mutant, ...(log === undefined ? {} : { log }) })
   const injector = new FaultInjector(world, faults, pauseMs)
   const { time, checks } = world
+  const hash = createHash('sha256')
+  if (hasDigest) time.tellOf(what => hash.update(what))
   try {
     const workload = new Workload(world)
     await time.runUntil(2_000)
@@ -62,7 +69,8 @@ export async function simulate({ seed, mutant, log }: SimulationOptions): Promis
   const { accepts: requests, reigns, stops, givenUpAlive, violation } = checks
   const counts = { requests, reigns, stops, givenUpAlive }
   const { events, nowMs: virtualMs } = time
-  return { seed, routers, faults, injected: injector.injected, events, virtualMs, ...counts, violation }
+  const digest = hasDigest ? { digest: hash.digest('hex') } : {}
+  return { seed, routers, faults, injected: injector.injected, events, virtualMs, ...counts, ...digest, violation }
 }
 
 async function requireServed(world: World): Promise<void> {
@@ -75,12 +83,12 @@ async function requireServed(world: World): Promise<void> {
       .every(({ agent }) => agent.leader.isConnected && agent.leader.leaderId === leader?.name)
   }
   await time.runUntil(time.nowMs + HEALING_MS_MAX, () => isServed() && areAgreed())
+  if (!areAgreed()) throw new Violation('agreed', 'not all routers follow the one leader')
   if (!isServed()) {
     const left = world.livingRouters().filter(({ requests }) => requests.size > 0)
     const where = left.map(({ id, requests }) => `${requests.size} at ${id}`).join(', ')
     throw new Violation('served', `${HEALING_MS_MAX} ms after everything was repaired requests are left: ${where}`)
   }
-  if (!areAgreed()) throw new Violation('served', 'not all routers follow the one leader')
   if (checks.answers + checks.vanishes !== checks.accepts)
     throw new Violation(
       'answered once',
