@@ -20,8 +20,10 @@ export function chooseLenders(
 ): readonly RouterId[] {
   const others = holders.length <= LENDERS_MAX + 1 ? holders.filter(id => id !== borrowerId) : holders
   if (others.length <= LENDERS_MAX) return isSame(others, current) ? current : others
+  let keptCount = 0
+  for (const id of current) if (known.has(id) && id !== borrowerId) keptCount += 1
+  if (keptCount * 2 >= LENDERS_MAX) return current
   const kept = current.filter(id => known.has(id) && id !== borrowerId)
-  if (kept.length * 2 >= LENDERS_MAX) return current
   const hash = hashText(borrowerId)
   const candidates = holders.filter(id => id !== borrowerId && !kept.includes(id))
   const ranked = candidates.map(id => ({ id, preference: preferenceOf(hash, hashText(id)) }))

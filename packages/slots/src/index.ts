@@ -43,8 +43,9 @@ export {
   type SlotReturn,
 } from './borrow-types.ts'
 export { BorrowedSlot } from './borrowed-slot.ts'
-export { chooseHomes, EVERYBODY_MAX, HOMES, type HashedRouter } from './choose-homes.ts'
+export { chooseHomes, EVERYBODY_MAX, type HashedRouter, HOMES } from './choose-homes.ts'
 export { chooseLenders } from './choose-lenders.ts'
+export { type DealRouter, dealOut } from './deal-out.ts'
 export { type DistributeInput, type DistributeRouter, distribute, type Shares } from './distribute.ts'
 export { ExpectedRouters } from './expected-routers.ts'
 export type { EjectionKind } from './instance-entry.ts'

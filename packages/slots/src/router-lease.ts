@@ -26,6 +26,10 @@ export class RouterLease {
   /** What it is to have in the end, and the sum of that. */
   target: Shares = NOTHING
   targetTotal = 0
+  /** What it demanded lately when slots were shared out last. */
+  sharedByDemand = -1
+  /** Of which instances others must let go before it has all of its target; undefined: nobody has looked. */
+  waitsFor: readonly InstanceId[] | undefined
   inUse: Shares = NOTHING
   ackedVersion = 0
   lastSent: RouterAssignment | undefined
@@ -72,6 +76,16 @@ export class RouterLease {
   /** What the last version sent (or believed) gives. */
   get lastShares(): Shares {
     return this.#unacked.at(-1)?.shares ?? this.#acked
+  }
+
+  /** It has slots, or is about to. */
+  get isHolder(): boolean {
+    return this.targetTotal > 0 || this.lastShares.size > 0
+  }
+
+  /** May it have more now that less is held of these? */
+  waitsForAnyOf(freed: ReadonlySet<InstanceId>): boolean {
+    return this.waitsFor === undefined || this.waitsFor.some(instanceId => freed.has(instanceId))
   }
 
   /** @param isTrusted nobody else can have got what it believes to have; else only what it was given is its own */

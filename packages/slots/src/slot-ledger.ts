@@ -1,5 +1,6 @@
 import { assert, type InstanceId, type RouterId } from '@waiter/base'
 import { EVERYBODY_MAX } from './choose-homes.ts'
+import { dealOut } from './deal-out.ts'
 import { distribute, type Shares } from './distribute.ts'
 import { ExpectedRouters } from './expected-routers.ts'
 import type { LedgerInstance, LedgerRouterState, RouterAssignment, RouterBelief } from './ledger-types.ts'
@@ -14,6 +15,10 @@ const CROWD_TURNS = 4
 
 const NOTHING: Shares = new Map()
 const NOBODY: readonly RouterId[] = []
+const NO_ASSIGNMENTS: readonly RouterAssignment[] = []
+
+/** So many new slots are dealt out one by one; more, and those of the first instances, are shared out as a whole. */
+const DEALT_SLOTS_MAX = 16
 
 /** Versions a router may be behind; then it gets the next one only after an acknowledgement. */
 const UNACKED_VERSIONS_MAX = 8
@@ -38,11 +43,20 @@ export class SlotLedger {
   #turn = 0
   #round = 0
   #isTargetStale = true
+  /** Nothing but more instances: their slots go to those who lack most, and nobody else is touched. */
+  readonly #added: LedgerInstance[] = []
+  /** Targets are what demand asks for: while that stays, another look would change nothing. */
+  #isAtRest = false
   /** Routers that are to be sent something: somebody else may have to let go first. */
   readonly #lacking: Set<RouterLease> = new Set()
-  /** Who lacks something may get it now. */
+  /** Instances of which somebody holds less than before: who lacks them may get some now. */
+  readonly #freed: Set<InstanceId> = new Set()
+  /** Whoever lacks something may get it now. */
   #isSendDue = true
+  /** Somebody is to be sent something who was not before. */
+  #isAnyNew = false
   #wasWaiting = false
+  #holdersRevision = 0
   #isAnybodyLeaving = false
   readonly #expected: ExpectedRouters
 
@@ -55,15 +69,22 @@ export class SlotLedger {
   setInstances(instances: readonly LedgerInstance[]): void {
     const before = this.#instances
     this.#instances = new Map(instances.map(instance => [instance.instanceId, instance]))
-    this.#isTargetStale = true
-    const isOther = (it: LedgerInstance): boolean => {
-      const former = before.get(it.instanceId)
-      return former !== undefined && !isSameInstance(former, it)
+    const added: LedgerInstance[] = []
+    const others: LedgerInstance[] = []
+    let addedSlots = 0
+    for (const instance of instances) {
+      const former = before.get(instance.instanceId)
+      if (former === undefined) {
+        added.push(instance)
+        addedSlots += instance.slots
+      } else if (!isSameInstance(former, instance)) others.push(instance)
     }
-    const others = instances.filter(isOther)
+    const isMoreOnly = others.length === 0 && before.size + added.length === instances.length
+    if (isMoreOnly && before.size > 0 && addedSlots <= DEALT_SLOTS_MAX) this.#added.push(...added)
+    else this.#isTargetStale = true
     if (others.length === 0) return
     for (const lease of this.#leases.values())
-      if (others.some(({ instanceId }) => lease.target.has(instanceId))) this.#lacking.add(lease)
+      if (others.some(({ instanceId }) => lease.target.has(instanceId))) this.#want(lease)
   }
 
   /**
@@ -84,8 +105,9 @@ export class SlotLedger {
     const isTrusted = this.#expected.has(routerId)
     this.#leases.set(routerId, lease)
     this.#settle(lease, () => lease.hear(belief, isTrusted))
-    this.#lacking.add(lease)
+    this.#want(lease)
     this.#isTargetStale = true
+    this.#holdersRevision += 1
   }
 
   /** True while a router takes part, be it only until it has let go. */
@@ -147,16 +169,23 @@ export class SlotLedger {
    * while it uses more than its share.
    *
    * @param inUseByInstance its requests in flight, counted when or after it took the version on
-   * @returns false when nothing follows from it: it is outdated, unknown, or says what is known
+   * @returns false when nothing follows from it for anybody now: `rebalance`, `takeLeft` and `isReleased` answer as before
    */
   ack(routerId: RouterId, version: number, inUseByInstance: Shares): boolean {
     const lease = this.#leases.get(routerId)
     if (lease === undefined) return false
     const { held, unackedCount } = lease
     if (!this.#settle(lease, () => lease.acknowledge(version, inUseByInstance))) return false
+    if (unackedCount >= UNACKED_VERSIONS_MAX) this.#isSendDue = true
     // Others can have more only when this one has let go of something, and it itself when it had to catch up.
-    if (unackedCount >= UNACKED_VERSIONS_MAX || isLess(lease.held, held)) this.#isSendDue = true
-    return true
+    return this.#isSendDue || lease.isLeaving || (isLess(lease.held, held) && this.#isFreedWanted())
+  }
+
+  /** Does anybody wait for what was let go, or is it an instance that may be stopped now? */
+  #isFreedWanted(): boolean {
+    if (this.#lacking.size > 0) return true
+    for (const instanceId of this.#freed) if (!this.#instances.has(instanceId)) return true
+    return false
   }
 
   /**
@@ -183,21 +212,29 @@ export class SlotLedger {
     if (isWaiting !== this.#wasWaiting) this.#isSendDue = true
     this.#wasWaiting = isWaiting
     if (this.#isTargetStale) this.#computeTargets()
-    if (!this.#isSendDue) return []
-    this.#isSendDue = false
+    else if (this.#added.length > 0) this.#dealOutAdded()
+    if (!this.#isSendDue && !this.#isAnyNew && this.#freed.size === 0) return NO_ASSIGNMENTS
     const changed: RouterAssignment[] = []
     for (const lease of [...this.#lacking]) {
+      if (!this.#isSendDue && !lease.waitsForAnyOf(this.#freed)) continue
       const assignment = this.#assign(lease)
       if (assignment !== undefined) changed.push(assignment)
     }
+    this.#isSendDue = false
+    this.#isAnyNew = false
+    this.#freed.clear()
     return changed
+  }
+
+  /** Changes when `holderIds` may answer something else. */
+  get holdersRevision(): number {
+    return this.#holdersRevision
   }
 
   /** Routers that have slots, or are about to: whom to ask for some. Sorted. */
   get holderIds(): readonly RouterId[] {
     const holders: RouterId[] = []
-    for (const { routerId, targetTotal, lastShares } of this.#leases.values())
-      if (targetTotal > 0 || lastShares.size > 0) holders.push(routerId)
+    for (const lease of this.#leases.values()) if (lease.isHolder) holders.push(lease.routerId)
     return holders.sort()
   }
 
@@ -243,18 +280,24 @@ export class SlotLedger {
     this.#round = round
     const isDue = this.#leases.size <= EVERYBODY_MAX || turn % CROWD_TURNS === 0
     for (const lease of this.#leases.values()) {
+      const wasStarved = lease.isStarved
       lease.endTurn()
       if (isRoundOver) lease.endRound()
-      if (isDue && !lease.isLeaving && lease.lastingDemand >= lease.targetTotal) this.#isTargetStale = true
+      // Those that starve take turns, whether or not anything else has changed.
+      if (lease.isStarved || wasStarved || lease.lastingDemand !== lease.sharedByDemand) this.#isAtRest = false
     }
+    if (!isDue || this.#isAtRest || this.#isTargetStale) return
+    for (const lease of this.#leases.values())
+      if (!lease.isLeaving && lease.lastingDemand >= lease.targetTotal) {
+        this.#isTargetStale = true
+        return
+      }
   }
 
   #computeTargets(): void {
     this.#isTargetStale = false
-    this.#isSendDue = true
-    const present = [...this.#leases.values()].filter(lease => !lease.isLeaving)
-    const serving = present.filter(lease => !lease.isDraining)
-    const staying = serving.length > 0 ? serving : present
+    this.#added.length = 0
+    const staying = this.#staying()
     const targets = distribute({
       instances: [...this.#instances.values()],
       routers: staying.map(({ routerId, lastingDemand, target, inUse, isStarved }) => ({
@@ -266,12 +309,41 @@ export class SlotLedger {
       })),
       turn: this.#round,
     })
+    this.#isAtRest = true
     for (const lease of this.#leases.values()) {
-      const target = targets.get(lease.routerId) ?? NOTHING
-      if (target === lease.target) continue
-      lease.aim(target)
-      this.#lacking.add(lease)
+      lease.sharedByDemand = lease.lastingDemand
+      this.#aim(lease, targets.get(lease.routerId) ?? NOTHING)
     }
+  }
+
+  /** Those among whom slots are shared out. */
+  #staying(): readonly RouterLease[] {
+    const present: RouterLease[] = []
+    for (const lease of this.#leases.values()) if (!lease.isLeaving) present.push(lease)
+    const serving = present.filter(lease => !lease.isDraining)
+    return serving.length > 0 ? serving : present
+  }
+
+  #dealOutAdded(): void {
+    // Who was too far from his share before is looked at in the next turn.
+    this.#isAtRest = false
+    for (const [lease, target] of dealOut(this.#added.splice(0), this.#staying())) this.#aim(lease, target)
+  }
+
+  #aim(lease: RouterLease, target: Shares): void {
+    if (target === lease.target) return
+    this.#isAtRest = false
+    const wasHolder = lease.isHolder
+    lease.aim(target)
+    if (lease.isHolder !== wasHolder) this.#holdersRevision += 1
+    this.#want(lease)
+  }
+
+  /** The router is to be sent something, as far as it is to be had. */
+  #want(lease: RouterLease): void {
+    lease.waitsFor = undefined
+    this.#lacking.add(lease)
+    this.#isAnyNew = true
   }
 
   #forget(routerId: RouterId): boolean {
@@ -279,6 +351,8 @@ export class SlotLedger {
     if (lease === undefined) return false
     this.#lacking.delete(lease)
     this.#countHeld(lease.held, -1)
+    for (const instanceId of lease.held.keys()) this.#freed.add(instanceId)
+    this.#holdersRevision += 1
     return this.#leases.delete(routerId)
   }
 
@@ -289,6 +363,7 @@ export class SlotLedger {
     if (lease.held === before) return result
     this.#countHeld(before, -1)
     this.#countHeld(lease.held, 1)
+    for (const [instanceId, slots] of before) if ((lease.held.get(instanceId) ?? 0) < slots) this.#freed.add(instanceId)
     return result
   }
 
@@ -314,6 +389,7 @@ export class SlotLedger {
     if (lease.unackedCount >= UNACKED_VERSIONS_MAX) return undefined
     this.#lacking.delete(lease)
     const instances: AssignedInstance[] = []
+    const missing: InstanceId[] = []
     for (const [instanceId, wanted] of lease.target) {
       const instance = this.#instances.get(instanceId)
       assert(instance !== undefined, 'only instances of the ledger are shared out')
@@ -322,11 +398,17 @@ export class SlotLedger {
       const leased = lease.lastShares.get(instanceId) ?? 0
       const slots = Math.min(wanted, Math.max(leased, held + this.#spareOf(instance)))
       if (slots > 0) instances.push({ ...instance, slots })
-      if (slots < wanted) this.#lacking.add(lease)
+      if (slots < wanted) missing.push(instanceId)
+    }
+    if (missing.length > 0) {
+      lease.waitsFor = missing
+      this.#lacking.add(lease)
     }
     if (lease.lastSent !== undefined && isSame(lease.lastSent.instances, instances)) return undefined
     const assignment: RouterAssignment = { routerId: lease.routerId, version: ++this.#version, instances }
+    const wasHolder = lease.isHolder
     this.#settle(lease, () => lease.send(assignment))
+    if (lease.isHolder !== wasHolder) this.#holdersRevision += 1
     return assignment
   }
 }

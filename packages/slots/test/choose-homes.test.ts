@@ -1,4 +1,4 @@
-import { chooseHomes, EVERYBODY_MAX, HOMES, type HashedRouter, hashText } from '@waiter/slots'
+import { chooseHomes, EVERYBODY_MAX, type HashedRouter, HOMES, hashText } from '@waiter/slots'
 import fc from 'fast-check'
 import t from 'tap'
 

@@ -297,3 +297,32 @@ t.test('L3 with demand that stays, nothing is sent any more', async t => {
   )
   t.pass()
 })
+
+t.test('D5 a look at demand that is left out because nothing has changed would have moved nothing', async t => {
+  let quiet = 0
+  fc.assert(
+    fc.property(fc.integer(), seed => {
+      const cluster = new Cluster(seed)
+      for (let step = 0; step < 200; step++) cluster.step()
+      cluster.settle(true)
+      const TURNS = 60
+      for (let turn = 0; turn < TURNS; turn++) {
+        cluster.rebalance(true)
+        cluster.settle(true)
+      }
+      const id = [...cluster.routers.keys()].find(routerId => !cluster.leaving.has(routerId))
+      const isStarving = cluster.ledger
+        .routerStates()
+        .some(({ demand, held }) => demand > 0 && !Object.keys(held).length)
+      if (id === undefined || isStarving) return
+      quiet++
+      // Who was about to leave and stays has everything looked at anew.
+      cluster.ledger.routerLeaving(id)
+      cluster.ledger.routerStays(id)
+      const sent = cluster.ledger.rebalance(cluster.turn)
+      if (sent.length > 0) throw new Error(`${sent.length} assignments changed`)
+    }),
+    { seed: 25, numRuns: 60 },
+  )
+  t.ok(quiet > 30, `${quiet} clusters came to rest`)
+})

@@ -313,11 +313,31 @@ t.test('L8 news of unknown routers and of unknown versions is ignored', async t 
   ledger.routerDead('stranger')
   t.equal(ledger.ack('stranger', 1, NONE), false)
   t.equal(ledger.ack('r1', 77, NONE), false)
-  t.equal(ledger.ack('r1', 1, NONE), true)
+  t.equal(ledger.ack('r1', 1, NONE), false, 'nobody waits for anything')
   t.same(ledger.routerStates(), [
     { routerId: 'r1', isLeaving: false, demand: 0, ackedVersion: 1, sentVersion: 1, held: { a: 2 } },
   ])
 })
+
+t.test(
+  'L8 an acknowledgement is news when somebody waits for what it frees, or an instance may be stopped',
+  async t => {
+    const ledger = ledgerOf(['r1'], { a: 1, b: 1 })
+    ledger.setDemand('r1', 1)
+    const [first] = ledger.rebalance(0)
+    t.equal(ledger.ack('r1', first!.version, new Map([['a', 1]])), false)
+    ledger.routerJoined('r2')
+    ledger.setDemand('r2', 1)
+    const moved = ledger.rebalance(0).find(({ routerId }) => routerId === 'r1')!
+    t.equal(ledger.ack('r1', moved.version, new Map([['a', 1]])), true, 'r2 can have b')
+    t.equal(ledger.rebalance(0).length, 1)
+    ledger.setInstances(instances({ b: 1 }))
+    const last = ledger.rebalance(0).find(({ routerId }) => routerId === 'r1')!
+    t.equal(ledger.ack('r1', last.version, new Map([['a', 1]])), false, 'it runs a request there')
+    t.equal(ledger.ack('r1', last.version, NONE), true)
+    t.equal(ledger.isReleased('a'), true)
+  },
+)
 
 t.test('L9 a silent router is not flooded and goes on where it left off', async t => {
   const ledger = ledgerOf(['r1'], { a: 1 })

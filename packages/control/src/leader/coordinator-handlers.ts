@@ -155,7 +155,7 @@ function serveRouter(
         return
       case 'needed':
         leader.need(
-          parseDefinition(message.value.definitionJson),
+          leader.definitionOf(message.value.serviceId) ?? parseDefinition(message.value.definitionJson),
           parseSourceTokens(message.value.sourceTokensJson),
           session,
         )

@@ -19,6 +19,11 @@ export class DueQueue<K> {
     if (this.#heap.length > 64 + 4 * this.#atByKey.size) this.#rebuild()
   }
 
+  /** When `key` is due; undefined: never. */
+  at(key: K): number | undefined {
+    return this.#atByKey.get(key)
+  }
+
   delete(key: K): void {
     this.#atByKey.delete(key)
   }

@@ -190,6 +190,7 @@ export class Leader implements SessionSource {
       const service = this.#services.get(row.serviceId)
       if (service === undefined) continue
       this.#followers.follow(service, session.routerId)
+      const { failingRevision } = service.loads
       const before = service.loads.set(session.routerId, row)
       service.traffic.absorb(before, row, nowMs)
       const isUsed = row.outstanding !== (before?.outstanding ?? 0) || row.lastRequestMs > (before?.lastRequestMs ?? 0)
@@ -197,7 +198,8 @@ export class Leader implements SessionSource {
       service.ledger.setDemand(session.routerId, row.outstanding, row.total - row.waiting)
       if (this.#sessions.size > 1 && row.waiting !== (before?.waiting ?? 0)) this.#tellWaiting(service, session)
       if (row.outstanding > 0) revokeDeletion(service)
-      this.#touch(service)
+      if (service.loads.failingRevision !== failingRevision) this.#touch(service)
+      else this.#reviews.touchBy(service, this.#reviewer.loadReviewAtMs(service, nowMs))
     }
   }
 
@@ -206,7 +208,7 @@ export class Leader implements SessionSource {
       const service = this.#services.get(row.serviceId)
       if (service === undefined) continue
       const version = session.acknowledgedVersion(row.serviceId, streamVersion)
-      const inUse = new Map(row.instances.map(({ instanceId, inUse: count }) => [instanceId, count]))
+      const inUse = useOf(row)
       if (version !== undefined && service.ledger.has(session.routerId)) {
         if (service.ledger.ack(session.routerId, version, inUse)) this.#touch(service)
       } else if (inUse.size > 0 || service.ledger.has(session.routerId)) {
@@ -233,6 +235,11 @@ export class Leader implements SessionSource {
     else if (!revokeDeletion(service)) service.isWantedAgain = true
     this.#versions.addReference(service, sourceTokens, known === undefined)
     this.#touch(service)
+  }
+
+  /** A service that is known: whoever needs it need not describe it. */
+  definitionOf(serviceId: ServiceId): ServiceDefinition | undefined {
+    return this.#services.get(serviceId)?.definition
   }
 
   /** Routers reached services in ways that they had not met before. */
@@ -436,4 +443,10 @@ export class Leader implements SessionSource {
   #review(service: ManagedService, nowMs: Millis): Millis {
     return Math.min(this.#versions.review(service, nowMs), this.#reviewer.review(service, nowMs))
   }
+}
+
+const NO_USE: ReadonlyMap<InstanceId, number> = new Map()
+
+function useOf({ instances }: ServiceUseRow): ReadonlyMap<InstanceId, number> {
+  return instances.length === 0 ? NO_USE : new Map(instances.map(({ instanceId, inUse }) => [instanceId, inUse]))
 }

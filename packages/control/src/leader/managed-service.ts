@@ -46,6 +46,9 @@ const KILLED_MAX = 12
 /** Very many routers hear at most this often that there are more instances, or fewer. */
 const FIGURES_FLOOR_MS = 1_000
 
+const NOBODY: readonly RouterId[] = []
+const NO_INSTANCES: readonly InstanceId[] = []
+
 /** An instance on its way out: taken away from routers, then stopped. */
 export interface Removal {
   readonly reason: string
@@ -150,6 +153,7 @@ export class ManagedService {
   }
   /** Routers that have slots of it, or are about to. */
   #holders: readonly RouterId[] = []
+  #holdersRevision = -1
   #isQueueNearlyFull = false
   /** Grow with every change to the instances, and to anything that routers hear of; what follows is kept until then. */
   #instancesRevision = 0
@@ -405,6 +409,9 @@ export class ManagedService {
    * @returns routers that are to ask others than before, so that they must be told
    */
   observeHolders(): readonly RouterId[] {
+    const { holdersRevision } = this.ledger
+    if (holdersRevision === this.#holdersRevision && this.lenders.size === this.followers.size) return NOBODY
+    this.#holdersRevision = holdersRevision
     const holders = this.ledger.holderIds
     const changed: RouterId[] = []
     const isSame = holders.length === this.#holders.length && holders.every((id, at) => id === this.#holders[at])
@@ -579,22 +586,13 @@ export class ManagedService {
   /** What one router is to work from. */
   leasesFor(routerId: RouterId): ServiceLeases {
     const assigned = this.ledger.assignmentOf(routerId)?.instances ?? []
-    const leases = assigned.flatMap((instance): InstanceLease[] => {
-      const record = this.instances.get(instance.instanceId)
-      if (record === undefined) return []
-      return [
-        {
-          instanceId: instance.instanceId,
-          host: instance.host,
-          port: instance.port,
-          slots: instance.slots,
-          startedAtMs: instance.startedAtMs,
-          expired: instance.expired === true,
-          extraPorts: record.extraPorts,
-          logDirectory: record.logDirectory,
-        },
-      ]
-    })
+    const leases: InstanceLease[] = []
+    for (const { instanceId, host, port, slots, startedAtMs, expired = false } of assigned) {
+      const record = this.instances.get(instanceId)
+      if (record === undefined) continue
+      const { extraPorts, logDirectory } = record
+      leases.push({ instanceId, host, port, slots, startedAtMs, expired, extraPorts, logDirectory })
+    }
     const waitingElsewhere = this.#isQueueNearlyFull ? this.loads.waiting - (this.loads.of(routerId)?.waiting ?? 0) : 0
     const closingInstanceIds = this.#closingInstanceIds()
     const lenderIds = this.lenders.get(routerId) ?? []
@@ -602,7 +600,8 @@ export class ManagedService {
     return { definition: this.definition, leases, summary, waitingElsewhere, closingInstanceIds, lenderIds }
   }
 
-  #closingInstanceIds(): InstanceId[] {
+  #closingInstanceIds(): readonly InstanceId[] {
+    if (this.deletion === undefined && this.removals.size === 0) return NO_INSTANCES
     if (this.deletion?.isClosing)
       return [...this.instances.values()].filter(it => !isEnded(it)).map(it => it.instanceId)
     return [...this.removals].filter(([, removal]) => removal.isClosing).map(([instanceId]) => instanceId)

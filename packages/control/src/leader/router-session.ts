@@ -191,7 +191,10 @@ export class RouterSession {
     this.#dirty.clear()
     const isFull = this.#isFull
     this.#isFull = false
-    const peers = this.#source.peersOf(this.routerId).filter(peer => isFull || this.#freshPeers.has(peer.routerId))
+    const isPeerNew = isFull || this.#freshPeers.size > 0
+    const peers = !isPeerNew
+      ? []
+      : this.#source.peersOf(this.routerId).filter(peer => isFull || this.#freshPeers.has(peer.routerId))
     const deadRouterIds = [...this.#deadPeers]
     for (const routerId of deadRouterIds) this.#deathsSent.push({ streamVersion: this.#streamVersion, routerId })
     this.#freshPeers.clear()

@@ -21,6 +21,9 @@ import type { SuccessionKeeper } from './succession-keeper.ts'
 const MS_PER_SECOND = 1_000
 /** A target that moves slower than this, in instances per second, has arrived. Per second: decisions may be 0.1 s apart. */
 const TARGET_STILLNESS_PER_SECOND = 1e-6
+/** One that moves is looked at again when it will have moved about so far (it slows down rather than not), but this often. */
+const TARGET_STEP = 0.05
+const DECISION_MS_MAX = 5_000
 /** After the scheduler failed a call, the service is looked at again after this. */
 const RETRY_MS = 1_000
 /** A service that the scheduler refused is offered again after this. */
@@ -110,6 +113,16 @@ export class ServiceReviewer {
     }
   }
 
+  /** When figures of its load that have just come matter: what they can change is, above all, the next decision. */
+  loadReviewAtMs(service: ManagedService, nowMs: number): number {
+    const { lastDecision, isCreated, isScaling, deletion, successions } = service
+    if (deletion !== undefined || successions.size > 0) return nowMs
+    // The end of that call is what to wait for.
+    if (isScaling) return Number.POSITIVE_INFINITY
+    if (lastDecision === undefined || !isCreated) return nowMs
+    return lastDecision.atMs + this.#options.settings.decisionFloorMs
+  }
+
   /** @returns when the service wants to be reviewed again if nothing happens */
   review(service: ManagedService, nowMs: number): number {
     const { settings, sessions, followers } = this.#options
@@ -160,7 +173,7 @@ export class ServiceReviewer {
   #share(service: ManagedService, expired: ReadonlySet<string>, nowMs: number): void {
     const { sessions } = this.#options
     service.shareInstances(expired)
-    const changed = service.ledger.rebalance(Math.floor(nowMs / MS_PER_SECOND))
+    const changed = service.ledger.rebalance(turnOf(service, nowMs))
     if (changed.length === 0 && service.lenders.size === service.followers.size) return
     for (const { routerId } of changed) sessions.get(routerId)?.markDirty(service.id)
     const others = service.observeHolders()
@@ -197,8 +210,10 @@ export class ServiceReviewer {
     })
     this.#apply(service, action, expired, nowMs)
     const movedPerSecond = Math.abs(decision.target - last.target) / ((nowMs - last.atMs) / MS_PER_SECOND)
-    const isStill = decision.amount === 0 && movedPerSecond < TARGET_STILLNESS_PER_SECOND
-    return isStill ? Number.POSITIVE_INFINITY : nowMs + settings.decisionIntervalMs
+    if (decision.amount !== 0) return nowMs + settings.decisionIntervalMs
+    if (movedPerSecond < TARGET_STILLNESS_PER_SECOND) return Number.POSITIVE_INFINITY
+    const stepMs = Math.min(DECISION_MS_MAX, (TARGET_STEP / movedPerSecond) * MS_PER_SECOND)
+    return nowMs + Math.max(settings.decisionIntervalMs, stepMs)
   }
 
   #apply(service: ManagedService, action: ScaleAction, expired: ReadonlySet<string>, nowMs: number): void {
@@ -378,6 +393,12 @@ export class ServiceReviewer {
       this.#options.clock.schedule(RETRY_MS, done)
     })
   }
+}
+
+/** Seconds, for the ledger: other services' begin at other moments, so that not all are looked at in the same one. */
+function turnOf({ hash }: ManagedService, nowMs: number): number {
+  const TURNS_SPREAD_MS = 4_000
+  return Math.floor((nowMs + (hash % TURNS_SPREAD_MS)) / MS_PER_SECOND)
 }
 
 /** When removals want to be looked at again: their routers may have let go, or their time may be over. */
