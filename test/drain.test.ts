@@ -25,7 +25,22 @@ t.test('a node that drains is left out, and serves what comes all the same', asy
   await eventually(async () => ((await slotsOf(second)) === 0 ? true : undefined), 'its slots to go')
   t.equal((await ask(second)).status, 200, 'with a slot of the other one')
   t.equal((await ask(first)).status, 200)
-  t.equal((await waiter.request({ method: 'POST', path: '/drain?node=absent' })).status, 404)
+  const routers = async (): Promise<Record<string, boolean>> =>
+    Object.fromEntries(
+      (await waiter.api('/cluster/members')).routers.map((it: { node: string; 'drains?': boolean }) => [
+        it.node,
+        it['drains?'],
+      ]),
+    )
+  t.same(await routers(), { 'node-1': false, 'node-2': true })
+  const back = await waiter.request({ method: 'POST', path: '/undrain?node=node-2', port: first })
+  t.match(JSON.parse(back.text), { 'drain-mode?': false, result: 'Serving again: 1 router process(es) of node-2.' })
+  t.equal((await waiter.request({ path: '/status', port: second })).status, 200, 'load balancers are told')
+  await eventually(async () => ((await routers())['node-2'] === false ? true : undefined), 'the leader to know')
+  t.equal((await ask(second)).status, 200)
+  t.equal((await waiter.request({ method: 'POST', path: '/undrain' })).status, 200, 'what does not drain may be told')
+  for (const path of ['/drain?node=absent', '/undrain?node=absent'])
+    t.equal((await waiter.request({ method: 'POST', path })).status, 404)
 })
 
 // biome-ignore lint/suspicious/noExplicitAny: a wrong guess about the shape fails the test.

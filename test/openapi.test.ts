@@ -188,6 +188,8 @@ t.test('at the end of a node', async t => {
   await check(t, { method: 'POST', path: '/cluster/leave?node=node-1', status: 409 })
   await check(t, { method: 'POST', path: '/cluster/leave?node=node-2', status: 404 })
   await check(t, { method: 'POST', path: '/drain?node=absent', status: 404 })
+  await check(t, { method: 'POST', path: '/undrain?node=absent', status: 404 })
+  await check(t, { method: 'POST', path: '/undrain' })
   await check(t, { method: 'POST', path: '/drain' })
   await check(t, { path: '/status', status: 503 })
   t.equal((await waiter.request({ path: '/status', port: waiter.ports[1] as number })).status, 200, 'the other is not')

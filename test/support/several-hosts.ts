@@ -13,8 +13,13 @@ export interface Member {
   readonly 'active?': boolean
 }
 
-/** Hosts are loopback addresses with data directories of their own: nothing but their sockets connects them. */
-export function createHosts(t: Test) {
+/**
+ * Hosts are loopback addresses with data directories of their own: nothing but their sockets connects them.
+ *
+ * @param isHasty they stop without waiting until others have taken over what they run: tests that are about something else
+ */
+export function createHosts(t: Test, { isHasty = true }: { readonly isHasty?: boolean } = {}) {
+  if (isHasty) process.env['WAITER_SCHEDULER_CONFIG__HOSTS__MOVE_TIMEOUT_MS'] = '0'
   const root = mkdtempSync(join(tmpdir(), 'waiter-hosts-test-'))
   t.teardown(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }))
   const secretFile = join(root, 'secret')

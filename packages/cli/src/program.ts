@@ -103,7 +103,7 @@ function addCluster(program: Command, add: AddCommand): void {
   withFormats(
     add(
       'members',
-      'who leads, who votes, who was heard lately',
+      'who leads, who votes, who was heard, what drains, runs and is installed where',
       async (context, options) => {
         const { showMembers } = await import('./commands/cluster.ts')
         return await showMembers(context, options)
@@ -131,15 +131,7 @@ function addCluster(program: Command, add: AddCommand): void {
   )
     .option('-f, --force', 'also when it is not heard of: its host never comes back')
     .option('-t, --timeout <seconds>', 'how long to wait until it is gone', wholeNumber(1, TIMEOUT_S_MAX), LEAVE_S)
-  add(
-    'drain <node>',
-    'take the routers of a node out: they get no slots any more, and load balancers are told',
-    async (context, node) => {
-      const { drainNode } = await import('./commands/cluster.ts')
-      return await drainNode(context, node)
-    },
-    cluster,
-  )
+  addDraining(cluster, add)
   add(
     'snapshot <file>',
     'write a checked copy of tokens, overrides and suspensions',
@@ -172,6 +164,28 @@ function addCluster(program: Command, add: AddCommand): void {
       const { launch } = await import('@waiter/server')
       await launch(['--join', seed, ...args], { command: 'waiter up' })
     })
+}
+
+/** Taking a node out for a while, and back. */
+function addDraining(cluster: Command, add: AddCommand): void {
+  add(
+    'drain <node>',
+    'take a node out: load balancers are told, and what its host runs is moved once all its nodes drain',
+    async (context, node) => {
+      const { drainNode } = await import('./commands/cluster.ts')
+      return await drainNode(context, node)
+    },
+    cluster,
+  )
+  add(
+    'undrain <node>',
+    'let a node that drains serve again',
+    async (context, node) => {
+      const { undrainNode } = await import('./commands/cluster.ts')
+      return await undrainNode(context, node)
+    },
+    cluster,
+  )
 }
 
 /** Everything behind `up` is the server's; its own option parser explains it. */

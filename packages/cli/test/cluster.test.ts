@@ -18,7 +18,10 @@ t.test('control nodes are listed, and another one leads when it is told to', asy
   const heir = ['node-1', 'node-2', 'node-3'].find(node => node !== leader) ?? ''
   const table = await run(['cluster', 'members'])
   t.equal(table.code, 0, table.stderr)
-  t.match(table.stdout, new RegExp(`${leader} +[0-9a-f]{16} +voter +Yes +Yes +\\d+ +127\\.0\\.0\\.1:`))
+  t.match(
+    table.stdout,
+    new RegExp(`${leader} +[0-9a-f]{16} +voter +Yes +now +\\d+ +No +\\d+ +0 +\\S+ +127\\.0\\.0\\.1:`),
+  )
   t.match(table.stdout, new RegExp(`${heir} +[0-9a-f]{16} +voter +No +`))
   t.match(await run(['cluster', 'transfer-leader', heir]), { code: 0, stdout: `${heir} leads in ` })
   t.equal(JSON.parse((await run(['cluster', 'members', '--json'])).stdout).clusters[waiter.url].leader, heir)

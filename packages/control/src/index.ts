@@ -40,11 +40,13 @@ export {
   type Caller,
   type ClusterMember,
   ClusterServiceService,
+  type HostState,
   type JoiningNode,
   type JoinRequest,
   type JoinResponse,
   type LeaveRequest,
   type MemberAddress,
+  type RouterState,
 } from './generated/waiter/v1/cluster.ts'
 export { CoordinatorServiceService } from './generated/waiter/v1/coordinator.ts'
 export { HostSchedulerServiceService } from './generated/waiter/v1/host_scheduler.ts'

@@ -44,7 +44,16 @@ class FakeControl implements ClusterNode {
   }
 
   async members(): ReturnType<ClusterNode['members']> {
-    return { nodeId: 'node-1', term: 3, leaderId: 'node-1', commitIndex: 9, appliedIndex: 8, members: [] }
+    return {
+      nodeId: 'node-1',
+      term: 3,
+      leaderId: 'node-1',
+      commitIndex: 9,
+      appliedIndex: 8,
+      members: [],
+      hosts: [],
+      routers: [],
+    }
   }
 
   async transferLeader(): Promise<void> {

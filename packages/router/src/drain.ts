@@ -4,6 +4,8 @@ export interface DrainOptions {
   readonly log: Logger
   /** Finishes what runs and ends the process; its node starts a fresh one. */
   readonly endProcess?: () => void
+  /** It began, or is over. */
+  readonly onDrain?: (drains: boolean) => void
 }
 
 /**
@@ -12,13 +14,13 @@ export interface DrainOptions {
  */
 export class Drain {
   readonly #options: DrainOptions
-  readonly #tellLeader: () => void
+  readonly #tellLeader: (isOver: boolean) => void
   #timer: NodeJS.Timeout | undefined
   #since: string | undefined
   #isCrash = false
 
-  /** @param tellLeader that it is to leave this router out */
-  constructor(options: DrainOptions, tellLeader: () => void) {
+  /** @param tellLeader that it is to leave this router out, or not any more */
+  constructor(options: DrainOptions, tellLeader: (isOver: boolean) => void) {
     this.#options = options
     this.#tellLeader = tellLeader
   }
@@ -37,11 +39,30 @@ export class Drain {
     this.#since ??= new Date().toISOString()
     this.#isCrash = isCrash
     clearTimeout(this.#timer)
-    this.#tellLeader()
+    this.#tellLeader(false)
+    // One that ends is replaced at once: its node stays.
+    this.#options.onDrain?.(!isCrash)
     this.#options.log.warn({ timeoutMs, isCrash }, 'draining: load balancers should send requests elsewhere')
     if (!isCrash) return
     this.#timer = setTimeout(() => this.#options.endProcess?.(), timeoutMs)
     this.#timer.unref()
+  }
+
+  /** Its node is about to stop, or goes on after all. */
+  set(drains: boolean): void {
+    if (drains) this.begin({ timeoutMs: 0, isCrash: false })
+    else this.end()
+  }
+
+  /** It serves as before. */
+  end(): void {
+    if (this.#since === undefined) return
+    this.#since = undefined
+    this.#isCrash = false
+    clearTimeout(this.#timer)
+    this.#tellLeader(true)
+    this.#options.onDrain?.(false)
+    this.#options.log.warn({}, 'not draining any more')
   }
 
   stop(): void {

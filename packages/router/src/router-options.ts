@@ -63,5 +63,7 @@ export interface RouterOptions {
   readonly version: string
   /** Finishes what runs and ends the process; its node starts a fresh one (`POST /drain` with `crash=true`). */
   readonly endProcess?: () => void
+  /** It drains, or not any more. */
+  readonly onDrain?: (drains: boolean) => void
   readonly log: Logger
 }

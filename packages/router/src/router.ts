@@ -40,6 +40,8 @@ export interface Router {
   setCertificates(certificates: Certificates): void
   /** Connects it with the leader. */
   connect(link: LeaderLink): void
+  /** Its node is about to stop, or goes on after all. */
+  drain(drains: boolean): void
   /** Finishes what runs within `graceMs`. */
   stop(graceMs: number): Promise<void>
 }
@@ -61,7 +63,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   const mirrors = [tokens, overrides, suspensions, withdrawals]
   let proxy: ProxyServer | undefined
   let link: LeaderLink | undefined
-  const drain = new Drain(options, () => link?.drain())
+  const drain = new Drain(options, isOver => link?.drain(isOver))
   const table: ServiceTable = new ServiceTable({
     findSuspension: serviceId => suspensions.find(serviceId),
     ejection: options.ejection,
@@ -99,8 +101,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   const pipeline = new Pipeline(options, { table, tokens, overrides, descriptions, versions, asyncRequests, api })
   const server = options.createProxyServer(proxyOptionsOf(options, pipeline))
   proxy = server
-  const { identityProvider } = pipeline.authentication
-  identityProvider?.start()
+  pipeline.authentication.identityProvider?.start()
   const following = mirrors.map(mirror => mirror.run())
   await Promise.all(mirrors.map(mirror => mirror.ready))
   return {
@@ -116,8 +117,9 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       link = leaderLink
       table.connect(leaderLink)
     },
+    drain: drains => drain.set(drains),
     stop: async graceMs => {
-      for (const part of [drain, gossip, asyncRequests, identityProvider]) part?.stop()
+      for (const part of [drain, gossip, asyncRequests, pipeline.authentication.identityProvider]) part?.stop()
       api.close()
       await server.close(graceMs)
       for (const part of [exchange, link]) part?.close()

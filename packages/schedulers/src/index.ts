@@ -11,7 +11,7 @@
 export { type SchedulerErrorCode, schedulerError } from './errors.ts'
 export { EventHub } from './event-hub.ts'
 export type { HostCapacity } from './fleet/choose-hosts.ts'
-export { FleetScheduler, type FleetSchedulerOptions } from './fleet/fleet-scheduler.ts'
+export { FleetScheduler, type FleetSchedulerOptions, type HostReport } from './fleet/fleet-scheduler.ts'
 export { type ContactLimits, DEFAULT_CONTACT_LIMITS } from './fleet/host-contact.ts'
 export type { FleetHost } from './fleet/host-follower.ts'
 export type { PortRange } from './process/port-pool.ts'

@@ -148,6 +148,8 @@ export interface InstanceRecord extends InstanceRef {
    * cannot be stopped. `given-up`: it has not for so long that the instance does not count as one of those requested.
    */
   readonly hostContact?: 'lost' | 'given-up'
+  /** Its host is about to stop, and others could run it: it is to be replaced there, then stopped. */
+  readonly hostDrains?: true
   /** Scheduler-specific facts shown as they are, for example `shell-scheduler/pid`. */
   readonly extra: Readonly<Record<string, string | number | null>>
 }

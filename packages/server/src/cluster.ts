@@ -6,6 +6,7 @@ import type { Settings } from './config/schema.ts'
 import { ControlGroup } from './control-group.ts'
 import { countWorkers } from './count-workers.ts'
 import type { DataDirectory } from './data-directory.ts'
+import { depart, moveMsOf } from './departure.ts'
 import { planNodePorts } from './host.ts'
 import type { LogTarget } from './logging.ts'
 import { leaveGroup } from './members/join-group.ts'
@@ -40,6 +41,8 @@ export interface RunningCluster {
   readonly nodes: readonly RunningNode[]
   /** Resolves when the cluster has let all nodes of this host go: there is nothing to run any more. */
   readonly left: Promise<void>
+  /** How long a stop may take until what runs here runs on other hosts; 0: there are none. */
+  readonly moveMs: number
   stop(graceMs: number): Promise<void>
 }
 
@@ -73,8 +76,10 @@ export async function startCluster(given: ClusterSpec): Promise<RunningCluster> 
   const spec: HostSpec = { ...given, host }
   const { data, log } = spec
   const left = Promise.withResolvers<void>()
-  const routers = nodeIds.map((nodeId, index) =>
-    createRouters(spec, { nodeId, index, nodes: nodeIds.length }, () => controls),
+  // A host is left when all its nodes are.
+  const onDrain = (): void => controls.drain(routers.length > 0 && routers.every(({ workers }) => workers.isDraining))
+  const routers: RouterSeat[] = nodeIds.map((nodeId, index) =>
+    createRouters(spec, { nodeId, index, nodes: nodeIds.length, onDrain }, () => controls),
   )
   const controls: ControlGroup = new ControlGroup({
     members,
@@ -109,7 +114,18 @@ export async function startCluster(given: ClusterSpec): Promise<RunningCluster> 
       describeNode(seat, addresses[index] as RouterAddresses, { ...opened, controls, isAlone: nodeIds.length === 1 }),
     )
     controls.settle()
-    return { nodes, left: left.promise, stop }
+    const departure = { routers, controls, settings: spec.settings, log }
+    return {
+      nodes,
+      left: left.promise,
+      get moveMs() {
+        return moveMsOf(departure)
+      },
+      stop: async graceMs => {
+        await depart(departure)
+        await stop(graceMs)
+      },
+    }
   } catch (error) {
     await stop(0)
     throw error
@@ -154,9 +170,18 @@ function describeNode(
   }
 }
 
+interface SeatSpec {
+  readonly nodeId: string
+  readonly index: number
+  /** Of this host. */
+  readonly nodes: number
+  /** Its workers drain, or do not any more. */
+  readonly onDrain: () => void
+}
+
 function createRouters(
   spec: HostSpec,
-  { nodeId, index, nodes }: { readonly nodeId: string; readonly index: number; readonly nodes: number },
+  { nodeId, index, nodes, onDrain }: SeatSpec,
   controls: () => ControlGroup,
 ): RouterSeat {
   const { options, settings } = spec
@@ -182,6 +207,7 @@ function createRouters(
     onNews: news => {
       if (news.kind === 'controls') controls().hear(news.members, news.version)
     },
+    onDrain,
     log: spec.log,
   })
   return { nodeId, workers, count }

@@ -49,6 +49,10 @@ export class ControlGroup {
   readonly #retiring = new Set<number>()
   readonly #led = Promise.withResolvers<void>()
   readonly #settled = Promise.withResolvers<void>()
+  /** This host is to be left. */
+  #drains = false
+  #isDeparting = false
+  #departed = Promise.withResolvers<string>()
   /** Who serves as the leader. */
   #leader: number | undefined
   #isStarted = false
@@ -152,6 +156,28 @@ export class ControlGroup {
     await last?.child.stop(graceMs, true)
   }
 
+  /** This host is to be left, or not any more: the leader has what it runs started elsewhere. */
+  drain(drains: boolean): void {
+    // What stops does not go on because a router of it has just been started anew.
+    if (drains === this.#drains || (this.#isDeparting && !drains)) return
+    this.#drains = drains
+    this.#departed = Promise.withResolvers()
+    for (const { child } of this.#seats.values()) child.send({ kind: 'drain', drains })
+  }
+
+  /** Has what runs here started elsewhere. @returns why there is nothing to wait for any longer; `too-late` after that time */
+  async depart(msMax: number): Promise<string> {
+    this.drain(true)
+    this.#isDeparting = true
+    const { promise: tooLate, resolve } = Promise.withResolvers<string>()
+    const timer = setTimeout(() => resolve('too-late'), msMax)
+    try {
+      return await Promise.race([this.#departed.promise, tooLate])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
   /** A child of this host says where all control nodes are. */
   hear(members: readonly ControlMember[], version: number): void {
     if (this.#options.known.take(members, version)) this.#announce()
@@ -171,6 +197,7 @@ export class ControlGroup {
     const child: SupervisedChild = new SupervisedChild(entry(), () => this.#startOf(place, child), log, {
       onReady: () => {
         if (this.#isStarted) this.#announce()
+        if (this.#drains) child.send({ kind: 'drain', drains: true })
       },
       onNews: news => this.#onNews(id, news),
       onDeath: () => {
@@ -224,6 +251,11 @@ export class ControlGroup {
         return
       case 'controls':
         this.hear(news.members, news.version)
+        return
+      case 'departed':
+        this.#departed.resolve(news.why)
+        return
+      case 'drains':
         return
       case 'removed': {
         this.#led.resolve()

@@ -63,6 +63,10 @@ async function run(args: readonly string[], command: string): Promise<void> {
   stopOnSignal(async () => {
     if (!options.isJson) process.stdout.write('\nStopping Waiter and what it started (Ctrl-C again: at once) …\n')
     cluster ??= await starting
+    if (!options.isJson && cluster.moveMs > 0)
+      process.stdout.write(
+        `What runs here is started on other hosts first, for at most ${cluster.moveMs / 1_000} s …\n`,
+      )
     await cluster.stop(settings['shutdown-grace-ms'])
   })
   cluster = await starting

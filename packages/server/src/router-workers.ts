@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '@waiter/base'
 import { requireFreePort } from './listening.ts'
-import type { Bind, ChildNews, MembersMessage, RouterStart } from './process/messages.ts'
+import type { Bind, ChildNews, DrainMessage, MembersMessage, RouterStart } from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
 
 const TICKET_SECRET_BYTES = 32
@@ -37,6 +37,8 @@ export interface RouterWorkersOptions {
   /** The rest of a worker's start message. */
   readonly startMessage: (worker: number) => Omit<RouterStart, 'kind' | 'worker' | 'workers' | 'bind' | 'tls'>
   readonly onNews?: (news: ChildNews) => void
+  /** Workers drain that did not, or the other way round. */
+  readonly onDrain?: () => void
   readonly log: Logger
 }
 
@@ -47,6 +49,8 @@ export interface RouterWorkersOptions {
 export class RouterWorkers {
   readonly #options: RouterWorkersOptions
   readonly #children: SupervisedChild[] = []
+  /** Workers that drain. */
+  readonly #draining = new Set<number>()
   /** Where they listen; known once the first does, when the system chose the port. */
   #address: string | undefined
   #secureAddress: string | undefined
@@ -90,8 +94,13 @@ export class RouterWorkers {
     return this.#children[0]?.pid
   }
 
-  /** Tells all who the control processes are. */
-  send(message: MembersMessage): void {
+  /** All of them ask to be left out. */
+  get isDraining(): boolean {
+    return this.#draining.size === this.#options.count
+  }
+
+  /** Tells all who the control processes are, or to drain. */
+  send(message: MembersMessage | DrainMessage): void {
     for (const child of this.#children) child.send(message)
   }
 
@@ -132,8 +141,22 @@ export class RouterWorkers {
               },
       }),
       log,
-      { engineFlags: ENGINE_FLAGS, onReady: () => this.#introduce(), onNews },
+      {
+        engineFlags: ENGINE_FLAGS,
+        onReady: () => this.#introduce(),
+        onNews: news => {
+          if (news.kind === 'drains') this.#noteDrain(worker, news.drains)
+          else onNews(news)
+        },
+        onDeath: () => this.#noteDrain(worker, false),
+      },
     )
+  }
+
+  #noteDrain(worker: number, drains: boolean): void {
+    if (drains) this.#draining.add(worker)
+    else this.#draining.delete(worker)
+    this.#options.onDrain?.()
   }
 }
 

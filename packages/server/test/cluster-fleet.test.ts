@@ -40,7 +40,10 @@ t.test('hosts are those that have control nodes; this one needs none to be reach
         tell = listener
         return () => undefined
       },
+      leavingHosts: () => [],
     },
+    drains: () => false,
+    moveMsMax: 1_000,
     term: 1,
     auth: createNodeAuth({ secrets: ['a secret of sixteen letters'], nodeId: 'n' }),
     limits: DEFAULT_CONTACT_LIMITS,

@@ -16,7 +16,7 @@ function createSeats(test: Test) {
       opened.push(name)
       return createProcessScheduler({ dataDir, ...(fence === undefined ? {} : { fence }) })
     }
-    const keeper = new HostKeeper({ hostId: 'a', open, log: silentLogger })
+    const keeper = new HostKeeper({ hostId: 'a', open, drains: () => false, log: silentLogger })
     test.teardown(() => keeper.release())
     return keeper
   }

@@ -159,6 +159,14 @@ export class SlotLedger {
     this.#isTargetStale = true
   }
 
+  /** It is not to be left out any more. */
+  routerServing(routerId: RouterId): void {
+    const lease = this.#leases.get(routerId)
+    if (lease === undefined || !lease.isDraining) return
+    lease.isDraining = false
+    this.#isTargetStale = true
+  }
+
   /** A router is gone for good: it sends nothing any more, and its slots are free. */
   routerDead(routerId: RouterId): void {
     if (this.#forget(routerId)) this.#isTargetStale = true

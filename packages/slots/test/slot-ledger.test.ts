@@ -416,6 +416,10 @@ t.test('L14 a router that drains gets nothing any more, unless all of them drain
   t.equal((held['r1'] ?? 0) + (held['r2'] ?? 0), 2, 'nobody else could serve')
   ledger.routerDraining('absent')
   t.same(Object.keys(settle()).sort(), ['r1', 'r2'])
+  ledger.routerServing('r1')
+  ledger.routerServing('r1')
+  ledger.routerServing('absent')
+  t.same(settle(), { r1: 2, r2: 0 }, 'one serves again')
 })
 
 t.test(

@@ -13,11 +13,8 @@ export async function showMembers(context: CommandContext, options: FormatOption
     const clusters = Object.fromEntries(answers.map(({ api, value }) => [api.cluster.name, value]))
     await print(context.io, { clusters }, format)
   } else {
-    const headings = ['Cluster', 'Node', 'Host', 'Role', 'Leader', 'Active', 'Behind', 'Address']
-    const rows = answers.flatMap(({ api, value }) =>
-      listOf(value, 'members').map(member => [api.cluster.name, ...toRow(value, member)]),
-    )
-    context.io.out(renderTable(headings, rows))
+    const rows = answers.flatMap(({ api, value }) => toRows(value).map(row => [api.cluster.name, ...row]))
+    context.io.out(renderTable(HEADINGS, rows))
     for (const { api, value } of answers)
       if (textOf(value, 'leader') === '')
         context.io.err(`waiter: nobody leads in ${labelOf(api.cluster)}: tokens cannot be changed, nothing is scaled`)
@@ -37,6 +34,13 @@ export async function transferLeader(context: CommandContext, node: string): Pro
 /** `waiter cluster drain NODE`: its routers finish what runs and are left out, until their processes end. */
 export async function drainNode(context: CommandContext, node: string): Promise<number> {
   const result = await onlyCluster(context).drain(node)
+  context.io.out(printable(result))
+  return EXIT.ok
+}
+
+/** `waiter cluster undrain NODE`: it serves again. */
+export async function undrainNode(context: CommandContext, node: string): Promise<number> {
+  const result = await onlyCluster(context).undrain(node)
   context.io.out(printable(result))
   return EXIT.ok
 }
@@ -80,18 +84,46 @@ export function onlyCluster({ apis }: CommandContext): WaiterApi {
   throw cliError('usage', 'say which cluster with --cluster NAME or --url URL')
 }
 
-/** How far a member is behind only the leader knows: others say nothing of it. */
-function toRow(view: Json, member: Json): string[] {
-  const leads = member['leader?'] === true
+const HEADINGS = 'Cluster Node Host Role Leader Heard Behind Drains Routers Instances Version Address'.split(' ')
+
+/** Control nodes, then nodes that only route. What only the leader knows is `?` when another one has answered. */
+function toRows(view: Json): readonly (readonly string[])[] {
   const isKnown = textOf(view, 'answered-by') === textOf(view, 'leader')
-  const behind = Math.max(0, numberOf(view, 'commit-index') - numberOf(member, 'match-index'))
-  return [
-    textOf(member, 'node'),
-    textOf(member, 'host'),
-    textOf(member, 'role'),
-    leads ? 'Yes' : 'No',
-    member['active?'] === true ? 'Yes' : 'No',
-    isKnown ? String(behind) : '?',
-    textOf(member, 'address'),
-  ]
+  const members = listOf(view, 'members')
+  const routers = Map.groupBy(listOf(view, 'routers'), router => textOf(router, 'node'))
+  const rest = [...routers.keys()].filter(node => !members.some(member => textOf(member, 'node') === node))
+  const drainsOf = (node: string): string => {
+    const own = routers.get(node) ?? []
+    return !isKnown ? '?' : own.length > 0 && own.every(router => router['drains?'] === true) ? 'Yes' : 'No'
+  }
+  const countOf = (node: string): string => (isKnown ? String(routers.get(node)?.length ?? 0) : '?')
+  const ofMembers = members.map(member => {
+    const node = textOf(member, 'node')
+    const host = listOf(view, 'hosts').find(one => textOf(one, 'host') === textOf(member, 'host'))
+    const behind = Math.max(0, numberOf(view, 'commit-index') - numberOf(member, 'match-index'))
+    return [
+      ...[node, textOf(member, 'host'), member['leaving?'] === true ? 'leaving' : textOf(member, 'role')],
+      ...[member['leader?'] === true ? 'Yes' : 'No', heardOf(member), isKnown ? String(behind) : '?'],
+      ...[drainsOf(node), countOf(node), host === undefined ? '?' : instancesOf(host)],
+      ...[textOf(member, 'release'), textOf(member, 'address')],
+    ]
+  })
+  const ofRouters = rest.sort().map(node => {
+    const url = textOf(routers.get(node)?.[0] ?? {}, 'url')
+    return [node, '', 'router', 'No', 'now', '', drainsOf(node), countOf(node), '', '', url]
+  })
+  return [...ofMembers, ...ofRouters]
+}
+
+function heardOf(member: Json): string {
+  if (member['active?'] === true) return 'now'
+  const MS_PER_S = 1_000
+  const silentS = Math.round(numberOf(member, 'silent-ms') / MS_PER_S)
+  return silentS === 0 ? 'No' : `${silentS} s ago`
+}
+
+/** On all of the node's host; what a host that does not answer runs is what it ran. */
+function instancesOf(host: Json): string {
+  const count = String(numberOf(host, 'instances'))
+  return textOf(host, 'contact') === 'up' ? count : `${count} (${textOf(host, 'contact')})`
 }

@@ -172,6 +172,12 @@ export class WaiterApi {
     return textOf(this.#json(request, await this.#client.send(request)), 'result')
   }
 
+  /** @returns what was done, in words */
+  async undrain(node: string): Promise<string> {
+    const request: ApiRequest = { method: 'POST', path: `/undrain?${query({ node })}` }
+    return textOf(this.#json(request, await this.#client.send(request)), 'result')
+  }
+
   async leave(node: string, force: boolean): Promise<void> {
     await this.#expect({ method: 'POST', path: `/cluster/leave?${query({ node, force: String(force) })}` })
   }

@@ -234,8 +234,8 @@ export interface LeaderLink {
   followService(serviceId: ServiceId): void
   /** A figure of some service changed, or a service was reached in a new way: it travels with the next report, at once if the last one is long enough ago. */
   noteLoadChange(): void
-  /** This router is to be left out: the leader gives it no slots any more, now and after every change of leader. */
-  drain(): void
+  /** This router is to be left out: the leader gives it no slots, now and after every change of leader, until it is over. */
+  drain(isOver: boolean): void
   /** A request on a taken-away or shrunk instance finished. */
   noteReducedUse(): void
   /** @throws WaiterError WTR_CONTROL_UNREACHABLE */

@@ -163,8 +163,8 @@ export class RouterAgent implements LeaderLink {
     else this.#cancelReport = this.#clock.schedule(waitMs, () => this.#report(false))
   }
 
-  drain(): void {
-    this.#isDraining = true
+  drain(isOver: boolean): void {
+    this.#isDraining = !isOver
     if (this.#isWelcome) this.#tellDraining()
   }
 
@@ -304,7 +304,7 @@ export class RouterAgent implements LeaderLink {
   }
 
   #tellDraining(): void {
-    this.#stream?.write({ message: { $case: 'draining', value: {} } })
+    this.#stream?.write({ message: { $case: 'draining', value: { isOver: !this.#isDraining } } })
   }
 
   #attach(): void {

@@ -18,6 +18,8 @@ export const SIGN_OF_LIFE_EVERY_MS = 500
 export interface KeptHost {
   readonly capacity: HostCapacity
   readonly scheduler: Scheduler
+  /** Whether the host is about to stop, at present. */
+  readonly drains: () => boolean
 }
 
 /** Who keeps the scheduler of this host, as a control process of the host sees it. */
@@ -133,13 +135,15 @@ async function answer<T>(callback: sendUnaryData<T>, log: Logger, work: () => Pr
 }
 
 async function* watchHost(
-  { capacity, scheduler }: KeptHost,
+  { capacity, scheduler, drains }: KeptHost,
   call: ServerWritableStream<WatchHostRequest, WatchHostResponse>,
   signal: AbortSignal,
 ): AsyncIterable<WatchHostResponse> {
+  const signOfLife = (): WatchHostResponse => ({ news: { $case: 'signOfLife', value: { drains: drains() } } })
   yield { news: { $case: 'capacity', value: capacity } }
+  yield signOfLife()
   const alive = setInterval(() => {
-    if (!call.writableNeedDrain && !signal.aborted) call.write({ news: { $case: 'signOfLife', value: {} } })
+    if (!call.writableNeedDrain && !signal.aborted) call.write(signOfLife())
   }, SIGN_OF_LIFE_EVERY_MS)
   try {
     for await (const event of scheduler.watch(signal))

@@ -49,6 +49,8 @@ export interface RemoteHostOptions {
   /** `host:port` of the host's control processes: one of them keeps its scheduler. */
   readonly addresses: readonly string[]
   readonly log?: Logger
+  /** It is about to stop, or goes on after all. */
+  readonly onDrains?: () => void
 }
 
 type Call<Response> = (
@@ -70,6 +72,7 @@ export class RemoteHost implements FleetHost, Scheduler {
   /** The one that keeps the scheduler; undefined while none is heard. */
   #keeper: string | undefined
   #capacity = UNKNOWN_CAPACITY
+  #drains = false
   /** What ran when this leader looked for the first time; undefined: it has not yet. */
   #firstIds: ReadonlySet<InstanceId> | undefined
   /** Services that the host has heard of lately, or will in a moment, and those of the latter. */
@@ -93,6 +96,11 @@ export class RemoteHost implements FleetHost, Scheduler {
 
   capacity(): HostCapacity {
     return this.#capacity
+  }
+
+  /** Whether it is about to stop, as far as it has said. */
+  get drains(): boolean {
+    return this.#drains
   }
 
   /** Its control processes are others, or elsewhere. */
@@ -194,6 +202,7 @@ export class RemoteHost implements FleetHost, Scheduler {
     for await (const { news } of stream as AsyncIterable<WatchHostResponse>) {
       watchdog.refresh()
       if (news?.$case === 'capacity') this.#capacity = news.value
+      if (news?.$case === 'signOfLife') this.#hearDrains(news.value.drains)
       if (news?.$case !== 'eventJson') continue
       this.#keeper = address
       const event = JSON.parse(news.value) as SchedulerEvent
@@ -214,6 +223,12 @@ export class RemoteHost implements FleetHost, Scheduler {
       for (const id of serviceIds) this.#used.delete(id)
       this.#options.log?.debug({ err: error, hostId: this.hostId }, 'a host could not be told what is in use')
     }
+  }
+
+  #hearDrains(drains: boolean): void {
+    if (drains === this.#drains) return
+    this.#drains = drains
+    this.#options.onDrains?.()
   }
 
   #forgetUse(): void {

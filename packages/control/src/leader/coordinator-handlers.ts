@@ -170,7 +170,7 @@ function serveRouter(
         leader.follow(session, message.value.serviceIds)
         return
       case 'draining':
-        leader.drain(session)
+        leader.drain(session, message.value.isOver)
         return
       case 'ack':
         leader.acknowledge(session, message.value.version, message.value.services)

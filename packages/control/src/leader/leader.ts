@@ -18,6 +18,7 @@ import type {
   SourceToken,
   SuccessionRequest,
 } from '../agent/leader-link.ts'
+import type { RouterState } from '../generated/waiter/v1/cluster.ts'
 import { notLeader } from '../rpc/call-unary.ts'
 import { FollowerDesk } from './follower-desk.ts'
 import { InstanceDesk } from './instance-desk.ts'
@@ -170,9 +171,10 @@ export class Leader implements SessionSource {
     this.#routers.detach(session)
   }
 
-  /** A router is to be left out: its slots go to the others. */
-  drain(session: RouterSession): void {
-    this.#routers.drain(session)
+  /** A router is to be left out: its slots go to the others; or serves again. */
+  drain(session: RouterSession, isOver: boolean): void {
+    if (isOver) this.#routers.serve(session)
+    else this.#routers.drain(session)
   }
 
   peersOf(routerId: RouterId): ReturnType<SessionSource['peersOf']> {
@@ -297,6 +299,12 @@ export class Leader implements SessionSource {
       services: wanted.filter(service => service !== undefined).map(viewOf),
       routers: [...this.#sessions.values()].map(({ routerId, httpUrl }) => ({ routerId, httpUrl })),
     }
+  }
+
+  describeRouters(): readonly RouterState[] {
+    return [...this.#sessions.values()].map(({ routerId, nodeId, httpUrl, isDraining: drains }) => ({
+      ...{ routerId, nodeId, httpUrl, drains },
+    }))
   }
 
   /** Lets running requests finish for a moment, then stops every instance. Resolves when it is gone. */

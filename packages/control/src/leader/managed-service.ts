@@ -362,6 +362,11 @@ export class ManagedService {
     return this.#isAnyAway ? staying.filter(record => record.hostContact === undefined) : staying
   }
 
+  /** Some instance's host is about to stop. */
+  get isAnyLeft(): boolean {
+    return this.staying().some(record => record.hostDrains)
+  }
+
   get healthyCount(): number {
     this.staying()
     return this.#healthyNow
@@ -456,7 +461,8 @@ export class ManagedService {
       suspects: this.loads.suspects(suspectAfterFailures),
     })
     const ids = new Set(expired.map(entry => entry.instanceId))
-    for (const { instanceId } of this.#reachable()) if (this.#expireRequests.has(instanceId)) ids.add(instanceId)
+    for (const { instanceId, hostDrains } of this.#reachable())
+      if (hostDrains || this.#expireRequests.has(instanceId)) ids.add(instanceId)
     this.#expiredNow = { ids, nextMs: nextExpiryMs, revision, failingRevision }
     return this.#expiredNow
   }
@@ -481,7 +487,8 @@ export class ManagedService {
   victimCandidates(expired: ReadonlySet<InstanceId>, nowMs: Millis): VictimCandidate[] {
     const inUseByInstance = this.loads.inUseByInstance()
     return this.#reachable().map(record => {
-      const inUse = inUseByInstance.get(record.instanceId) ?? 0
+      // Its host does not wait until nobody asks for anything: what runs there may finish, and nothing more comes.
+      const inUse = record.hostDrains ? 0 : (inUseByInstance.get(record.instanceId) ?? 0)
       return {
         instanceId: record.instanceId,
         inUse,

@@ -76,6 +76,17 @@ export class RouterDesk {
     }
   }
 
+  /** It serves again. */
+  serve(session: RouterSession): void {
+    if (!session.isDraining) return
+    session.isDraining = false
+    this.#options.log.info({ routerId: session.routerId }, 'a router does not drain any more')
+    for (const service of this.#options.services.values()) {
+      service.ledger.routerServing(session.routerId)
+      this.#options.touch(service)
+    }
+  }
+
   attach(router: RouterIntroduction, stream: SessionStream): RouterSession {
     const { routerId, httpUrl, peerAddress = '', gossipAddress = '', relatedRouterIds = [], beliefs } = router
     const former = this.#options.sessions.get(routerId)

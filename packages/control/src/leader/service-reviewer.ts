@@ -425,5 +425,7 @@ function scaleSpecFor(service: ManagedService, floor: number, nowMs: number): Sc
   const spec = scaleSpecOf(service.definition.effective, { isStale })
   if (isStale && service.isWithdrawn) return { ...spec, minInstances: 1, maxInstances: 1 }
   const held = nowMs < service.hold.untilMs ? service.hold.size : 0
-  return { ...spec, minInstances: Math.min(spec.maxInstances, Math.max(spec.minInstances, floor, held)) }
+  // A host that stops waits for all of it: nothing is replaced by and by.
+  const rate = service.isAnyLeft ? { expiredInstanceRestartRate: 1 } : {}
+  return { ...spec, ...rate, minInstances: Math.min(spec.maxInstances, Math.max(spec.minInstances, floor, held)) }
 }

@@ -6,6 +6,7 @@ import type {
   AnnounceResponse,
   ClusterMember,
   ClusterServiceServer,
+  HostState,
   JoinRequest,
   JoinResponse,
   LeaveRequest,
@@ -15,6 +16,7 @@ import type {
   MemberAddress,
   ProposeRequest,
   ProposeResponse,
+  RouterState,
   TransferLeaderRequest,
   TransferLeaderResponse,
   WatchLeaderRequest,
@@ -43,6 +45,10 @@ export interface MembersView {
   readonly commitIndex: number
   readonly appliedIndex: number
   readonly members: readonly ClusterMember[]
+  /** Those that run instances; empty: this node does not lead. */
+  readonly hosts: readonly HostState[]
+  /** Those that are attached; empty: this node does not lead. */
+  readonly routers: readonly RouterState[]
 }
 
 /** A member of the group, as others call it. */
@@ -105,7 +111,7 @@ export function createClusterHandlers(node: ClusterNode, log: Logger): ClusterSe
     ) =>
       void unary(callback, async () => {
         const view = await node.members()
-        return { ...view, members: [...view.members] }
+        return { ...view, members: [...view.members], hosts: [...view.hosts], routers: [...view.routers] }
       }),
     transferLeader: (
       call: ServerUnaryCall<TransferLeaderRequest, TransferLeaderResponse>,

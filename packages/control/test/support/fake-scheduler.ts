@@ -191,6 +191,18 @@ export class FakeScheduler implements Scheduler {
     }
   }
 
+  /** The host of an instance is about to stop, or stays after all. */
+  setDrains(instanceId: InstanceId, drains: boolean): void {
+    for (const service of this.services.values()) {
+      const before = service.instances.get(instanceId)
+      if (before === undefined) continue
+      const { hostDrains: _former, ...rest } = before
+      const instance: InstanceRecord = drains ? { ...rest, hostDrains: true } : rest
+      service.instances.set(instanceId, instance)
+      this.#hub.publish({ kind: 'instance', instance })
+    }
+  }
+
   /** Everybody who watches gets an error, as when the connection breaks. */
   end(): void {
     this.#hub.close()

@@ -16,14 +16,17 @@ type Kept = Scheduler & { admit(fence: Fence): void }
 export interface ControlSeat {
   readonly address: string
   kept: Kept | undefined
+  /** The host is about to stop. */
+  drains: boolean
   close(): void
 }
 
 /** Serves what `kept` is set to, on a port of its own. */
 export async function openSeat(hostId: string): Promise<ControlSeat> {
-  const own: { address: string; kept: Kept | undefined; close(): void } = {
+  const own: { address: string; kept: Kept | undefined; drains: boolean; close(): void } = {
     address: '',
     kept: undefined,
+    drains: false,
     close: () => server.close(),
   }
   const keptNow = (): Kept => {
@@ -34,9 +37,9 @@ export async function openSeat(hostId: string): Promise<ControlSeat> {
   const seat: HostSeat = {
     take: async fence => {
       keptNow().admit(fence)
-      return { capacity, scheduler: keptNow() }
+      return { capacity, scheduler: keptNow(), drains: () => own.drains }
     },
-    current: () => ({ capacity, scheduler: keptNow() }),
+    current: () => ({ capacity, scheduler: keptNow(), drains: () => own.drains }),
   }
   const handlers = createHostSchedulerHandlers(hostId, seat, silentLogger)
   const server: RpcServer = await startRpcServer(

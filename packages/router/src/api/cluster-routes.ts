@@ -34,8 +34,21 @@ const membersSchema: z.ZodType<Readonly<Record<string, unknown>>> = z.strictObje
       'leader?': z.boolean(),
       'active?': z.boolean(),
       'match-index': z.int(),
+      release: z.string(),
+      'leaving?': z.boolean(),
+      'silent-ms': z.int(),
     }),
   ),
+  hosts: z.array(
+    z.strictObject({
+      host: z.string(),
+      contact: z.enum(['up', 'lost', 'given-up']),
+      'drains?': z.boolean(),
+      'left?': z.boolean(),
+      instances: z.int(),
+    }),
+  ),
+  routers: z.array(z.strictObject({ id: z.string(), node: z.string(), url: z.string(), 'drains?': z.boolean() })),
 })
 
 /** `/cluster/…`: the control nodes, which keep tokens and elect the leader. */
@@ -50,7 +63,8 @@ export function addClusterRoutes(endpoints: Endpoints, parts: ApiParts): void {
       method: 'get',
       path: '/cluster/members',
       summary: 'The control nodes: who leads, who votes, how far each of them is',
-      description: 'Only the leader knows how far the others are; without one, a control node tells what it knows.',
+      description:
+        'Only the leader knows how far the others are, when they were heard, what hosts run, and which routers there are; without one, a control node tells what it knows.',
       tag: 'operations',
       access: 'user',
       answers: { 200: { description: 'As the leader sees them, or another control node.', json: membersSchema } },
@@ -179,6 +193,20 @@ export function renderMembers(view: MembersView): Record<string, unknown> {
       'leader?': member.leads,
       'active?': member.active,
       'match-index': member.matchIndex,
+      release: member.release,
+      'leaving?': member.isLeaving,
+      'silent-ms': member.silentMs,
+    })),
+    hosts: view.hosts.map(({ hostId: host, contact, drains, isLeft, instances }) => ({
+      host,
+      contact,
+      'drains?': drains,
+      'left?': isLeft,
+      instances,
+    })),
+    routers: view.routers.map(({ routerId: id, nodeId: node, httpUrl: url, drains }) => ({
+      ...{ id, node, url },
+      'drains?': drains,
     })),
   }
 }

@@ -29,13 +29,8 @@ export function addDrainRoutes(endpoints: Endpoints, parts: ApiParts): void {
     nodeId: string,
     wanted: { readonly timeoutMs: number; readonly isCrash: boolean },
   ): Promise<Record<string, unknown>> => {
-    const told = await askRouters(leaderOf(parts), 'drain', { nodeId, ...wanted }, TELL_TIMEOUT_MS)
-    const count = [...told.answers.values()].filter(isTheirs => isTheirs).length
-    if (count === 0)
-      throw new WaiterError(`No router of a node ${nodeId} answers; see routers in /state`, {
-        code: 'WTR_NO_SUCH_NODE',
-        status: 404,
-      })
+    const count = countOf(await askRouters(leaderOf(parts), 'drain', { nodeId, ...wanted }, TELL_TIMEOUT_MS))
+    if (count === 0) throw noRouterOf(nodeId)
     return { 'drain-mode?': true, result: `Draining: ${count} router process(es) of ${nodeId}.` }
   }
   endpoints.add(
@@ -55,7 +50,7 @@ export function addDrainRoutes(endpoints: Endpoints, parts: ApiParts): void {
       path: '/drain',
       summary: 'Drain this node: `/status` answers 503 from now on',
       description:
-        'Its routers get no slots of their own any more; what comes all the same is served with slots that others lend. It lasts until the router process ends.',
+        'Its routers get no slots of their own any more; what comes all the same is served with slots that others lend. It lasts until `/undrain`, or until the router process ends. When all nodes of a host drain, and others do not, what runs on that host is started on others, then stopped there.',
       tag: 'operations',
       access: 'administrator',
       query: {
@@ -77,8 +72,42 @@ export function addDrainRoutes(endpoints: Endpoints, parts: ApiParts): void {
       const told = await (link === undefined
         ? undefined
         : askRouters(link, 'drain', { nodeId: options.nodeId, ...wanted }, TELL_TIMEOUT_MS).catch(() => undefined))
-      const count = told === undefined ? 1 : [...told.answers.values()].filter(isOurs => isOurs).length
+      const count = told === undefined ? 1 : countOf(told)
       return call.json(state(`Draining: ${count} router process(es) of this node.`))
     },
+  )
+  endpoints.add(
+    {
+      method: 'post',
+      path: '/undrain',
+      summary: 'A node that drains serves again',
+      tag: 'operations',
+      access: 'administrator',
+      query: { node: text('Another node; this one when absent.') },
+      answers: { 200: { description: 'It serves.', json: drainSchema } },
+    },
+    async ({ call, query }) => {
+      requireAdministrator(call, parts)
+      const nodeId = query.node ?? options.nodeId
+      const link = nodeId === options.nodeId ? parts.leader() : leaderOf(parts)
+      if (nodeId === options.nodeId) drain.end()
+      const told = link && askRouters(link, 'undrain', { nodeId }, TELL_TIMEOUT_MS)
+      const count = nodeId === options.nodeId ? countOf(await told?.catch(() => undefined), 1) : countOf(await told)
+      if (count === 0) throw noRouterOf(nodeId)
+      return call.json({ 'drain-mode?': false, result: `Serving again: ${count} router process(es) of ${nodeId}.` })
+    },
+  )
+}
+
+/** Routers that said that they are meant. */
+function countOf(told: { readonly answers: ReadonlyMap<string, boolean> } | undefined, atLeast = 0): number {
+  return Math.max(atLeast, [...(told?.answers.values() ?? [])].filter(isTheirs => isTheirs).length)
+}
+
+function noRouterOf(nodeId: string): WaiterError {
+  return new WaiterError(
+    `No router of a node ${nodeId} answers: nodes are called as in waiter cluster members, or node in /state; routers of a ` +
+      'host that is away cannot be told',
+    { code: 'WTR_NO_SUCH_NODE', status: 404 },
   )
 }

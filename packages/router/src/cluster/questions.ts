@@ -34,6 +34,8 @@ interface Questions {
     readonly argument: { readonly nodeId: string; readonly timeoutMs: number; readonly isCrash: boolean }
     readonly answer: boolean
   }
+  /** They serve again; every worker of the node says so. */
+  undrain: { readonly argument: { readonly nodeId: string }; readonly answer: boolean }
 }
 
 interface AwaitArgument {
@@ -114,6 +116,11 @@ export function createAnswers({
     drain: async argument => {
       if (argument.nodeId !== nodeId) return false
       drain.begin(argument)
+      return true
+    },
+    undrain: async argument => {
+      if (argument.nodeId !== nodeId) return false
+      drain.end()
       return true
     },
   }

@@ -17,7 +17,7 @@ import type {
 import { FailedStarts } from './failed-starts.ts'
 import { FleetView } from './fleet-view.ts'
 import { Hearing } from './hearing.ts'
-import { type ContactLimits, DEFAULT_CONTACT_LIMITS } from './host-contact.ts'
+import { type ContactLimits, DEFAULT_CONTACT_LIMITS, type HostContact } from './host-contact.ts'
 import { type FleetHost, HostFollower } from './host-follower.ts'
 import { Placement } from './placement.ts'
 
@@ -32,6 +32,17 @@ export interface FleetSchedulerOptions {
   readonly timers?: Timers
   readonly limits?: ContactLimits
   readonly log?: Logger
+}
+
+/** A host, as whoever leads sees it. */
+export interface HostReport {
+  readonly hostId: string
+  readonly contact: HostContact
+  readonly drains: boolean
+  /** And others are there that can take what it runs. */
+  readonly isLeft: boolean
+  /** That run there, as far as is known. */
+  readonly instances: number
 }
 
 /**
@@ -58,6 +69,7 @@ export class FleetScheduler implements Scheduler {
   readonly #forgotten = new Map<string, Set<ServiceId>>()
   readonly #ready = Promise.withResolvers<void>()
   #isReady = false
+  #draining: ReadonlySet<string> = new Set()
   #firstWordTimer: Timer | undefined
   #fence: Fence | undefined
   #isStopped = false
@@ -84,8 +96,29 @@ export class FleetScheduler implements Scheduler {
     const wanted = new Map(hosts.map(host => [host.hostId, host]))
     for (const [hostId, follower] of this.#followers) if (wanted.get(hostId) !== follower.host) this.#remove(follower)
     for (const host of hosts) if (!this.#followers.has(host.hostId)) this.#add(host)
+    this.#judgeDraining()
     this.#firstWordTimer ??= this.#timers.setTimer(FIRST_WORD_MS_MAX, () => this.#begin())
     this.#beginIfComplete()
+  }
+
+  /**
+   * Which hosts are to be left. What they run is told to be replaced ({@link InstanceRecord.hostDrains}) as long as another
+   * host is heard that stays; that is started first, and requests finish. Hosts that all stop leave everything as it is.
+   */
+  setDraining(hostIds: ReadonlySet<string>): void {
+    this.#draining = hostIds
+    this.#judgeDraining()
+  }
+
+  /** How each host is. */
+  describeHosts(): readonly HostReport[] {
+    return [...this.#followers.values()].map(({ host: { hostId }, contact, isHeard, drains, isLeft, mirror }) => ({
+      hostId,
+      contact: isHeard ? 'up' : contact,
+      drains,
+      isLeft,
+      instances: mirror.runningCount,
+    }))
   }
 
   async *watch(signal: AbortSignal): AsyncIterable<SchedulerEvent> {
@@ -230,6 +263,23 @@ export class FleetScheduler implements Scheduler {
     }
     if (this.#isReady) this.#view.publishListing()
     else this.#beginIfComplete()
+    this.#judgeDraining()
+  }
+
+  #judgeDraining(): void {
+    const followers = [...this.#followers.values()]
+    for (const follower of followers) follower.drains = this.#draining.has(follower.host.hostId)
+    const isTaken = followers.some(({ isHeard, drains }) => isHeard && !drains)
+    for (const follower of followers) {
+      const isLeft = follower.drains && isTaken
+      if (isLeft === follower.isLeft) continue
+      follower.isLeft = isLeft
+      this.#log.info(
+        { hostId: follower.host.hostId, instances: follower.mirror.runningCount },
+        isLeft ? 'a host drains: what it runs is started elsewhere' : 'what a host runs stays there',
+      )
+      if (this.#isReady) this.#view.publishHost(follower)
+    }
   }
 
   #settle(follower: HostFollower, what: string, work: (fence: Fence) => Promise<void>): void {
@@ -241,6 +291,7 @@ export class FleetScheduler implements Scheduler {
 
   #onContact(follower: HostFollower): void {
     if (this.#isReady && follower.contact !== 'up') this.#view.publishHost(follower)
+    this.#judgeDraining()
     this.#hearing.wake()
   }
 

@@ -135,12 +135,13 @@ export class FleetView {
     return [...ids].flatMap(id => this.describe(id) ?? [])
   }
 
-  #decorate({ host, contact }: HostFollower, record: InstanceRecord): InstanceRecord {
+  #decorate({ host, contact, isLeft }: HostFollower, record: InstanceRecord): InstanceRecord {
     const isAway = contact !== 'up' && record.endedAtMs === null
     if (this.#followers.size < 2 && !isAway) return record
     return {
       ...record,
       ...(isAway ? { hostContact: contact } : {}),
+      ...(isLeft && record.endedAtMs === null ? { hostDrains: true } : {}),
       extra: { ...record.extra, 'fleet/host-id': host.hostId },
     }
   }

@@ -36,6 +36,10 @@ export class HostFollower {
   readonly mirror: HostMirror = new HostMirror()
   /** What is being placed there and has not been heard of yet. */
   readonly pending: { cpus: number; memMb: number } = { cpus: 0, memMb: 0 }
+  /** It is to be left: nothing is started there while another host can take it. */
+  drains = false
+  /** And what it runs is to be started elsewhere: somebody is there to take it. */
+  isLeft = false
   readonly #options: HostFollowerOptions
   readonly #abort = new AbortController()
   #silentSinceMs: Millis | undefined

@@ -50,6 +50,13 @@ export class HostMirror {
     return service?.running.get(instanceId) ?? service?.ended.find(record => record.instanceId === instanceId)
   }
 
+  /** Instances of all services that run. */
+  get runningCount(): number {
+    let count = 0
+    for (const { running } of this.#services.values()) count += running.size
+    return count
+  }
+
   running(id: ServiceId): readonly InstanceRecord[] {
     return [...(this.#services.get(id)?.running.values() ?? [])]
   }

@@ -61,8 +61,11 @@ export class Placement {
     } while (missing > 0)
   }
 
+  /** A host that is to be left is better than none. */
   #candidates(): readonly HostFollower[] {
-    return [...this.#options.followers.values()].filter(follower => follower.isHeard)
+    const heard = [...this.#options.followers.values()].filter(follower => follower.isHeard)
+    const staying = heard.filter(follower => !follower.drains)
+    return staying.length > 0 ? staying : heard
   }
 
   #choose(

@@ -272,6 +272,10 @@ const scheduler = section('What runs the instances.', {
       'A host that is silent for so long is lost: what it runs stays in use, untouched.',
     ),
     'given-up-after-ms': positive(10_000, 'After so long what it runs does not count any more: others are started.'),
+    'move-timeout-ms': ms(
+      30_000,
+      'A host that stops in order, or leaves, waits at most so long until what it runs has been started on others. 0: not at all.',
+    ),
   }),
 })
 
@@ -424,6 +428,10 @@ export const settingsSchema = z.strictObject({
     'file-bytes-max': positive(32 * 1024 * 1024, 'A log file is put aside at this size; one older file is kept.'),
   }),
   'request-log': requestLog,
+  'shutdown-notice-ms': ms(
+    0,
+    'From the first Ctrl-C for at least so long `/status` answers 503 and everything is served: longer than load balancers take to look elsewhere.',
+  ),
   'shutdown-grace-ms': positive(5_000, 'From the first Ctrl-C until what still runs is cut.'),
 })
 

@@ -60,6 +60,7 @@ export class Admission {
     const isRemoved = node.role === 'leader' && (await this.#isRemoved(self.id))
     const isMember = member.records.get(self.id) !== undefined || isIn(node.conf, self.id)
     if (!isRemoved && (isMember || !member.records.isSynced)) member.hear([self])
+    if (isMember && caller !== undefined) member.releases.set(self.id, caller.release)
     return { members: [...member.book.all], isRemoved }
   }
 

@@ -1,5 +1,5 @@
 import type { Logger } from '@waiter/base'
-import type { ClusterCalls, ClusterNode, MemberAddress } from '@waiter/control'
+import type { ClusterCalls, ClusterNode, MemberAddress, MembersView } from '@waiter/control'
 import type { ControlStart } from '../process/messages.ts'
 import type { ParentLink } from '../process/run-child.ts'
 import { CLUSTER_PROTOCOL, VERSION } from '../version.ts'
@@ -20,14 +20,20 @@ export function selfOf(
 export function asClusterNode(
   { raft, settings }: ControlStart,
   member: RaftMember,
-  parts: { readonly calls: ClusterCalls; readonly log: Logger },
+  parts: {
+    readonly calls: ClusterCalls
+    /** What only a leader knows. */
+    readonly view: () => Pick<MembersView, 'hosts' | 'routers'>
+    readonly log: Logger
+  },
 ): ClusterNode {
-  const admission = new Admission({ member, group: raft.group, cluster: settings['cluster-config'].name, ...parts })
+  const { calls, view, log } = parts
+  const admission = new Admission({ member, group: raft.group, cluster: settings['cluster-config'].name, calls, log })
   return {
     propose: (command, timeoutMs) => member.propose(command, timeoutMs),
     leaderNews: () => member.leaderNews(),
     onLeaderNews: listener => member.onLeaderNews(listener),
-    members: () => member.members(),
+    members: async () => ({ ...(await member.members()), ...view() }),
     transferLeader: nodeId => member.transferLeader(nodeId),
     join: request => admission.join(request),
     announce: request => admission.announce(request),

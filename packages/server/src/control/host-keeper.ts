@@ -13,6 +13,8 @@ export function readCapacity(): HostCapacity {
 export interface HostKeeperOptions {
   readonly hostId: string
   readonly open: (fence?: Fence) => Promise<ProcessScheduler>
+  /** Whether the host is about to stop. */
+  readonly drains: () => boolean
   readonly log: Logger
 }
 
@@ -47,7 +49,7 @@ export class HostKeeper implements HostSeat {
 
   current(): KeptHost {
     if (this.#kept === undefined || this.#isClosed) throw notHostKeeper(this.#options.hostId)
-    return { capacity: readCapacity(), scheduler: this.#kept }
+    return { capacity: readCapacity(), scheduler: this.#kept, drains: this.#options.drains }
   }
 
   /** This process leads, or ends: it keeps nothing any more. What runs goes on. */

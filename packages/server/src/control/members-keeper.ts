@@ -20,18 +20,22 @@ export function toWanted({ records, book }: RaftMember): readonly WantedMember[]
   })
 }
 
+export interface KeepOptions {
+  readonly signal: AbortSignal
+  /** Whether nothing is left on a host that is to leave. */
+  readonly mayLeave: (hostId: string) => boolean
+  readonly log: Logger
+}
+
 /**
  * Brings the members to what the store says, as long as this node leads, and the store to what is known of them. Ends
  * with `signal`.
  *
  * @param nextId no id from here on was ever given to anybody
  */
-export async function keepMembers(
-  member: RaftMember,
-  nextId: number,
-  options: { readonly signal: AbortSignal; readonly log: Logger },
-): Promise<void> {
+export async function keepMembers(member: RaftMember, nextId: number, options: KeepOptions): Promise<void> {
   const { signal, log } = options
+  member.silence.begin(performance.now())
   const known = { hasNextId: false }
   while (!signal.aborted) {
     let isSettled = false
@@ -50,15 +54,16 @@ export async function keepMembers(
 }
 
 /** One look, one step. @returns whether nothing is to be done */
-async function look(
-  member: RaftMember,
-  { signal, log }: { readonly signal: AbortSignal; readonly log: Logger },
-): Promise<boolean> {
+async function look(member: RaftMember, { signal, mayLeave, log }: KeepOptions): Promise<boolean> {
   const { node } = member.store
+  member.silence.note(performance.now(), node.status().progress)
   if (!member.records.isSynced) return false
   if (await tidyRecords(member)) return false
   const { hardState, progress } = node.status()
-  const step = nextMembersStep(node.conf, toWanted(member), { id: node.id, commit: hardState.commit, progress })
+  const wanted = toWanted(member).map(one =>
+    one.state === 'leaving' && !mayLeave(one.hostId) ? { ...one, state: 'staying' as const } : one,
+  )
+  const step = nextMembersStep(node.conf, wanted, { id: node.id, commit: hardState.commit, progress })
   if (step === undefined) return true
   if (step.kind === 'change') {
     log.info({ changes: step.changes, conf: node.conf }, 'changing the members of the control group')

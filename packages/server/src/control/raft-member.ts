@@ -17,8 +17,10 @@ import { NONE, type NodeId } from 'raft-ts'
 import { createIntervalTicker, openWal, RaftNodeError, TcpTransport } from 'raft-ts/node'
 import { readFirstState } from '../members/import-journal.ts'
 import type { Bind, RaftStart } from '../process/messages.ts'
+import { VERSION } from '../version.ts'
 import { AddressBook } from './address-book.ts'
 import { MemberRecords, toAddress } from './member-records.ts'
+import { Silence } from './silence.ts'
 
 /**
  * Heartbeats every 200 ms, and a new leader after 500 to 1,000 ms without: an idle node spends less than 1 % of a core on
@@ -30,6 +32,8 @@ const RAFT = { electionTicks: 5, heartbeatTicks: 2 }
 const FIRST_CAMPAIGN_EVERY_MS = 100
 const FIRST_CAMPAIGNS_MAX = 20
 const KEY_BYTES = 32
+/** An election takes no longer. */
+const HAND_OVER_MS = 1_000
 /** Longer than an election time-out, after which a leader counts anew whom it hears, and a heartbeat. */
 const LISTEN_LOOKS = RAFT.electionTicks + RAFT.heartbeatTicks + 1
 
@@ -43,7 +47,7 @@ export interface RaftMemberOptions {
 }
 
 /** What a member does itself; who comes and goes is seen to elsewhere. */
-type MemberNode = Omit<ClusterNode, 'join' | 'announce' | 'leave'>
+type MemberNode = Omit<ClusterNode, 'join' | 'announce' | 'leave' | 'members'>
 
 /** This process as a member of the group of control nodes: its store, whom it knows, and who leads. */
 export class RaftMember implements MemberNode {
@@ -59,6 +63,10 @@ export class RaftMember implements MemberNode {
   /** Where all members are, and what the store says of them. */
   readonly book: AddressBook
   readonly records: MemberRecords
+  /** Of the others, while this node leads. */
+  readonly silence: Silence = new Silence()
+  /** What members said that they run, when they announced themselves here. */
+  readonly releases: Map<NodeId, string> = new Map()
   readonly #following: Promise<void>
   #isIntroduced = false
   #campaign: NodeJS.Timeout | undefined
@@ -153,9 +161,16 @@ export class RaftMember implements MemberNode {
     })
   }
 
-  async members(): Promise<MembersView> {
+  /** Hosts that are to leave, with all their control nodes. */
+  leavingHosts(): readonly string[] {
+    const byHost = Map.groupBy(this.records.all, ({ record }) => record.host)
+    return [...byHost].flatMap(([host, all]) => (all.every(({ record }) => record.state === 'leaving') ? [host] : []))
+  }
+
+  async members(): Promise<Omit<MembersView, 'hosts' | 'routers'>> {
     const { node } = this.store
     const heard = await this.whoIsHeard()
+    const nowMs = performance.now()
     const { hardState, progress, applied } = node.status()
     const { term, leaderId } = this.leaderNews()
     const { voters, votersOutgoing, learners, learnersNext } = node.conf
@@ -171,6 +186,9 @@ export class RaftMember implements MemberNode {
         leads: id === node.leader,
         matchIndex: known?.match ?? 0,
         active: known !== undefined && heard.has(id),
+        release: id === node.id ? VERSION : (this.releases.get(id) ?? this.records.get(id)?.record.release ?? ''),
+        silentMs: known === undefined || heard.has(id) ? 0 : Math.round(this.silence.ofMember(id, nowMs)),
+        isLeaving: this.records.get(id)?.record.state === 'leaving',
       }
     })
     const { nodeId } = this.#options
@@ -213,6 +231,31 @@ export class RaftMember implements MemberNode {
     }
   }
 
+  /**
+   * Lets a voter of another host lead, if this node does, before this one ends: nobody has to notice that it is gone.
+   *
+   * @returns whether another one leads
+   */
+  async handOver(): Promise<boolean> {
+    const { node } = this.store
+    const own = this.#options.raft.id
+    if (node.role !== 'leader') return false
+    const hostId = this.book.get(own)?.hostId
+    const heirs = node
+      .status()
+      .progress.filter(({ id, isRecentlyActive }) => id !== own && isRecentlyActive && node.conf.voters.includes(id))
+      .filter(({ id }) => this.book.get(id)?.hostId !== hostId)
+    const heir = heirs.toSorted((a, b) => b.match - a.match)[0]
+    if (heir === undefined) return false
+    try {
+      await node.transferLeader(heir.id, { timeoutMs: HAND_OVER_MS })
+      return true
+    } catch (error) {
+      this.#options.log.info({ err: error, heir: heir.id }, 'the leadership could not be handed over')
+      return false
+    }
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#campaign)
     this.records.stop()
@@ -222,6 +265,7 @@ export class RaftMember implements MemberNode {
 
   #onRecords(): void {
     this.book.setRecorded(this.records.all.map(toAddress))
+    for (const id of this.releases.keys()) if (this.records.get(id) === undefined) this.releases.delete(id)
     this.#onBook()
   }
 

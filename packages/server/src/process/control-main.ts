@@ -1,6 +1,7 @@
 /** A control process: a member of the group that keeps the store, and the leader, when the group has chosen this one. */
 import { type Logger, type Term, WaiterError } from '@waiter/base'
 import {
+  type ClusterCalls,
   ClusterServiceService,
   CoordinatorServiceService,
   createClusterCalls,
@@ -9,11 +10,13 @@ import {
   createHostSchedulerHandlers,
   createKeyValueHandlers,
   HostSchedulerServiceService,
+  type HostState,
   KeyValueServiceService,
   Leader,
   type LeaderSettings,
   type NodeAuth,
   notLeader,
+  onlyControl,
   type RpcServer,
   type RpcService,
   type SuccessionSettings,
@@ -33,6 +36,7 @@ import type { Settings } from '../config/schema.ts'
 import { toServicesConfig } from '../config/services-config.ts'
 import { ClusterFleet } from '../control/cluster-fleet.ts'
 import { asClusterNode, followMembers, selfOf } from '../control/group-node.ts'
+import { HostDeparture } from '../control/host-departure.ts'
 import { HostKeeper, readCapacity } from '../control/host-keeper.ts'
 import { Leadership, type Reign } from '../control/leadership.ts'
 import { keepMembers } from '../control/members-keeper.ts'
@@ -58,6 +62,7 @@ const KILL_GRACE_MS_MIN = 3_000
 /** What runs while this node leads. */
 interface LeaderReign extends Reign {
   readonly leader: Leader
+  readonly fleet: ClusterFleet
   /** Of this host. */
   readonly scheduler: ProcessScheduler
 }
@@ -71,9 +76,17 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
   const raftBind = { ...message.raftBind, advertise }
   const member = await RaftMember.open({ nodeId, raft: message.raft, bind: raftBind, secret, calls, log })
   const { hostId } = message.host
-  const keeper = new HostKeeper({ hostId, open: fence => openScheduler(message, log, fence), log })
-  const leadership = new Leadership<LeaderReign>({
-    begin: (term, signal) => beginReign({ message, member, keeper, auth, log }, term, signal),
+  const departure = new HostDeparture({
+    hostId,
+    ask: async () => leadership.current?.fleet.describeHosts() ?? (await askLeader(member, calls)),
+    onChange: () => leadership.current?.fleet.review(),
+    onEnd: why => parent.tell({ kind: 'departed', why }),
+    log,
+  })
+  const drains = (): boolean => departure.drains
+  const keeper = new HostKeeper({ hostId, open: fence => openScheduler(message, log, fence), drains, log })
+  const leadership: Leadership<LeaderReign> = new Leadership<LeaderReign>({
+    begin: (term, signal) => beginReign({ message, member, keeper, auth, drains, log }, term, signal),
     onChange: reign => parent.tell({ kind: 'leadership', leads: reign !== undefined }),
     log,
   })
@@ -82,6 +95,10 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
     if (leader === undefined || member.store.node.role !== 'leader') throw notLeader(member.leaderNews().leaderId)
     return leader
   }
+  const view = () => ({
+    hosts: leadership.current?.fleet.describeHosts() ?? [],
+    routers: leadership.current?.leader.describeRouters() ?? [],
+  })
   const server = await serve(
     { ...message.bind, advertise },
     [
@@ -89,7 +106,7 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
       { definition: KeyValueServiceService, handlers: { ...createKeyValueHandlers(member.store, log) } },
       {
         definition: ClusterServiceService,
-        handlers: { ...createClusterHandlers(asClusterNode(message, member, { calls, log }), log) },
+        handlers: { ...createClusterHandlers(asClusterNode(message, member, { calls, view, log }), log) },
       },
       { definition: HostSchedulerServiceService, handlers: { ...createHostSchedulerHandlers(hostId, keeper, log) } },
     ],
@@ -99,6 +116,7 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
   const self = selfOf(message, { grpc: server.address, raft: member.address })
   followRaft(member, leadership, log)
   parent.onMembers(members => member.setPeers(members))
+  parent.onDrain(isDraining => departure.set(isDraining))
   const announcer = followMembers({ message, member, self, calls, parent, log })
   log.info({ address: server.address, raft: member.address, member: message.raft.id }, 'the control process serves')
   return {
@@ -107,6 +125,8 @@ runChild<ControlStart>('start-control', async (message, log, parent) => {
     sinceMs: self.sinceMs,
     stop: async (graceMs, { stopsInstances }) => {
       announcer.stop()
+      departure.stop()
+      if (stopsInstances && (await member.handOver())) leadership.set(undefined)
       const reign = await leadership.freeze()
       // A leader elsewhere hears what ends, as long as this process serves.
       if (reign === undefined && stopsInstances) await keeper.stopAll(graceMs)
@@ -145,17 +165,25 @@ function followRaft(member: RaftMember, leadership: Leadership<LeaderReign>, log
   })
 }
 
+/** What the leader, wherever it is, says of the hosts. */
+async function askLeader(member: RaftMember, calls: ClusterCalls): Promise<readonly HostState[]> {
+  const { address } = member.leaderNews()
+  return address === '' ? [] : (await calls.members(onlyControl(address))).hosts
+}
+
 interface ReignParts {
   readonly message: ControlStart
   readonly member: RaftMember
   readonly keeper: HostKeeper
   readonly auth: NodeAuth
+  /** Whether this host is about to stop. */
+  readonly drains: () => boolean
   readonly log: Logger
 }
 
 /** Takes the scheduler over and begins to decide. The term fences everything that it orders. */
 async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): Promise<LeaderReign> {
-  const { message, member, keeper, auth, log } = parts
+  const { message, member, keeper, auth, drains, log } = parts
   const { settings, nodeId } = message
   // Somebody may lead a later term already: this one has then nothing to open.
   await member.store.node.read({ signal })
@@ -168,6 +196,8 @@ async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): P
     term,
     auth,
     limits: toContactLimits(settings),
+    drains,
+    moveMsMax: settings['scheduler-config'].hosts['move-timeout-ms'],
     log,
   })
   const leader = new Leader({
@@ -183,7 +213,11 @@ async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): P
     log,
   })
   const end = new AbortController()
-  const members = keepMembers(member, message.raft.nextId, { signal: end.signal, log })
+  const members = keepMembers(member, message.raft.nextId, {
+    signal: end.signal,
+    mayLeave: host => fleet.mayLeave(host, performance.now()),
+    log,
+  })
   let isHalted = false
   let stopped: Promise<void> | undefined
   const halt = (): void => {
@@ -207,6 +241,7 @@ async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): P
   log.info({ term }, 'leads')
   return {
     leader,
+    fleet,
     scheduler,
     halt,
     ended: async () => {

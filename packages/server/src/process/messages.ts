@@ -114,8 +114,14 @@ export interface SiblingsMessage {
   readonly addresses: readonly string[]
 }
 
+/** To a router: take no more than must be; to a control process: this host is to be left. Or not any more. */
+export interface DrainMessage {
+  readonly kind: 'drain'
+  readonly drains: boolean
+}
+
 /** News of others, while a child runs. */
-export type NewsForChild = MembersMessage | SiblingsMessage
+export type NewsForChild = MembersMessage | SiblingsMessage | DrainMessage
 
 /** Parent to child. */
 export type ToChild = StartMessage | StopMessage | NewsForChild
@@ -138,6 +144,10 @@ export type ChildNews =
   | { readonly kind: 'leadership'; readonly leads: boolean }
   /** Another host's control node leads. */
   | { readonly kind: 'led-elsewhere' }
+  /** A router drains, on whoever's behalf, or not any more. */
+  | { readonly kind: 'drains'; readonly drains: boolean }
+  /** What this host runs need not be waited for any longer. */
+  | { readonly kind: 'departed'; readonly why: string }
   /** The group has let this member go, for good. */
   | { readonly kind: 'removed' }
   /** Where all control nodes are; of a later version counts more. */

@@ -81,7 +81,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     warnings: () => tls?.files.warnings() ?? [],
     settings: showSettings(settings),
     version: VERSION,
-    // The node notices the end and starts a fresh router.
+    onDrain: drains => parent.tell({ kind: 'drains', drains }),
     endProcess: () => void end(settings['shutdown-grace-ms']).finally(() => process.exit(0)),
     log,
   })
@@ -96,14 +96,11 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     ...{ clients, routerId, nodeId, worker, httpUrl, hostId: message.host.hostId, startId: message.host.startId },
     peerAddress: peers.address,
     gossipAddress: () => gossip?.address() ?? '',
-    host: router.table,
-    answer: router.answer,
-    log,
+    ...{ host: router.table, answer: router.answer, log },
   })
   router.connect(agent)
-  const end = async (graceMs: number): Promise<void> => {
-    await Promise.all([gossip?.stop(), router.stop(graceMs)])
-  }
+  parent.onDrain(drains => router.drain(drains))
+  const end = (graceMs: number): Promise<unknown> => Promise.all([gossip?.stop(), router.stop(graceMs)])
   log.info({ httpUrl, httpsUrl, routerId }, 'the router serves')
   return {
     address: httpUrl,

@@ -23,6 +23,8 @@ export interface ParentLink {
   onMembers(listener: (members: MembersMessage['members']) => void): void
   /** Hears where the other workers of its node are: likewise. */
   onSiblings(listener: (addresses: SiblingsMessage['addresses']) => void): void
+  /** Hears whether it is to drain: likewise. */
+  onDrain(listener: (drains: boolean) => void): void
   tell(news: ChildNews): void
 }
 
@@ -55,9 +57,11 @@ export function runChild<Start extends StartMessage>(
   let role: ChildRole | undefined
   const members = new Latest<MembersMessage['members']>()
   const siblings = new Latest<SiblingsMessage['addresses']>()
+  const draining = new Latest<boolean>()
   const parent: ParentLink = {
     onMembers: listener => members.listen(listener),
     onSiblings: listener => siblings.listen(listener),
+    onDrain: listener => draining.listen(listener),
     tell: send,
   }
   process.on('message', (message: ToChild) => {
@@ -71,6 +75,10 @@ export function runChild<Start extends StartMessage>(
     }
     if (message.kind === 'siblings') {
       siblings.tell(message.addresses)
+      return
+    }
+    if (message.kind === 'drain') {
+      draining.tell(message.drains)
       return
     }
     if (message.kind !== kind) return

@@ -85,6 +85,29 @@ export interface ListMembersResponse {
   /** The last entry that this node knows to be on a majority, and the last one that it has applied. */
   commitIndex: number;
   appliedIndex: number;
+  /** Told by the leader only. */
+  hosts: HostState[];
+  routers: RouterState[];
+}
+
+/** A router process, as the leader sees it. */
+export interface RouterState {
+  routerId: string;
+  nodeId: string;
+  httpUrl: string;
+  /** It is left out. */
+  drains: boolean;
+}
+
+/** A host that runs instances, as the leader sees it. */
+export interface HostState {
+  hostId: string;
+  /** up, lost, given-up */
+  contact: string;
+  /** It is to be left; and others are there that take what it runs. */
+  drains: boolean;
+  isLeft: boolean;
+  instances: number;
 }
 
 export interface ClusterMember {
@@ -101,6 +124,12 @@ export interface ClusterMember {
   active: boolean;
   /** The host it runs on: of a data directory, for ever. */
   hostId: string;
+  /** The release that it runs. */
+  release: string;
+  /** Told by the leader only: since when it has not been heard, in milliseconds; 0: it is. */
+  silentMs: number;
+  /** It is to leave, and does as soon as nothing is lost by it. */
+  isLeaving: boolean;
 }
 
 export interface TransferLeaderRequest {
@@ -607,7 +636,7 @@ export const ListMembersRequest: MessageFns<ListMembersRequest> = {
 };
 
 function createBaseListMembersResponse(): ListMembersResponse {
-  return { nodeId: "", term: 0, leaderId: "", members: [], commitIndex: 0, appliedIndex: 0 };
+  return { nodeId: "", term: 0, leaderId: "", members: [], commitIndex: 0, appliedIndex: 0, hosts: [], routers: [] };
 }
 
 export const ListMembersResponse: MessageFns<ListMembersResponse> = {
@@ -629,6 +658,12 @@ export const ListMembersResponse: MessageFns<ListMembersResponse> = {
     }
     if (message.appliedIndex !== 0) {
       writer.uint32(48).uint64(message.appliedIndex);
+    }
+    for (const v of message.hosts) {
+      HostState.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.routers) {
+      RouterState.encode(v!, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -694,6 +729,191 @@ export const ListMembersResponse: MessageFns<ListMembersResponse> = {
             message.appliedIndex = longToNumber(reader.uint64());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.hosts.push(HostState.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.routers.push(RouterState.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRouterState(): RouterState {
+  return { routerId: "", nodeId: "", httpUrl: "", drains: false };
+}
+
+export const RouterState: MessageFns<RouterState> = {
+  encode(message: RouterState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.routerId !== "") {
+      writer.uint32(10).string(message.routerId);
+    }
+    if (message.nodeId !== "") {
+      writer.uint32(18).string(message.nodeId);
+    }
+    if (message.httpUrl !== "") {
+      writer.uint32(26).string(message.httpUrl);
+    }
+    if (message.drains !== false) {
+      writer.uint32(32).bool(message.drains);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouterState {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouterState();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.routerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.httpUrl = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.drains = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseHostState(): HostState {
+  return { hostId: "", contact: "", drains: false, isLeft: false, instances: 0 };
+}
+
+export const HostState: MessageFns<HostState> = {
+  encode(message: HostState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hostId !== "") {
+      writer.uint32(10).string(message.hostId);
+    }
+    if (message.contact !== "") {
+      writer.uint32(18).string(message.contact);
+    }
+    if (message.drains !== false) {
+      writer.uint32(24).bool(message.drains);
+    }
+    if (message.isLeft !== false) {
+      writer.uint32(32).bool(message.isLeft);
+    }
+    if (message.instances !== 0) {
+      writer.uint32(40).uint32(message.instances);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostState {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostState();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hostId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.contact = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.drains = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isLeft = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.instances = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -708,7 +928,19 @@ export const ListMembersResponse: MessageFns<ListMembersResponse> = {
 };
 
 function createBaseClusterMember(): ClusterMember {
-  return { id: 0, nodeId: "", address: "", role: "", leads: false, matchIndex: 0, active: false, hostId: "" };
+  return {
+    id: 0,
+    nodeId: "",
+    address: "",
+    role: "",
+    leads: false,
+    matchIndex: 0,
+    active: false,
+    hostId: "",
+    release: "",
+    silentMs: 0,
+    isLeaving: false,
+  };
 }
 
 export const ClusterMember: MessageFns<ClusterMember> = {
@@ -736,6 +968,15 @@ export const ClusterMember: MessageFns<ClusterMember> = {
     }
     if (message.hostId !== "") {
       writer.uint32(66).string(message.hostId);
+    }
+    if (message.release !== "") {
+      writer.uint32(74).string(message.release);
+    }
+    if (message.silentMs !== 0) {
+      writer.uint32(80).uint64(message.silentMs);
+    }
+    if (message.isLeaving !== false) {
+      writer.uint32(88).bool(message.isLeaving);
     }
     return writer;
   },
@@ -815,6 +1056,30 @@ export const ClusterMember: MessageFns<ClusterMember> = {
             }
 
             message.hostId = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.release = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.silentMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.isLeaving = reader.bool();
             continue;
           }
         }

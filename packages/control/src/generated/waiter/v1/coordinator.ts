@@ -40,6 +40,8 @@ export interface AttachRequest {
 
 /** This router is to be left out: it gets no slots any more. Until its process ends. */
 export interface RouterDraining {
+  /** It serves again. */
+  isOver: boolean;
 }
 
 export interface AttachResponse {
@@ -547,11 +549,14 @@ export const AttachRequest: MessageFns<AttachRequest> = {
 };
 
 function createBaseRouterDraining(): RouterDraining {
-  return {};
+  return { isOver: false };
 }
 
 export const RouterDraining: MessageFns<RouterDraining> = {
-  encode(_: RouterDraining, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: RouterDraining, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.isOver !== false) {
+      writer.uint32(8).bool(message.isOver);
+    }
     return writer;
   },
 
@@ -568,6 +573,14 @@ export const RouterDraining: MessageFns<RouterDraining> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.isOver = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;

@@ -48,6 +48,8 @@ export interface HostCapacity {
 }
 
 export interface SignOfLife {
+  /** The host is about to stop: what it runs is to be started elsewhere. */
+  drains: boolean;
 }
 
 export interface CreateHostedRequest {
@@ -366,11 +368,14 @@ export const HostCapacity: MessageFns<HostCapacity> = {
 };
 
 function createBaseSignOfLife(): SignOfLife {
-  return {};
+  return { drains: false };
 }
 
 export const SignOfLife: MessageFns<SignOfLife> = {
-  encode(_: SignOfLife, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: SignOfLife, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.drains !== false) {
+      writer.uint32(8).bool(message.drains);
+    }
     return writer;
   },
 
@@ -387,6 +392,14 @@ export const SignOfLife: MessageFns<SignOfLife> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.drains = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
