@@ -29,6 +29,8 @@ export interface BorrowerNews {
 interface Lender {
   readonly id: RouterId
   isConnected: boolean
+  /** It was given up, and is remembered for what still runs on its slots: it may live, and come back. */
+  isDead: boolean
   /** The last grant seen on the present stream. */
   lastGrantId: number
   readonly held: Map<number, BorrowedSlot>
@@ -94,6 +96,7 @@ export class SlotBorrower {
   connected(lenderId: RouterId): readonly number[] {
     const lender = this.#open(lenderId)
     lender.isConnected = true
+    lender.isDead = false
     lender.lastGrantId = 0
     lender.told.clear()
     lender.returns = []
@@ -142,10 +145,13 @@ export class SlotBorrower {
     for (const slot of lender.held.values()) this.#adopt(slot)
   }
 
-  /** The lender is dead: what runs on its slots is ours alone to count. */
+  /** The lender is dead: what runs on its slots is ours to count. Should it live and come back, it hears of that. */
   dead(lenderId: RouterId): void {
     this.lost(lenderId)
-    this.#lenders.delete(lenderId)
+    const lender = this.#lenders.get(lenderId)
+    if (lender === undefined) return
+    lender.isDead = true
+    if (lender.held.size === 0) this.#lenders.delete(lenderId)
   }
 
   /** Counts everything that runs on borrowed slots here too: a leader that knows nothing is about to be told. */
@@ -169,7 +175,7 @@ export class SlotBorrower {
 
   /** Routers whose slots are in use here. */
   get lenderIds(): readonly RouterId[] {
-    return [...this.#lenders.values()].filter(({ held }) => held.size > 0).map(({ id }) => id)
+    return [...this.#lenders.values()].filter(({ held, isDead }) => held.size > 0 && !isDead).map(({ id }) => id)
   }
 
   /** What is borrowed. */
@@ -187,7 +193,15 @@ export class SlotBorrower {
   #open(id: RouterId): Lender {
     const known = this.#lenders.get(id)
     if (known !== undefined) return known
-    const lender = { id, isConnected: false, lastGrantId: 0, held: new Map(), told: new Map(), returns: [] }
+    const lender = {
+      id,
+      isConnected: false,
+      isDead: false,
+      lastGrantId: 0,
+      held: new Map(),
+      told: new Map(),
+      returns: [],
+    }
     this.#lenders.set(id, lender)
     return lender
   }
@@ -262,6 +276,7 @@ export class SlotBorrower {
       lender.returns.push({ grantId: slot.grantId, status, latencyMs })
       this.#noteNews()
     }
+    if (lender?.isDead && lender.held.size === 0) this.#lenders.delete(lender.id)
     if (slot.adopted !== undefined) this.#serviceOf(slot)?.giveBack(slot.adopted, status, latencyMs)
   }
 

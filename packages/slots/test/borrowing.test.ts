@@ -301,6 +301,23 @@ t.test('P8 a dead borrower uses nothing; of a dead lender, what runs is counted 
   t.same(borrower.borrower.uses(), [])
 })
 
+t.test('P8 a lender that was given up and lives hears, when it is back, what still runs on its slots', async t => {
+  const { lender, borrower } = pair()
+  const request = borrower.wait(980)
+  borrower.tell(lender)
+  borrower.take(lender)
+  borrower.borrower.dead('lender')
+  lender.lender.lost('borrower')
+  t.same(borrower.borrower.lenderIds, [], 'nobody need wait for it')
+  borrower.connect(lender)
+  t.equal(lender.machine.slotsInUse, 1, 'it lends it to nobody else')
+  t.equal(borrower.machine.slotsInUse, 1, 'and both count it')
+  borrower.release(request.slot)
+  borrower.tell(lender)
+  t.equal(lender.machine.slotsInUse, 0)
+  t.equal(borrower.machine.slotsInUse, 0)
+})
+
 t.test('P8 an adopted request takes the place of one on a slot of our own', async t => {
   const { lender, borrower } = pair()
   borrower.wait(980)
