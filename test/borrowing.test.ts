@@ -1,12 +1,14 @@
 import { join } from 'node:path'
 import { eventually, startWaiter } from '@waiter/testkit'
 import t from 'tap'
+import { untilAllKnown } from './support/control-nodes.ts'
 import { postToken, witnessService } from './support/services.ts'
 import { readWitnessReport } from './support/witness-report.ts'
 
 const ROUTERS = 3
 const waiter = await startWaiter({ args: ['--nodes', String(ROUTERS)] })
 t.teardown(() => waiter.stop())
+await untilAllKnown(waiter)
 
 /** A service of one slot. */
 async function single(name: string): Promise<{ reportFile: string; headers: Record<string, string> }> {
@@ -41,8 +43,8 @@ t.test('one slot, three routers: whoever is asked borrows it, nobody waits for t
     }
   timesMs.sort((a, b) => a - b)
   const medianMs = timesMs[15] ?? 0
-  // The leader hears of load every 50 ms, and moves a slot once a second.
-  t.ok(medianMs < 60, `the median took ${Math.round(medianMs)} ms, 20 of them work`)
+  // 24 on a machine that does nothing else. The leader moves a slot once a second: most would wait that long for it.
+  t.ok(medianMs < 500, `the median took ${Math.round(medianMs)} ms, 20 of them work`)
   const after = await totals()
   t.ok(after.lent - before.lent >= 15, `${after.lent - before.lent} slots were lent`)
   t.ok(after.served - before.served >= 15, `${after.served - before.served} requests were served on them`)
@@ -55,15 +57,20 @@ t.test('one slot, three routers: whoever is asked borrows it, nobody waits for t
 t.test('kill -9 of any router: only its own requests fail, and the slot is never used twice at once', async t => {
   const { reportFile, headers } = await single('killed')
   for (const { pid } of waiter.processes('router')) {
-    const asked = waiter.ports.map(port =>
-      Promise.allSettled(Array.from({ length: 5 }, () => waiter.request({ port, headers }))),
-    )
+    let isAsking = true
+    const askOn = async (port: number): Promise<boolean> => {
+      while (isAsking) {
+        const answer = await waiter.request({ port, headers }).catch(() => undefined)
+        if (answer?.status !== 200) return false
+      }
+      return true
+    }
+    const asked = waiter.ports.map(port => Promise.all(Array.from({ length: 5 }, () => askOn(port))))
     await eventually(async () => (await totals()).now > 0 || undefined, 'a slot to be lent')
     process.kill(pid, 'SIGKILL')
+    isAsking = false
     const outcomes = await Promise.all(asked)
-    const failedAt = outcomes.filter(list =>
-      list.some(outcome => outcome.status === 'rejected' || outcome.value.status !== 200),
-    )
+    const failedAt = outcomes.filter(served => served.includes(false))
     t.ok(failedAt.length <= 1, `requests failed at ${failedAt.length} routers`)
     await eventually(async () => {
       const routers = await waiter.api('/state').catch(() => undefined)

@@ -1,11 +1,13 @@
 import { eventually, startWaiter } from '@waiter/testkit'
 import t from 'tap'
+import { untilAllKnown } from './support/control-nodes.ts'
 import { helloService, postToken, serviceIdOf } from './support/services.ts'
 
 /** What is asked of one router holds for all: three nodes, each asked in turn. */
 const waiter = await startWaiter({ args: ['--nodes', '3'] })
 t.teardown(() => waiter.stop())
 const [first = 0, second = 0, third = 0] = waiter.ports
+await untilAllKnown(waiter)
 const json = { 'content-type': 'application/json', accept: 'application/json' }
 const hello = { 'x-waiter-token': 'everywhere' }
 
@@ -19,8 +21,10 @@ t.test('a ping says what all routers agree on', async t => {
     'ping-response': { result: 'received-response', status: 200 },
     'service-state': { 'exists?': true, 'healthy?': true, 'service-id': id, status: 'Running' },
   })
-  const state = await waiter.api(`/state/${id}`, second)
-  t.equal(state.state['autoscaler-state']['healthy-instances'], 1, 'a router that had no request knows it as well')
+  await eventually(async () => {
+    const { state } = await waiter.api(`/state/${id}`, second)
+    return state['autoscaler-state']['healthy-instances'] === 1 || undefined
+  }, 'a router that had no request to know it as well')
 })
 
 t.test('the id alone names a service, also on a router that never heard of it', async t => {
@@ -126,7 +130,7 @@ t.test('a watch through any router sees the end of the service, and all routers 
   }
   await read(() => text.includes('\n'))
   const gone = JSON.parse(
-    (await waiter.request({ port: first, method: 'DELETE', path: `/apps/${id}?timeout=10000` })).text,
+    (await waiter.request({ port: first, method: 'DELETE', path: `/apps/${id}?timeout=30000` })).text,
   )
   t.match(gone, { result: 'deleted', success: true, 'routers-agree': true })
   for (const port of waiter.ports) {
@@ -134,7 +138,7 @@ t.test('a watch through any router sees the end of the service, and all routers 
     t.match(left, { status: 'Inactive', 'num-active-instances': 0 }, 'gone everywhere, and still known')
   }
   t.same(await waiter.api('/apps?run-as-user=*'), [])
-  const goal = await waiter.api(`/apps/${id}/await/deleted?timeout=1000`, third)
+  const goal = await waiter.api(`/apps/${id}/await/deleted?timeout=10000`, third)
   t.match(goal, { 'goal-success?': true, 'service-exists?': false })
   await read(() => false)
   const messages = text

@@ -16,10 +16,11 @@ t.test('a node that drains is left out, and serves what comes all the same', asy
     const { state } = await waiter.api(`/state/${id}`, port)
     return state['responder-state']['instance-id->state'] === undefined ? 0 : sumSlots(state)
   }
-  t.ok((await slotsOf(second)) > 0)
+  await eventually(async () => (await slotsOf(second)) > 0 || undefined, 'it to have slots of its own')
   const drain = await waiter.request({ method: 'POST', path: '/drain?node=node-2', port: first })
   t.match(JSON.parse(drain.text), { 'drain-mode?': true, result: 'Draining: 1 router process(es) of node-2.' })
-  t.equal((await waiter.request({ path: '/status', port: second })).status, 503, 'load balancers are told')
+  const isOut = async () => (await waiter.request({ path: '/status', port: second })).status === 503 || undefined
+  await eventually(isOut, 'load balancers to be told')
   t.equal((await waiter.request({ path: '/status', port: first })).status, 200)
   t.equal((await ask(first)).status, 200)
   await eventually(async () => ((await slotsOf(second)) === 0 ? true : undefined), 'its slots to go')

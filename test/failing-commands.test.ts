@@ -2,7 +2,14 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { eventually, fastKitchenCommand, kitchenCommand, startWaiter, type TestResponse } from '@waiter/testkit'
+import {
+  claimPorts,
+  eventually,
+  fastKitchenCommand,
+  kitchenCommand,
+  startWaiter,
+  type TestResponse,
+} from '@waiter/testkit'
 import t, { type Test } from 'tap'
 import { type Description, describeService, errorOf, onTheFly } from './support/services.ts'
 
@@ -12,7 +19,7 @@ t.teardown(() => rmSync(scratch, { recursive: true, force: true }))
 t.teardown(() => waiter.stop())
 
 /** A service is known to have failed when its second instance has; then the answer may take this long. */
-const ANSWER_MS_MAX = 1_000
+const ANSWER_MS_MAX = 5_000
 const RUDE = `exec '${process.execPath}' '${fileURLToPath(new URL('support/rude-backend.ts', import.meta.url))}' $PORT0`
 
 interface Failure {
@@ -78,26 +85,26 @@ const failures: readonly Failure[] = [
   {
     story: 'hangs in its health check',
     cmd: RUDE,
-    changes: { 'grace-period-secs': 3, 'health-check-url': '/never-answers' },
+    changes: { 'grace-period-secs': 8, 'health-check-url': '/never-answers' },
     code: 'health-check-timed-out',
     message: 'Deployment error: Health check timed out',
-    details: { 'instance-message': 'Exceeded grace period of 3 seconds' },
+    details: { 'instance-message': 'Exceeded grace period of 8 seconds' },
   },
   {
     story: 'closes the connection instead of answering its health check',
     cmd: RUDE,
-    changes: { 'grace-period-secs': 2, 'health-check-url': '/closes' },
+    changes: { 'grace-period-secs': 8, 'health-check-url': '/closes' },
     code: 'bad-socket',
     message: 'Deployment error: The connection was closed before the health check was answered',
-    details: { 'instance-message': 'Exceeded grace period of 2 seconds' },
+    details: { 'instance-message': 'Exceeded grace period of 8 seconds' },
   },
   {
     story: 'answers its health check with an error',
     cmd: kitchenCommand(),
-    changes: { 'grace-period-secs': 2, 'health-check-url': '/bad-status' },
+    changes: { 'grace-period-secs': 8, 'health-check-url': '/bad-status' },
     code: 'invalid-health-check-response',
     message: 'Deployment error: The health check never answered with a 2xx status',
-    details: { 'instance-message': 'Exceeded grace period of 2 seconds' },
+    details: { 'instance-message': 'Exceeded grace period of 8 seconds' },
   },
   {
     story: 'takes more memory than it asked for, before it listens',
@@ -158,7 +165,7 @@ async function expectNothingLeft(t: Test, serviceId: string): Promise<void> {
   t.notOk(isLeft(), 'nothing of it runs after it was deleted')
 }
 
-t.test('the answer comes within a second of the failure', async t => {
+t.test('the answer comes soon after the failure', async t => {
   const cmd = 'date +%s%3N >&2; exit 9'
   const answer = await waiter.request({
     headers: { ...onTheFly(describeService(cmd, { name: 'dated' })), accept: 'application/json' },
@@ -245,7 +252,8 @@ t.test('a service that was mended is served without waiting for the idle timeout
 })
 
 t.test('no port left: whoever waits in vain is told, and so is who looks at the service', async t => {
-  const range = [27_311, 27_311]
+  const { first: port } = await claimPorts()
+  const range = [port, port]
   const small = await startWaiter({ config: { 'scheduler-config': { process: { 'port-range': range } } } })
   t.teardown(() => small.stop())
   const fast = { cmd: fastKitchenCommand(), 'health-check-url': '/' }
@@ -255,6 +263,9 @@ t.test('no port left: whoever waits in vain is told, and so is who looks at the 
   const answer = await small.request({ headers })
   t.equal(answer.status, 503)
   const error = errorOf(answer)
-  t.match(error.message, /No further instance can be started: Only 0 of 1 ports are free in 27311-27311: 1 are used/)
+  t.match(
+    error.message,
+    `No further instance can be started: Only 0 of 1 ports are free in ${port}-${port}: 1 are used`,
+  )
   t.match(await small.api(`/apps/${error['service-id']}`), { 'start-trouble': /Widen the port range/ })
 })

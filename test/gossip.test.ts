@@ -12,7 +12,7 @@ const waiter = await startWaiter({
   args: ['--nodes', String(ROUTERS)],
   // Comes sooner to what takes seconds by default.
   config: {
-    'gossip-config': { 'full-exchange-interval-ms': 2_000, 'probe-interval-ms': 500, 'probe-timeout-ms': 200 },
+    'gossip-config': { 'full-exchange-interval-ms': 2_000, 'probe-interval-ms': 1_000, 'probe-timeout-ms': 500 },
   },
 })
 t.teardown(() => waiter.stop())
@@ -52,8 +52,10 @@ t.test('all routers find each other, and each tells what it is', async t => {
   }
   const { details } = await waiter.api('/state')
   t.ok(details.gossip, 'and /state names it')
-  const { text } = await waiter.request({ path: '/metrics?format=prometheus' })
-  t.match(text, /waiter_gossip_members\{state="alive"\} 2\n/)
+  const text = await eventually(async () => {
+    const page = (await waiter.request({ path: '/metrics?format=prometheus' })).text
+    return /waiter_gossip_members\{state="alive"\} 2\n/.test(page) ? page : undefined
+  }, 'the metrics to show both others alive')
   t.match(text, /waiter_gossip_bytes_sent_total \d+\n/)
 })
 
@@ -188,8 +190,8 @@ t.test('a router that hangs is found dead by the others, which go on; one that i
   try {
     for (const port of [first, second]) await believes(port, seat, 'dead')
     t.equal((await waiter.request({ port: first, headers: { 'x-waiter-token': 'rude' } })).status, 200)
+    await believes(first, seats[1]!, 'alive')
     const { members } = await gossipAt(first)
-    t.equal(members[seats[1]!].state, 'alive')
     t.equal(members[seat]['router-id'], null, 'nothing is read of the dead')
   } finally {
     process.kill(pid, 'SIGCONT')

@@ -34,7 +34,7 @@ const statusOf = async (waiter: StartedWaiter, headers = TOKEN): Promise<number>
 t.test('instances run on all hosts, outlive changes of the leader, and the loss of a host', async t => {
   const hosts = createHosts(t)
   const config = join(hosts.root, 'config.yaml')
-  writeFileSync(config, 'scheduler-config: { hosts: { lost-after-ms: 500, given-up-after-ms: 1500 } }')
+  writeFileSync(config, 'scheduler-config: { hosts: { lost-after-ms: 1500, given-up-after-ms: 5000 } }')
   const args = ['--config', config]
   const a = await hosts.start('a', [], args)
   const b = await hosts.start('b', [a], args)

@@ -37,7 +37,7 @@ for (const requests of [2_000, 10_000]) {
         (await waiter.api(`/state/${serviceId}`)).state['responder-state']['waiting-requests'] === requests ||
         undefined,
       'all requests to wait',
-      { everyMs: 50 },
+      { everyMs: 50, timeoutMs: 120_000 },
     )
     const queuedBytes = residentBytes(routerPid) ?? 0
     t.notOk(existsSync(go))

@@ -52,6 +52,6 @@ t.test('kill -9 of the router: it is back on its port, with the same instances',
   const backMs = performance.now()
   t.equal((await hello(waiter, 'one')).status, 200)
   const heldMs = performance.now() - backMs
-  t.ok(heldMs < 5_000, `slots of the dead router are free again: ${Math.round(heldMs)} ms`)
+  t.ok(heldMs < 20_000, `slots of the dead router are free again: ${Math.round(heldMs)} ms`)
   t.same(pidsOf(waiter), pids)
 })

@@ -8,7 +8,7 @@ t.test('Ctrl-C lets a running request finish, then stops everything', async t =>
   await postToken(waiter, 'one', witnessService('one', `${waiter.dataDirectory}/report`))
   t.equal((await hello(waiter, 'one')).status, 200)
   const { 'service-id': id } = (await waiter.api('/apps'))[0]
-  const slow = waiter.request({ headers: { 'x-waiter-token': 'one', 'x-delay-ms': '1000' } })
+  const slow = waiter.request({ headers: { 'x-waiter-token': 'one', 'x-delay-ms': '2500' } })
   await eventually(
     async () => (await waiter.api(`/state/${id}`)).state['request-counts'].outstanding === 1 || undefined,
     'the request',
@@ -29,7 +29,7 @@ t.test('Ctrl-C does not wait for an instance that ignores SIGTERM, nor leave its
   const startedMs = performance.now()
   t.equal(await waiter.interrupt(), 0)
   t.same(pidsOf(waiter), [])
-  t.ok(performance.now() - startedMs < 10_000)
+  t.ok(performance.now() - startedMs < 20_000)
 })
 
 for (const signal of ['SIGTERM', 'SIGHUP'] as const) {

@@ -1,16 +1,20 @@
 import { join } from 'node:path'
 import { eventually, startWaiter } from '@waiter/testkit'
 import t from 'tap'
+import { untilAllKnown } from './support/control-nodes.ts'
 import { helloService, postToken, serviceIdOf, witnessService } from './support/services.ts'
 import { readWitnessReport } from './support/witness-report.ts'
 
 const waiter = await startWaiter({ args: ['--nodes', '2'] })
 t.teardown(() => waiter.stop())
 const [first = 0, second = 0] = waiter.ports
+/** The leader moves a slot within a second; a busy machine may take some more. A slot that never moves fails the request. */
+const SLOT_MOVED_MS_MAX = 20_000
 
 t.test('two nodes are announced, and each has a router of its own', async t => {
   t.equal(new Set(waiter.ports).size, 2)
   t.match(waiter.nodes, [{ roles: ['control', 'router'] }, { roles: ['router'] }])
+  await untilAllKnown(waiter)
   const ids = await Promise.all(waiter.ports.map(async port => (await waiter.api('/state', port))['router-id']))
   t.equal(new Set(ids).size, 2)
   const { routers } = await waiter.api('/state')
@@ -48,7 +52,7 @@ t.test('requests through both routers are all served, never more at once than co
 t.test('with concurrency-level 3 as well, and the level is used', async t => {
   const reportFile = join(waiter.dataDirectory, 'three')
   await postToken(waiter, 'three', witnessService('three', reportFile, { 'concurrency-level': 3, 'max-instances': 1 }))
-  const headers = { 'x-waiter-token': 'three', 'x-delay-ms': '30' }
+  const headers = { 'x-waiter-token': 'three', 'x-delay-ms': '60' }
   const answers = await Promise.all(
     Array.from({ length: 60 }, (_, index) => waiter.request({ port: index % 2 === 0 ? first : second, headers })),
   )
@@ -83,12 +87,13 @@ t.test('a router without a slot gets one while the other is busy, and keeps gett
   }
   isFlooding = false
   t.same(new Set((await flood).flat()), new Set([200]))
-  t.ok(Math.max(...timesMs) < 5_000, `the other router waited ${timesMs.join(', ')} ms`)
+  // Without one, it would wait until the flood ends, which is after this.
+  t.ok(Math.max(...timesMs) < SLOT_MOVED_MS_MAX, `the other router waited ${timesMs.join(', ')} ms`)
   t.equal(readWitnessReport(reportFile).servedMost, 1)
 
   const askedMs = performance.now()
   t.equal((await waiter.request({ port: second, headers })).status, 200)
-  t.ok(performance.now() - askedMs < 3_000, 'the idle router hands the slot over')
+  t.ok(performance.now() - askedMs < SLOT_MOVED_MS_MAX, 'the idle router hands the slot over')
 })
 
 t.test('a service without traffic at one router is known there by its state', async t => {

@@ -6,7 +6,8 @@ import { WebSocket } from 'ws'
 import { readRequestLog } from './support/request-log.ts'
 import { describeService, postToken } from './support/services.ts'
 
-const waiter = await startWaiter()
+const GRACE_MS = 15_000
+const waiter = await startWaiter({ config: { 'shutdown-grace-ms': GRACE_MS } })
 t.teardown(() => waiter.stop())
 await postToken(waiter, 'kitchen', describeService(kitchenCommand(), { 'health-check-url': '/status', mem: 512 }))
 
@@ -64,7 +65,7 @@ t.test('an instance that is stopped under a WebSocket says goodbye first, when i
   const [{ 'service-id': id }] = await waiter.api('/apps')
   const closes = sockets.map(closeOf)
   for (const { id: instanceId } of (await waiter.api(`/apps/${id}`)).instances['active-instances']) {
-    const path = `/apps/${id}/instance/${instanceId}/kill?timeout=3500`
+    const path = `/apps/${id}/instance/${instanceId}/kill?timeout=1500`
     t.equal((await waiter.request({ method: 'POST', path })).status, 200)
   }
   t.same(await Promise.all(closes), ['1001 Going away', '1001 Going away'])
@@ -84,6 +85,6 @@ t.test('stopping Waiter says goodbye to every WebSocket, at once', async t => {
   const startedMs = performance.now()
   const ended = waiter.interrupt()
   t.same(await Promise.all(closes), ['1001 Going away', '1001 Going away'])
-  t.ok(performance.now() - startedMs < 4_000, 'and does not wait for the end of its grace period')
+  t.ok(performance.now() - startedMs < GRACE_MS - 2_000, 'and does not wait for the end of its grace period')
   t.equal(await ended, 0)
 })

@@ -5,6 +5,8 @@ import t from 'tap'
 import { helloService, postToken, witnessService } from './support/services.ts'
 import { readWitnessReport } from './support/witness-report.ts'
 
+/** The leader moves a slot within a second; a busy machine may take some more. */
+const SLOT_MOVED_MS_MAX = 20_000
 const waiter = await startWaiter({ args: ['--workers', '2'] })
 t.teardown(() => waiter.stop())
 
@@ -101,7 +103,7 @@ t.test('a service of one slot: whichever worker is asked, nobody waits for ever'
       timesMs.push(performance.now() - askedMs)
     }
   }
-  t.ok(Math.max(...timesMs) < 3_000, `the slot moved within ${timesMs.map(Math.round).join(', ')} ms`)
+  t.ok(Math.max(...timesMs) < SLOT_MOVED_MS_MAX, `the slot moved within ${timesMs.map(Math.round).join(', ')} ms`)
 
   const both = await Promise.all(
     connections.map(connection => ask(connection, '/', 'x-waiter-token: single', 'x-delay-ms: 100')),
@@ -186,7 +188,9 @@ t.test(
     const connections = await connectToEach(waiter)
     t.teardown(() => close(connections))
     const pids = waiter.processes('router').map(({ pid }) => pid)
-    const slow = connections.map(connection => ask(connection, '/', 'x-waiter-token: drained', 'x-delay-ms: 1500'))
+    // Each has a slot of its own before both are asked at once.
+    for (const connection of connections) t.equal((await ask(connection, '/', 'x-waiter-token: drained')).status, 200)
+    const slow = connections.map(connection => ask(connection, '/', 'x-waiter-token: drained', 'x-delay-ms: 3000'))
     await eventually(() => readWitnessReport(reportFile).servedMost === 2 || undefined, 'both requests at the backend')
     const path = '/drain?crash=true&drain-timeout-secs=0'
     const drained = await waiter.request({ method: 'POST', path })

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { waitForLine } from '@waiter/testkit'
+import { startGuard, waitForLine } from '@waiter/testkit'
 import { findCommand } from '../../benchmarks/proxy/contestant.ts'
 
 /** A headless Chromium, driven through its DevTools protocol. */
@@ -18,6 +18,7 @@ const START_MS_MAX = 60_000
 /** @param flags added to those that make it quiet, for instance `--host-resolver-rules=…` */
 export async function startBrowser(flags: readonly string[]): Promise<Browser> {
   const profile = mkdtempSync(join(tmpdir(), 'waiter-browser-'))
+  const guard = startGuard(profile, true)
   const child = spawn(
     findCommand('chromium') ?? 'chromium',
     [
@@ -38,6 +39,7 @@ export async function startBrowser(flags: readonly string[]): Promise<Browser> {
   )
   const close = async (): Promise<void> => {
     await stop(child)
+    guard.dismiss()
     rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
   }
   try {

@@ -23,6 +23,18 @@ export async function untilLed(waiter: StartedWaiter, termAbove = 0): Promise<Se
   }, `all routers to follow a leader of a term above ${termAbove}`)
 }
 
+/**
+ * Waits until every router hears of all of them from the leader. Ready means that each serves: a router says hello to
+ * the leader on a stream of its own, maybe a moment later.
+ */
+export async function untilAllKnown(waiter: StartedWaiter, count = waiter.ports.length): Promise<void> {
+  for (const port of waiter.ports)
+    await eventually(async () => {
+      const { routers } = await waiter.api('/state', port)
+      return Object.keys(routers).length === count || undefined
+    }, `all ${count} routers to be known at port ${port}`)
+}
+
 /** The control process that a node was announced with. */
 export function controlPidOf(waiter: StartedWaiter, nodeId: string): number {
   const node = waiter.nodes.find(({ id }) => id === nodeId)

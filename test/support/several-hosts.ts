@@ -1,7 +1,7 @@
 import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { eventually, type StartedWaiter, startWaiter } from '@waiter/testkit'
+import { eventually, type StartedWaiter, startGuard, startWaiter } from '@waiter/testkit'
 import type { Test } from 'tap'
 
 export interface Member {
@@ -21,7 +21,12 @@ export interface Member {
 export function createHosts(t: Test, { isHasty = true }: { readonly isHasty?: boolean } = {}) {
   if (isHasty) process.env['WAITER_SCHEDULER_CONFIG__HOSTS__MOVE_TIMEOUT_MS'] = '0'
   const root = mkdtempSync(join(tmpdir(), 'waiter-hosts-test-'))
-  t.teardown(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }))
+  // Each host has a guard of its own; this one is for the directory, and for starts that are meant to fail.
+  const guard = startGuard(root, true)
+  t.teardown(() => {
+    guard.dismiss()
+    rmSync(root, { recursive: true, force: true, maxRetries: 5 })
+  })
   const secretFile = join(root, 'secret')
   return {
     root,

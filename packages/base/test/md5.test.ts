@@ -24,17 +24,20 @@ t.test('equals the runtime for every length around the block borders, also with 
 t.test('equals the runtime for random strings of any code units', async t => {
   const anyText = fc.oneof(fc.string({ unit: 'binary', maxLength: 300 }), fc.string({ maxLength: 300 }))
   const codeUnits = fc.array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 300 })
-  fc.assert(
-    fc.property(
-      fc.oneof(
-        anyText,
-        codeUnits.map(units => String.fromCharCode(...units)),
+  t.doesNotThrow(
+    () =>
+      fc.assert(
+        fc.property(
+          fc.oneof(
+            anyText,
+            codeUnits.map(units => String.fromCharCode(...units)),
+          ),
+          text => {
+            return md5(text) === reference(text)
+          },
+        ),
+        { seed: 1321, numRuns: 2000 },
       ),
-      text => {
-        return md5(text) === reference(text)
-      },
-    ),
-    { seed: 1321, numRuns: 2000 },
+    '2000 runs agree',
   )
-  t.pass('2000 runs agree')
 })

@@ -82,7 +82,7 @@ t.test(
     for (const client of clients) client.socket.destroy()
     good.socket.destroy()
     await until(() => harness.proxy.stats().clientConnections === 0, 'no connection')
-    t.pass('all are gone')
+    t.equal(harness.proxy.stats().clientConnections, 0, 'all are gone')
   },
 )
 

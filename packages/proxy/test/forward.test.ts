@@ -346,7 +346,7 @@ t.test('IPv6 backends are reached', async t => {
   try {
     await backend.listen('::1')
   } catch {
-    t.pass('this machine has no IPv6 loopback')
+    t.comment('this machine has no IPv6 loopback')
     return
   }
   t.teardown(() => backend.close())

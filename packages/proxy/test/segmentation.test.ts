@@ -206,26 +206,31 @@ t.test('any segmentation of the same bytes is understood, forwarded and refused 
 })
 
 t.test('what is forwarded can be parsed again to the same request', async t => {
-  fc.assert(
-    fc.property(fc.integer(), seed => {
-      const prng = createPrng(seed)
-      const { fields, body, payload } = randomBody(prng)
-      const decoder = new BodyDecoder(1000, 10)
-      const isChunked = fields[0]?.startsWith('Transfer') ?? false
-      decoder.reset(isChunked ? Framing.CHUNKED : Framing.LENGTH, payload.length)
-      const bytes = Buffer.from(`${body}surplus`, 'latin1')
-      const seen: string[] = []
-      let offset = 0
-      while (!decoder.isComplete) {
-        const end = Math.min(bytes.length, offset + 1 + prng.below(9))
-        offset = decoder.decode(bytes, offset, end, (chunk, from, to) => seen.push(chunk.toString('latin1', from, to)))
-        if (decoder.error !== '') return false
-      }
-      return seen.join('') === payload && bytes.toString('latin1', offset) === 'surplus'
-    }),
-    { seed: 7, numRuns: 2_000 },
+  t.doesNotThrow(
+    () =>
+      fc.assert(
+        fc.property(fc.integer(), seed => {
+          const prng = createPrng(seed)
+          const { fields, body, payload } = randomBody(prng)
+          const decoder = new BodyDecoder(1000, 10)
+          const isChunked = fields[0]?.startsWith('Transfer') ?? false
+          decoder.reset(isChunked ? Framing.CHUNKED : Framing.LENGTH, payload.length)
+          const bytes = Buffer.from(`${body}surplus`, 'latin1')
+          const seen: string[] = []
+          let offset = 0
+          while (!decoder.isComplete) {
+            const end = Math.min(bytes.length, offset + 1 + prng.below(9))
+            offset = decoder.decode(bytes, offset, end, (chunk, from, to) =>
+              seen.push(chunk.toString('latin1', from, to)),
+            )
+            if (decoder.error !== '') return false
+          }
+          return seen.join('') === payload && bytes.toString('latin1', offset) === 'surplus'
+        }),
+        { seed: 7, numRuns: 2_000 },
+      ),
+    'payloads agree with what was framed',
   )
-  t.pass('payloads agree with what was framed')
 })
 
 t.test('any segmentation of a response reaches the client unchanged', async t => {

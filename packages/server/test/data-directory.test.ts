@@ -52,8 +52,10 @@ t.test('the lock', async t => {
   t.equal(JSON.parse(readFileSync(lock, 'utf8')).pid, pid, 'its lock is left alone')
 
   writeFileSync(lock, JSON.stringify({ pid, startTime: '1' }))
-  openDataDirectory(path).release()
-  t.pass('a later process with the pid of a dead owner is not that owner')
+  t.doesNotThrow(
+    () => openDataDirectory(path).release(),
+    'a later process with the pid of a dead owner is not that owner',
+  )
 
   writeFileSync(lock, JSON.stringify({ pid, startTime: startTimeOf(pid) }))
   const gone = waitForEvent(other, 'exit')
@@ -67,8 +69,7 @@ t.test('the lock', async t => {
 
   for (const text of ['', '{', 'null', '{"pid":"1"}', '[]']) {
     writeFileSync(lock, text)
-    openDataDirectory(path).release()
-    t.pass(`a damaged lock (${text}) keeps nobody out`)
+    t.doesNotThrow(() => openDataDirectory(path).release(), `a damaged lock (${text}) keeps nobody out`)
   }
 })
 

@@ -46,14 +46,17 @@ t.test('I2 the order of keys and of allowed-params never matters', async t => {
               : item,
         ]),
     )
-  fc.assert(
-    fc.property(descriptions, description => {
-      const mirrored = reversed(description) as ServiceDescription
-      return computeServiceId(description, prefix) === computeServiceId(mirrored, prefix)
-    }),
-    { seed: 22, numRuns: 1000 },
+  t.doesNotThrow(
+    () =>
+      fc.assert(
+        fc.property(descriptions, description => {
+          const mirrored = reversed(description) as ServiceDescription
+          return computeServiceId(description, prefix) === computeServiceId(mirrored, prefix)
+        }),
+        { seed: 22, numRuns: 1000 },
+      ),
+    '1000 pairs agree',
   )
-  t.pass('1000 pairs agree')
 })
 
 t.test('I3 every parameter takes part, and so does the place of each character', async t => {
@@ -74,14 +77,18 @@ t.test('I3 every parameter takes part, and so does the place of each character',
 
 t.test('I3 different descriptions have different ids', async t => {
   const text = (value: unknown): string => JSON.stringify(value, Object.keys(flatKeys(value)).sort())
-  fc.assert(
-    fc.property(descriptions, descriptions, (left, right) => {
-      const areEqual = text(withSets(left)) === text(withSets(right)) || JSON.stringify(left) === JSON.stringify(right)
-      return areEqual || computeServiceId(left, prefix) !== computeServiceId(right, prefix)
-    }),
-    { seed: 23, numRuns: 1000 },
+  t.doesNotThrow(
+    () =>
+      fc.assert(
+        fc.property(descriptions, descriptions, (left, right) => {
+          const areEqual =
+            text(withSets(left)) === text(withSets(right)) || JSON.stringify(left) === JSON.stringify(right)
+          return areEqual || computeServiceId(left, prefix) !== computeServiceId(right, prefix)
+        }),
+        { seed: 23, numRuns: 1000 },
+      ),
+    '1000 pairs differ',
   )
-  t.pass('1000 pairs differ')
 })
 
 t.test('I4 metadata of a token does not make another service', async t => {

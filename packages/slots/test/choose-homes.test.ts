@@ -37,8 +37,7 @@ t.test('H2 the order of routers does not matter, and one that goes takes nobody 
         throw new Error(`${homes} became ${later} without ${gone?.routerId}`)
     },
   )
-  fc.assert(property, { seed: 31, numRuns: 500 })
-  t.pass()
+  t.doesNotThrow(() => fc.assert(property, { seed: 31, numRuns: 500 }))
 })
 
 t.test('H2 services are spread evenly', async t => {

@@ -164,33 +164,34 @@ t.test('D7 a router is spread over all instances that have room', async t => {
 })
 
 t.test('D1 D2 D3 D5 whatever is asked, all slots are dealt once and the promises hold', async t => {
-  fc.assert(
-    fc.property(fc.integer(), seed => {
-      const prng = createPrng(seed)
-      const parts = instances(...Array.from({ length: prng.below(6) }, () => prng.below(6)))
-      const slots = parts.reduce((sum, part) => sum + part.slots, 0)
-      let current: Record<string, Shares> = {}
-      for (let round = 0; round < 6; round++) {
-        const demands = Object.fromEntries(
-          Array.from({ length: 1 + prng.below(5) }, (_, i) => [`r${i}`, prng.below(4) * prng.below(6)]),
-        )
-        const input = { instances: parts, routers: routers(demands, current), turn: round }
-        const distribution = distribute(input)
-        checkPromises(distribution, demands, parts, slots)
-        const shuffled = distribute({ ...input, routers: [...input.routers].reverse() })
-        for (const [routerId, shares] of distribution) {
-          if (!sameShares(shares, shuffled.get(routerId)!)) throw new Error('the order of routers matters')
+  t.doesNotThrow(() =>
+    fc.assert(
+      fc.property(fc.integer(), seed => {
+        const prng = createPrng(seed)
+        const parts = instances(...Array.from({ length: prng.below(6) }, () => prng.below(6)))
+        const slots = parts.reduce((sum, part) => sum + part.slots, 0)
+        let current: Record<string, Shares> = {}
+        for (let round = 0; round < 6; round++) {
+          const demands = Object.fromEntries(
+            Array.from({ length: 1 + prng.below(5) }, (_, i) => [`r${i}`, prng.below(4) * prng.below(6)]),
+          )
+          const input = { instances: parts, routers: routers(demands, current), turn: round }
+          const distribution = distribute(input)
+          checkPromises(distribution, demands, parts, slots)
+          const shuffled = distribute({ ...input, routers: [...input.routers].reverse() })
+          for (const [routerId, shares] of distribution) {
+            if (!sameShares(shares, shuffled.get(routerId)!)) throw new Error('the order of routers matters')
+          }
+          current = Object.fromEntries(distribution)
+          const again = distribute({ ...input, routers: routers(demands, current) })
+          for (const [routerId, shares] of distribution) {
+            if (!sameShares(shares, again.get(routerId)!)) throw new Error('equal demand moves slots')
+          }
         }
-        current = Object.fromEntries(distribution)
-        const again = distribute({ ...input, routers: routers(demands, current) })
-        for (const [routerId, shares] of distribution) {
-          if (!sameShares(shares, again.get(routerId)!)) throw new Error('equal demand moves slots')
-        }
-      }
-    }),
-    { seed: 25, numRuns: 500 },
+      }),
+      { seed: 25, numRuns: 500 },
+    ),
   )
-  t.pass()
 })
 
 function checkPromises(

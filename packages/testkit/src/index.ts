@@ -24,6 +24,8 @@ export {
   waitForLine,
   within,
 } from './wait.ts'
+export { type ClaimedPorts, claimPorts } from './waiter/claim-ports.ts'
+export { type Guard, startGuard } from './waiter/guard.ts'
 export { makeZombie, type Zombie } from './waiter/make-zombie.ts'
 export { isRunning, type ListedProcess, listProcesses, residentBytes } from './waiter/processes.ts'
 export {

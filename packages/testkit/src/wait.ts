@@ -6,8 +6,8 @@ export interface WaitOptions {
   readonly timeoutMs?: number
 }
 
-/** A hung test is better told what it hangs on than killed by the runner, which allows 120 s. */
-const WAIT_MS_MAX = 30_000
+/** A hung test is better told what it hangs on than killed by the runner, which allows 240 s. */
+const WAIT_MS_MAX = 60_000
 
 /**
  * Rejects with "waited in vain for <what>" when `promise` has not settled in time.

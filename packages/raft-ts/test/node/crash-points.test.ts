@@ -45,12 +45,12 @@ const LOSSES: readonly Loss[] = ['everything unsynced is lost', 'any part is los
 t.test('D2 D6 the power fails again while they come back', async t => {
   const { calls } = await countCalls()
   for (let k = 1; k <= calls; k += 3) await powerFailsAt(t, k, 'any part is lost', 1 + (k % 7))
-  t.pass(`${calls} places`)
+  t.ok(calls > 50, `${calls} places`)
 })
 
 t.test('D2 D6 whatever call one node dies at, it comes back, agrees and has lost nothing', async t => {
   const { calls, atStart } = await countCalls()
   // Before that there is nobody to live on.
   for (let k = atStart + 1; k <= calls; k++) await nodeDiesAt(t, k, LOSSES[k % LOSSES.length]!)
-  t.pass(`${calls} places`)
+  t.ok(calls > atStart + 50, `${calls} places`)
 })

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 
-/** Cleans up behind a Waiter when the test that started it dies without doing so. */
+/** Cleans up behind a test that dies without doing so. */
 export interface Guard {
   /** The test has cleaned up by itself. */
   dismiss(): void
@@ -8,7 +8,8 @@ export interface Guard {
 
 /**
  * Waits until the test process is gone, however it went (its end of the pipe closes), then kills what belongs to the
- * data directory: Waiter's own processes by their command line, instances by their environment.
+ * directory: programs with it, or with a directory in it, as an argument (Waiter's own processes; a browser by its
+ * profile), and instances by their environment.
  */
 const SCRIPT = `
 cat >/dev/null
@@ -16,7 +17,7 @@ for round in 1 2; do
   for process in /proc/[0-9]*; do
     pid=\${process#/proc/}
     [ "$pid" = $$ ] && continue
-    if tr '\\0' '\\n' <"$process/cmdline" 2>/dev/null | grep -qxF -- "$1" ||
+    if tr '\\0' '\\n' <"$process/cmdline" 2>/dev/null | grep -qxE -- "(--user-data-dir=)?$1(/[^/]*)?" ||
       tr '\\0' '\\n' <"$process/environ" 2>/dev/null | grep -qF -- "WAITER_SANDBOX=$1/"
     then kill -9 "$pid" 2>/dev/null; fi
   done
@@ -24,9 +25,9 @@ done
 if [ "$2" = own ]; then rm -rf -- "$1"; fi
 `
 
-/** @param isOwn the directory was made for this Waiter alone and goes with it */
-export function startGuard(dataDirectory: string, isOwn: boolean): Guard {
-  const guard = spawn('/bin/sh', ['-c', SCRIPT, 'waiter-guard', dataDirectory, isOwn ? 'own' : 'kept'], {
+/** @param isOwn the directory was made for the test and goes with it */
+export function startGuard(directory: string, isOwn: boolean): Guard {
+  const guard = spawn('/bin/sh', ['-c', SCRIPT, 'waiter-guard', directory, isOwn ? 'own' : 'kept'], {
     detached: true, // a Ctrl-C in the terminal must not reach it before it is needed
     stdio: ['pipe', 'ignore', 'ignore'],
   })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { request, type TestRequest, type TestResponse } from '../request.ts'
 import { eventually, within } from '../wait.ts'
+import { type ClaimedPorts, claimPorts } from './claim-ports.ts'
 import { type Guard, startGuard } from './guard.ts'
 import { type ListedProcess, listProcesses } from './processes.ts'
 
@@ -84,9 +85,9 @@ const START_SCRIPT = fileURLToPath(new URL('../../../../scripts/start.mjs', impo
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url))
 
 /** A start takes a second; on a machine that does other things as well it may take some more. */
-const START_MS_MAX = 40_000
+const START_MS_MAX = 90_000
 /** Beyond the configured grace of 5 s, the launcher's slack, and what a busy machine adds. */
-const STOP_MS_MAX = 20_000
+const STOP_MS_MAX = 40_000
 const REQUEST_MS_MAX = 60_000
 const LOG_CHARS_MAX = 4 * 1024 * 1024
 
@@ -101,9 +102,11 @@ export async function startWaiter(options: StartWaiterOptions = {}): Promise<Sta
   const dataDirectory = options.dataDirectory ?? mkdtempSync(join(tmpdir(), 'waiter-test-'))
   mkdirSync(dataDirectory, { recursive: true })
   const configFile = join(dataDirectory, 'test-config.yaml')
-  // Started again, it keeps its configuration unless told otherwise.
-  if (options.config !== undefined || !existsSync(configFile))
-    writeFileSync(configFile, JSON.stringify(withPortRange(options.config ?? {})))
+  // Started again, it keeps its configuration unless told otherwise, and its ports: they are given back with the
+  // directory, or at the end of the test.
+  const isConfigured = options.config === undefined && existsSync(configFile)
+  const ports = isConfigured ? undefined : await claimPorts()
+  if (ports !== undefined) writeFileSync(configFile, JSON.stringify(withDefaults(options.config ?? {}, ports)))
   const nodes = options.hasDefaultNodes === true ? [] : ['--nodes', '1']
   const where = ['--port', '0', '--data-dir', dataDirectory, '--config', configFile]
   const args = ['--json', ...nodes, ...where, ...(options.args ?? [])]
@@ -111,7 +114,12 @@ export async function startWaiter(options: StartWaiterOptions = {}): Promise<Sta
   const life = spawnWaiter(args, options.viaNpm === true)
   try {
     const ready = await within(readyLine(life), 'Waiter to get ready', { timeoutMs: START_MS_MAX })
-    return createHandle({ ready, life, dataDirectory, isOwn, guard })
+    const removeOwn = (): void => {
+      if (!isOwn) return
+      rmSync(dataDirectory, { recursive: true, force: true, maxRetries: 5 })
+      ports?.release()
+    }
+    return createHandle({ ready, life, dataDirectory, removeOwn, guard })
   } catch (error) {
     signalGroup(life, 'SIGKILL')
     await life.exited
@@ -131,6 +139,8 @@ export interface WaiterRun {
 
 /** Runs `node scripts/start.mjs` with exactly these arguments to its end. */
 export async function runWaiter(args: readonly string[]): Promise<WaiterRun> {
+  const directory = args[args.indexOf('--data-dir') + 1]
+  const guard = args.includes('--data-dir') && directory !== undefined ? startGuard(directory, false) : undefined
   const life = spawnWaiter(args, false)
   try {
     const code = await within(life.exited, `the end of a Waiter started with ${args.join(' ')}`, {
@@ -141,6 +151,7 @@ export async function runWaiter(args: readonly string[]): Promise<WaiterRun> {
     throw new Error(`${(error as Error).message}\n${life.output()}`, { cause: error })
   } finally {
     signalGroup(life, 'SIGKILL')
+    guard?.dismiss()
   }
 }
 
@@ -198,11 +209,12 @@ interface HandleParts {
   readonly ready: ReadyLine
   readonly life: Life
   readonly dataDirectory: string
-  readonly isOwn: boolean
+  /** The directory, if it was made for this Waiter alone, and what goes with it. */
+  removeOwn(): void
   readonly guard: Guard
 }
 
-function createHandle({ ready, life, dataDirectory, isOwn, guard }: HandleParts): StartedWaiter {
+function createHandle({ ready, life, dataDirectory, removeOwn, guard }: HandleParts): StartedWaiter {
   const ports = ready.routers.map(url => Number(new URL(url).port))
   const port = ports[0] as number
   const send: StartedWaiter['request'] = wanted =>
@@ -253,7 +265,7 @@ function createHandle({ ready, life, dataDirectory, isOwn, guard }: HandleParts)
         await life.exited
         killInstances(dataDirectory)
         guard.dismiss()
-        if (isOwn) rmSync(dataDirectory, { recursive: true, force: true, maxRetries: 5 })
+        removeOwn()
       }
     },
     [Symbol.asyncDispose]: () => handle.stop(),
@@ -311,20 +323,11 @@ function killInstances(dataDirectory: string): void {
   }
 }
 
-/** Slices of ports below the range from which the system takes its own; two Waiters at once hardly ever share one. */
-const PORT_FIRST = 11_000
-const PORTS_PER_WAITER = 200
-const PORT_SLICES = 100
-let started = 0
-
-function withPortRange(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function withDefaults(config: Readonly<Record<string, unknown>>, ports: ClaimedPorts): Record<string, unknown> {
   const scheduler = (config['scheduler-config'] ?? {}) as { readonly process?: Readonly<Record<string, unknown>> }
-  const slice = (process.pid + started++ * 7) % PORT_SLICES
-  const first = PORT_FIRST + slice * PORTS_PER_WAITER
-  const range = [first, first + PORTS_PER_WAITER - 1]
   return {
     workers: 1,
     ...config,
-    'scheduler-config': { ...scheduler, process: { 'port-range': range, ...scheduler.process } },
+    'scheduler-config': { ...scheduler, process: { 'port-range': [ports.first, ports.last], ...scheduler.process } },
   }
 }
