@@ -10,6 +10,7 @@ import {
   untilLed,
   writeToken,
 } from './cluster.ts'
+import { readStages, type Stages } from './stages.ts'
 
 /** What one kill brought. */
 export interface Round {
@@ -17,6 +18,8 @@ export interface Round {
   readonly startMs: number
   /** From the kill until every router follows the next leader. */
   readonly ledMs: number
+  /** Where that time went. */
+  readonly stages: Stages
 }
 
 export interface LeaderKills {
@@ -62,10 +65,12 @@ async function killLeader(waiter: StartedWaiter, token: string): Promise<Round> 
   await writeToken(waiter, token)
   process.kill(controlPidOf(waiter, before.leaderId), 'SIGKILL')
   const killedAtMs = performance.now()
+  const killedAtClockMs = Date.now()
   const sinceMs = (): number => Math.round(performance.now() - killedAtMs)
   const start = ask(waiter, token, waiter.port).then(sinceMs)
   const led = untilLed(waiter, before.term).then(sinceMs)
-  return { startMs: await start, ledMs: await led }
+  const times = { startMs: await start, ledMs: await led }
+  return { ...times, stages: readStages(waiter.log(), killedAtClockMs, before.term) }
 }
 
 async function timeStart(waiter: StartedWaiter, token: string): Promise<number> {

@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util'
 import { type StartedWaiter, startWaiter } from '../../packages/testkit/src/index.ts'
 import { percentileOf } from '../load/percentile.ts'
 import { sumUp } from './cluster.ts'
-import { killLeaders } from './leader-kills.ts'
+import { killLeaders, type Round } from './leader-kills.ts'
 import { loseMajority } from './majority-loss.ts'
 import { killRouters } from './router-kills.ts'
 
@@ -68,8 +68,20 @@ async function measureLeaderKills(started: StartedWaiter) {
     /** A request for a service that does not run, without a kill; and how much longer it takes right after one. */
     calmStartMs: calmMs,
     delayMs,
+    stagesMs: sumUpStages(rounds),
     leaderAfterMs: { p50: percentileOf(led, 50), p99: percentileOf(led, 99) },
     instancesStopped: stopped,
     passed: figures.failed === 0 && stopped === 0 && delayMs.p99 <= DELAY_MS_MAX,
   }
+}
+
+/** By stage: when half of the rounds, and when nearly all of them, had got so far. */
+function sumUpStages(rounds: readonly Round[]) {
+  const names = ['noticed', 'elected', 'leads', 'attached', 'asked'] as const
+  return Object.fromEntries(
+    names.map(name => {
+      const times = rounds.flatMap(({ stages }) => stages[name] ?? [])
+      return [name, { p50: percentileOf(times, 50), p99: percentileOf(times, 99) }]
+    }),
+  )
 }

@@ -30,6 +30,7 @@ export class WheelTimer {
 
   /** Fires once, never before `delayMs` and at most two ticks after it, unless re-armed or disarmed first. */
   arm(delayMs: number): void {
+    this.#wheel.wake()
     const deadlineTick = this.#wheel.currentTick + Math.ceil(delayMs / TICK_MS) + 1
     this.deadlineTick = deadlineTick
     if (this.slotTick === NEVER || deadlineTick < this.slotTick) this.#wheel.place(this)
@@ -52,19 +53,20 @@ export class WheelTimer {
   }
 }
 
-/** One coarse wheel for all timeouts of a server: no system timer per request. */
+/** One coarse wheel for all timeouts of a server: no system timer per request, and none at all while nothing is armed. */
 export class TimerWheel {
   readonly #clock: Clock
   readonly #slots: (WheelTimer | null)[] = new Array<WheelTimer | null>(SLOT_COUNT).fill(null)
-  readonly #startedAtMs: number
-  readonly #stop: () => void
+  /** When tick 0 was, as far as the present run of ticks goes. */
+  #startedAtMs = 0
+  /** Undefined: it rests. */
+  #rest: (() => void) | undefined
+  #isStopped = false
   #listedCount = 0
   currentTick = 0
 
   constructor(clock: Clock) {
     this.#clock = clock
-    this.#startedAtMs = clock.nowMs()
-    this.#stop = clock.every(TICK_MS, () => this.advance())
   }
 
   /** Timers in the wheel, lazily disarmed ones included. */
@@ -74,7 +76,17 @@ export class TimerWheel {
 
   /** Stops ticking for good. */
   stop(): void {
-    this.#stop()
+    this.#isStopped = true
+    this.#rest?.()
+    this.#rest = undefined
+  }
+
+  /** Ticks, from now on, unless it does. */
+  wake(): void {
+    if (this.#rest !== undefined || this.#isStopped) return
+    // No slot holds anything: the ticks that were left out are as if they had never been.
+    this.#startedAtMs = this.#clock.nowMs() - this.currentTick * TICK_MS
+    this.#rest = this.#clock.every(TICK_MS, () => this.advance())
   }
 
   /** Fires what is due. After a long pause of the process every slot is visited once, not once per missed tick. */
@@ -83,6 +95,9 @@ export class TimerWheel {
     const first = Math.max(this.currentTick + 1, nowTick - SLOT_COUNT + 1)
     this.currentTick = Math.max(nowTick, this.currentTick)
     for (let tick = first; tick <= nowTick; tick++) this.#visit(tick & (SLOT_COUNT - 1), nowTick)
+    if (this.#listedCount > 0) return
+    this.#rest?.()
+    this.#rest = undefined
   }
 
   /** Lists a timer in the slot of its deadline. */

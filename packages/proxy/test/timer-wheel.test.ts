@@ -109,3 +109,33 @@ t.test('random arming and disarming agrees with a plain list of deadlines', asyn
   }
   t.same(wrong, [], 'every timer fires in time')
 })
+
+t.test('while nothing is armed it does not tick, and what is armed then fires in time', async t => {
+  const clock = new FakeClock()
+  let running = 0
+  const wheel = new TimerWheel({
+    nowMs: () => clock.nowMs(),
+    every: (periodMs, tick) => {
+      const end = clock.every(periodMs, tick)
+      running += 1
+      return () => {
+        running -= 1
+        end()
+      }
+    },
+  })
+  t.equal(running, 0)
+  for (const delayMs of [1, 100, 5_000]) {
+    clock.advance(123_456)
+    const startedAtMs = clock.nowMs()
+    let firedAfterMs = -1
+    new WheelTimer(wheel, () => (firedAfterMs = clock.nowMs() - startedAtMs)).arm(delayMs)
+    t.equal(running, 1)
+    clock.advance(10_000)
+    t.ok(firedAfterMs >= delayMs && firedAfterMs <= delayMs + 200, `after ${firedAfterMs} ms`)
+    t.equal(running, 0, 'and rests again')
+  }
+  wheel.stop()
+  new WheelTimer(wheel, () => undefined).arm(1)
+  t.equal(running, 0, 'stopped for good')
+})

@@ -17,6 +17,7 @@ t.test(
     const scheduled: { delayMs: number; run: () => void }[] = []
     let reported = Promise.withResolvers<void>()
     let isAtRest = false
+    let runningCount = 300
     let chance = 0.5
     let nowMs = 0
     const monitor = new HealthMonitor(
@@ -34,6 +35,7 @@ t.test(
           },
         },
         startingCount: () => 1,
+        runningCount: () => runningCount,
         chance: () => chance,
         isResting: () => isAtRest,
         onReport: () => reported.resolve(),
@@ -62,6 +64,12 @@ t.test(
     t.equal(await check(), 10_000, 'a doubt')
     status = 200
     t.equal(await check(), 60_000, 'dispelled')
+    runningCount = 1_000
+    t.equal(await check(), 200_000, 'one of a thousand')
+    runningCount = 5_000
+    t.equal(await check(), 300_000, 'but never rarer')
+    runningCount = 300
+    t.equal(await check(), 60_000)
     isAtRest = false
     nowMs += 4_000
     monitor.wake(0)

@@ -513,7 +513,8 @@ export class RaftNode<R> implements AsyncDisposable {
     if (this.#isStopping) return
     try {
       run()
-      this.#wakeUp()
+      // Most ticks and some messages leave nothing to do.
+      if (this.#raw.hasReady()) this.#wakeUp()
     } catch (error) {
       this.#fail(error)
     }

@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ServiceId } from '@waiter/base'
 import type { InstanceRecord } from '../scheduler.ts'
 import { Instance, type InstanceContext } from './instance.ts'
@@ -10,6 +11,8 @@ import type { StoredInstance } from './state-files.ts'
 
 /** Orphans are given so long to die of SIGKILL before the start goes on without them. */
 const ORPHAN_KILL_MS_MAX = 5000
+/** Looked through before the event loop gets a turn: about 2 ms of work. */
+const SERVICES_PER_TURN_MAX = 25
 
 /** What an earlier Waiter left behind, taken over. */
 export interface Adoption {
@@ -118,12 +121,14 @@ async function killOrphans(context: InstanceContext, adopted: readonly Instance[
 }
 
 /** Removes working directories that nobody knows any more and that were last touched before `beforeMs`. */
-export function removeForgottenDirectories(
+export async function removeForgottenDirectories(
   context: InstanceContext,
   services: ReadonlyMap<ServiceId, ServiceState>,
   beforeMs: number,
-): void {
-  for (const serviceId of context.files.listServiceIds()) {
+): Promise<void> {
+  for (const [count, serviceId] of context.files.listServiceIds().entries()) {
+    if (count > 0 && count % SERVICES_PER_TURN_MAX === 0) await nextTurn()
+    if (context.isClosed()) return
     const service = services.get(serviceId)
     const known = new Set([...(service?.running.keys() ?? []), ...(service?.ended ?? []).map(r => r.instanceId)])
     for (const instanceId of context.files.listSandboxes(serviceId)) {

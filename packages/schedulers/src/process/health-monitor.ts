@@ -21,6 +21,9 @@ const FULL_RATE_STARTS_MAX = 8
 const RECOVERY_PROBE_MS_MIN = 250
 /** Distance of checks of a healthy instance of a service that nobody uses, unless its description says another one. */
 const RESTING_INTERVAL_MS = 60_000
+/** On a host with hundreds of instances they are checked less often: each adds so much to the interval. */
+const RESTING_INTERVAL_MS_EACH = 200
+const RESTING_INTERVAL_MS_MAX = 300_000
 /** Instances of which the service is used again, or that are adopted, all at once are checked one after the other. */
 const CROWD_DISTANCE_MS = 2
 /** The first interval of a healthy instance is cut by up to this part: checks that began together do not stay together. */
@@ -43,6 +46,8 @@ export interface HealthMonitorOptions {
   readonly chance: () => number
   /** How many instances are starting now, this one included. */
   startingCount(): number
+  /** How many instances run on this host, this one included. */
+  runningCount(): number
   /** Nobody has used its service for a while, and nobody has said how often to check it. */
   isResting(): boolean
   onReport(report: HealthReport): void
@@ -181,10 +186,15 @@ export class HealthMonitor {
   }
 
   #chooseHealthyDelayMs(intervalMs: number): number {
-    const delayMs = this.#isAtRest() ? Math.max(intervalMs, RESTING_INTERVAL_MS) : intervalMs
+    const delayMs = this.#isAtRest() ? Math.max(intervalMs, this.#restingIntervalMs()) : intervalMs
     if (this.#isSpread) return delayMs
     this.#isSpread = true
     return delayMs * (1 - FIRST_INTERVAL_CUT_MAX * this.#options.chance())
+  }
+
+  #restingIntervalMs(): number {
+    const crowdMs = this.#options.runningCount() * RESTING_INTERVAL_MS_EACH
+    return Math.min(Math.max(RESTING_INTERVAL_MS, crowdMs), RESTING_INTERVAL_MS_MAX)
   }
 
   #intervalMs(): number {

@@ -22,6 +22,8 @@ export interface InstanceContext {
   readonly advertise: string | undefined
   password(id: string): string
   startingCount(): number
+  /** Of all services. */
+  runningCount(): number
   /** Chance from 0 up to 1. */
   chance(): number
   /** Nobody has used its service for a while. */
@@ -160,6 +162,7 @@ export class Instance {
         timers: this.#context.timers,
         chance: () => this.#context.chance(),
         startingCount: () => this.#context.startingCount(),
+        runningCount: () => this.#context.runningCount(),
         isResting: () => this.#context.isResting(this),
         onReport: report => this.#onHealth(report),
       },

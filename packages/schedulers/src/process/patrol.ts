@@ -11,14 +11,16 @@ import type { Timer } from './timers.ts'
 /** The sizes of output files are looked at so many times less often than memory. */
 const ROTATION_CHECK_RARITY = 5
 /** And forgotten directories are looked for so many times less often. */
-const SWEEP_RARITY = 60
+const SWEEP_RARITY = 600
 /**
  * What the rounds of one kind may take of a core. With hundreds of processes they become rarer: a look at a thousand takes
- * 20 ms.
+ * 20 ms, and comes every 20 s.
  */
-const ROUND_SHARE_MAX = 0.0025
+const ROUND_SHARE_MAX = 0.001
+/** That an adopted process has ended, nobody else tells. */
+const GONE_SHARE_MAX = 0.0025
 /** And no rarer than this. */
-const ROUND_INTERVAL_MS_MAX = 10_000
+const ROUND_INTERVAL_MS_MAX = 30_000
 const MICROSECONDS_PER_MS = 1_000
 const BYTES_PER_MIB = 1024 * 1024
 /** What Node's timers can count. */
@@ -57,11 +59,16 @@ export function startPatrol(patrol: PatrolOptions): Timer {
     repeat(
       patrol,
       memoryCheckIntervalMs * SWEEP_RARITY,
-      asOwner(async () => sweep(patrol)),
+      asOwner(() => sweep(patrol)),
     ),
-    repeat(patrol, adoptedPollIntervalMs, async () => {
-      for (const instance of runningInstances(patrol)) instance.checkGone()
-    }),
+    repeat(
+      patrol,
+      adoptedPollIntervalMs,
+      async () => {
+        for (const instance of runningInstances(patrol)) instance.checkGone()
+      },
+      GONE_SHARE_MAX,
+    ),
   ]
   return {
     cancel: () => {
@@ -74,7 +81,12 @@ export function startPatrol(patrol: PatrolOptions): Timer {
  * Runs `round` again and again, `intervalMs` after the end of the one before, later if it takes long; a failed round is
  * logged.
  */
-function repeat(patrol: PatrolOptions, intervalMs: number, round: () => Promise<void>): Timer {
+function repeat(
+  patrol: PatrolOptions,
+  intervalMs: number,
+  round: () => Promise<void>,
+  shareMax: number = ROUND_SHARE_MAX,
+): Timer {
   const { timers, log } = patrol.context
   let isCancelled = false
   let timer: Timer | undefined
@@ -85,7 +97,7 @@ function repeat(patrol: PatrolOptions, intervalMs: number, round: () => Promise<
       const before = process.cpuUsage()
       round()
         .catch(cause => log.error({ cause: String(cause) }, 'a patrol round failed; the next one tries again'))
-        .finally(() => schedule(chooseDelayMs(intervalMs, process.cpuUsage(before))))
+        .finally(() => schedule(chooseDelayMs(intervalMs, process.cpuUsage(before), shareMax)))
     })
   }
   schedule(intervalMs)
@@ -97,9 +109,9 @@ function repeat(patrol: PatrolOptions, intervalMs: number, round: () => Promise<
   }
 }
 
-function chooseDelayMs(intervalMs: number, cost: NodeJS.CpuUsage): number {
+function chooseDelayMs(intervalMs: number, cost: NodeJS.CpuUsage, shareMax: number): number {
   const tookMs = (cost.user + cost.system) / MICROSECONDS_PER_MS
-  return Math.max(intervalMs, Math.min(tookMs / ROUND_SHARE_MAX, ROUND_INTERVAL_MS_MAX))
+  return Math.max(intervalMs, Math.min(tookMs / shareMax, ROUND_INTERVAL_MS_MAX))
 }
 
 /** Which instances may have written something: one that used no CPU time since the last look has not. */
@@ -158,9 +170,9 @@ async function rotateOutputs(patrol: PatrolOptions, outputs: OutputWatch): Promi
   }
 }
 
-function sweep(patrol: PatrolOptions): void {
+async function sweep(patrol: PatrolOptions): Promise<void> {
   const beforeMs = Date.now() - patrol.options.deletedDirectoryKeepMs
-  removeForgottenDirectories(patrol.context, patrol.services(), beforeMs)
+  await removeForgottenDirectories(patrol.context, patrol.services(), beforeMs)
 }
 
 function runningInstances(patrol: PatrolOptions): Instance[] {

@@ -257,6 +257,11 @@ export class ProcessScheduler implements Scheduler, AsyncDisposable {
       advertise: this.#options.network?.advertise,
       password: passwordFor,
       startingCount: () => this.#countStarting(),
+      runningCount: () => {
+        let count = 0
+        for (const { running } of this.#services.values()) count += running.size
+        return count
+      },
       chance: () => prng.next(),
       isResting: ({ record }) => {
         const service = this.#services.get(record.serviceId)

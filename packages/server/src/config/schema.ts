@@ -262,7 +262,7 @@ const scheduler = section('What runs the instances.', {
     'port-grace-period-ms': ms(120_000, 'How long a port rests after its instance before another gets it.'),
     'memory-check-interval-ms': positive(
       1_000,
-      'How often the memory of instances is looked at; with hundreds of processes it becomes rarer, up to every 10 s.',
+      'How often the memory of instances is looked at; with hundreds of processes it becomes rarer, up to every 30 s.',
     ),
     'log-bytes-max': positive(16 * 1024 * 1024, 'What is kept of an instance’s stdout, and of its stderr.'),
   }),

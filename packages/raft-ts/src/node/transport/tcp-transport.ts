@@ -24,8 +24,8 @@ const PASSED_ON: ReadonlySet<Message['type']> = new Set(['MsgProp', 'MsgReadInde
 /** Further complaints within this time are not told. */
 const COMPLAIN_EVERY_MS = 1000
 
-/** A receiver says that it is alive at most so often. */
-const ALIVE_EVERY_MS = 200
+/** A receiver says that it is alive so many times, at most, within the sender's patience (`silentMsMax`). */
+const ALIVE_SIGNS = 4
 
 /**
  * Messages over TCP: one connection to each peer for messages, one for each snapshot, protected as `security` says. A
@@ -217,12 +217,13 @@ export class TcpTransport implements Transport {
     isAllowed: (message: Message) => boolean,
     handler: TransportHandler,
   ): (frame: Frame) => void {
+    const aliveEveryMs = this.#limits.silentMsMax / ALIVE_SIGNS
     let aliveAtMs = Number.NEGATIVE_INFINITY
     return ({ type, payload }) => {
       if (type !== FRAME.messages || this.#isStopped) return
       handler.onMessages(decodeMessages(payload).filter(isAllowed))
       const nowMs = performance.now()
-      if (nowMs - aliveAtMs < ALIVE_EVERY_MS) return
+      if (nowMs - aliveAtMs < aliveEveryMs) return
       aliveAtMs = nowMs
       socket.write(frameHead(FRAME.alive, 0))
     }
