@@ -1,13 +1,14 @@
 import { once } from 'node:events'
 import { silentLogger } from '@waiter/base'
 import {
+  type ControlLocator,
   createKeyValueHandlers,
   createRemoteStore,
   KeyValueServiceService,
   onlyControl,
   startRpcServer,
 } from '@waiter/control'
-import { type Change, createMemoryStore, type KeyValueStore } from '@waiter/store'
+import { type Change, createMemoryStore, type KeyValueStore, type OnceOutcome, type WriteSessions } from '@waiter/store'
 import { keyValueStoreContract } from '@waiter/store/contract'
 import { createRecorder, eventually, within } from '@waiter/testkit'
 import t, { type Test } from 'tap'
@@ -162,4 +163,109 @@ t.test('a watch ends when the server goes, when the store closes, and when nobod
     for await (const { version } of remote.list('k/')) if (version === 3) break
     await eventually(() => isOver || undefined, 'the end of the listing')
   })
+})
+
+/** Two control nodes of one store, and a locator that says who leads. The first may apply a write and never answer it. */
+async function twoControls(t: Test) {
+  const local = createMemoryStore()
+  const outcomes = new Map<string, Promise<OnceOutcome>>()
+  const asked: string[] = []
+  let isFirstSilent = false
+  let opened = 0
+  let isForgetful = false
+  const sessions = (name: string): WriteSessions => ({
+    openSession: async () => ++opened,
+    compareAndSetOnce: async ({ key, expected, value }, { session, sequence }) => {
+      asked.push(name)
+      const known = `${session} ${sequence}`
+      const outcome: Promise<OnceOutcome> =
+        isForgetful && name === 'second'
+          ? Promise.resolve({ kind: 'refused', mayHaveHappened: false })
+          : (outcomes.get(known) ?? local.compareAndSet(key, expected, value))
+      outcomes.set(known, outcome)
+      return isFirstSilent && name === 'first' ? await new Promise(() => undefined) : await outcome
+    },
+  })
+  const servers = await Promise.all(
+    ['first', 'second'].map(name =>
+      startRpcServer(
+        { host: '127.0.0.1', port: 0 },
+        [
+          {
+            definition: KeyValueServiceService,
+            handlers: { ...createKeyValueHandlers({ ...local, ...sessions(name) }, silentLogger) },
+          },
+        ],
+        auth,
+      ),
+    ),
+  )
+  const [first, second] = servers.map(({ address }) => address) as [string, string]
+  let leader = first
+  const listeners = new Set<() => void>()
+  const locator: ControlLocator = {
+    leader: () => leader,
+    any: () => leader,
+    hasOthers: true,
+    onLeader: listener => {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+  const remote = createRemoteStore(locator, auth)
+  t.teardown(async () => {
+    await remote.close()
+    for (const server of servers) server.close()
+  })
+  return {
+    remote,
+    asked,
+    silenceFirst: () => (isFirstSilent = true),
+    forgetAtSecond: () => (isForgetful = true),
+    secondLeads: () => {
+      leader = second
+      for (const listener of [...listeners]) listener()
+    },
+    closeFirst: () => servers[0]?.close(),
+    untilAsked: (name: string) => eventually(() => asked.includes(name) || undefined, `${name} to be asked`),
+  }
+}
+
+t.test('a write that a former leader does not answer is put to the next one, and applied once', async t => {
+  const { remote, asked, silenceFirst, secondLeads, untilAsked } = await twoControls(t)
+  silenceFirst()
+  const writing = remote.compareAndSet('a', 0, '1')
+  await untilAsked('first')
+  secondLeads()
+  t.same(await writing, { kind: 'written', version: 1 })
+  t.same(asked, ['first', 'second'])
+  t.same(await remote.compareAndSet('a', 1, '2'), { kind: 'written', version: 2 })
+})
+
+t.test('the same when the former leader dies', async t => {
+  const { remote, silenceFirst, secondLeads, untilAsked, closeFirst } = await twoControls(t)
+  silenceFirst()
+  const writing = remote.compareAndSet('a', 0, '1')
+  await untilAsked('first')
+  closeFirst()
+  secondLeads()
+  t.same(await writing, { kind: 'written', version: 1 })
+})
+
+t.test('when the next one has forgotten the session, nobody pretends to know', async t => {
+  const { remote, silenceFirst, secondLeads, untilAsked, forgetAtSecond } = await twoControls(t)
+  silenceFirst()
+  forgetAtSecond()
+  const writing = remote.compareAndSet('a', 0, '1')
+  await untilAsked('first')
+  secondLeads()
+  await t.rejects(writing, { code: 'WTR_STORE_UNAVAILABLE', retryable: true, message: /not known/ })
+})
+
+t.test('a read that a former leader does not answer is put to the next one', async t => {
+  const { remote, secondLeads } = await twoControls(t)
+  await remote.compareAndSet('a', 0, '1')
+  const reading = remote.get('a')
+  secondLeads()
+  t.match(await reading, { value: '1' })
 })

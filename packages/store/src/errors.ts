@@ -8,6 +8,13 @@ export function storeUnavailable(message: string, cause?: unknown): WaiterError 
   return new WaiterError(message, { code: 'WTR_STORE_UNAVAILABLE', status: UNAVAILABLE_STATUS, retryable: true, cause })
 }
 
+/** The group has forgotten the session of a write that was tried before. */
+export function outcomeUnknown(): WaiterError {
+  return storeUnavailable(
+    'Whether the write took effect is not known: its session has been forgotten. Look, and try again.',
+  )
+}
+
 /** `WTR_STORE_LIMIT`: the key or the value can never be stored. */
 export function storeLimit(message: string): WaiterError {
   return new WaiterError(message, { code: 'WTR_STORE_LIMIT', status: TOO_LARGE_STATUS })

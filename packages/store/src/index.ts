@@ -10,7 +10,18 @@ export type { FileSystem, JournalFile } from './journal/file-system.ts'
 export { type JournalStoreOptions, openJournalStore } from './journal/journal-store.ts'
 export type { ProcessTable } from './journal/lock.ts'
 export { nodeFileSystem } from './journal/node-file-system.ts'
-export type { Change, Key, KeyValueStore, Outcome, Version, Versioned } from './key-value-store.ts'
+export type {
+  Change,
+  Key,
+  KeyValueStore,
+  OnceOutcome,
+  Outcome,
+  Version,
+  Versioned,
+  Write,
+  WriteId,
+  WriteSessions,
+} from './key-value-store.ts'
 export { checkKey, checkValue, KEY_BYTES_MAX, VALUE_BYTES_MAX } from './limits.ts'
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.ts'
 export type { ProposeOutcome } from './raft/propose.ts'

@@ -47,3 +47,33 @@ export interface KeyValueStore {
   /** Releases files and ends watches. Later calls fail with `WTR_STORE_UNAVAILABLE`. */
   close(): Promise<void>
 }
+
+/** Names a write for ever, so that it can be tried again. */
+export interface WriteId {
+  readonly session: number
+  /** Unique in its session; a retry repeats it. */
+  readonly sequence: number
+  /** No write of the session below this one will be tried again. */
+  readonly firstPending: number
+}
+
+/** What a write is to do. */
+export interface Write {
+  readonly key: Key
+  readonly expected: Version
+  readonly value: string | undefined
+}
+
+/** What a store offers besides, of which the members each take writes: the same write may be put to several of them. */
+export interface WriteSessions {
+  openSession(): Promise<number>
+  /**
+   * As `compareAndSet`; a write of the same name is answered as the first time.
+   */
+  compareAndSetOnce(write: Write, id: WriteId): Promise<OnceOutcome>
+}
+
+export type OnceOutcome =
+  | Outcome
+  /** The session is not known any more. Nothing was changed now; an attempt that was made for this call before may have been. */
+  | { readonly kind: 'refused'; readonly mayHaveHappened: boolean }

@@ -153,3 +153,38 @@ t.test('more writes at once than the group remembers results: all are written', 
   )
   t.ok(outcomes.every(({ kind }) => kind === 'written'))
 })
+
+t.test(
+  'a write that waits for a leader that does not answer goes to the next one as soon as that is known',
+  async t => {
+    let isSilent = true
+    let silenced = 0
+    const spoil = async (send: () => Promise<ProposeOutcome>): Promise<ProposeOutcome> => {
+      if (!isSilent) return await send()
+      silenced++
+      void send()
+      return await new Promise(() => undefined)
+    }
+    const group = await RaftGroup.start({ spoil, patienceMs: 20_000 })
+    t.teardown(() => group.closeAll())
+    const leader = await group.leader()
+    const [writer, next] = [...group.stores.values()].filter(store => store !== leader) as [RaftStore, RaftStore]
+    const writing = writer.compareAndSet('a', 0, '1')
+    while (silenced === 0) await new Promise(resolve => setImmediate(resolve))
+    isSilent = false
+    await leader.node.transferLeader(next.node.id)
+    t.match(await writing, { kind: 'written', version: 1 })
+  },
+)
+
+t.test('a named write is applied once, wherever it is put, and refused when its session is forgotten', async t => {
+  const group = await RaftGroup.start()
+  t.teardown(() => group.closeAll())
+  const [first, second] = [...group.stores.values()] as [RaftStore, RaftStore]
+  const id = { session: await first.openSession(), sequence: 1, firstPending: 1 }
+  const write = { key: 'a', expected: 0, value: '1' }
+  t.same(await first.compareAndSetOnce(write, id), { kind: 'written', version: 1 })
+  t.same(await second.compareAndSetOnce(write, id), { kind: 'written', version: 1 })
+  t.match(await second.compareAndSetOnce(write, { ...id, sequence: 2 }), { kind: 'conflict', current: { value: '1' } })
+  t.same(await second.compareAndSetOnce(write, { ...id, session: 999 }), { kind: 'refused', mayHaveHappened: false })
+})

@@ -62,7 +62,7 @@ type StartCall<Response> = (
   metadata: Metadata,
   options: Partial<CallOptions>,
   callback: (error: ServiceError | null, response: Response) => void,
-) => unknown
+) => { cancel(): void }
 
 export interface RouterAgentOptions {
   readonly locator: ControlLocator

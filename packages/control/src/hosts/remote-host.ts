@@ -58,7 +58,7 @@ type Call<Response> = (
   metadata: Metadata,
   options: Partial<CallOptions>,
   callback: (error: ServiceError | null, response: Response) => void,
-) => unknown
+) => { cancel(): void }
 
 /** The scheduler of another host, by gRPC to the control process that keeps it. */
 export class RemoteHost implements FleetHost, Scheduler {

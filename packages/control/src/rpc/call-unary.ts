@@ -2,25 +2,33 @@ import { type CallOptions, Metadata, type ServiceError, status } from '@grpc/grp
 import { WaiterError } from '@waiter/base'
 
 /** A call that takes longer than this is answered with an error: a person waits behind it. */
-const CALL_TIMEOUT_MS = 5_000
+export const CALL_TIMEOUT_MS = 5_000
 
 type Start<Response> = (
   metadata: Metadata,
   options: Partial<CallOptions>,
   callback: (error: ServiceError | null, response: Response) => void,
-) => unknown
+) => { cancel(): void }
 
 /**
- * Makes one call as a promise.
+ * Makes one call as a promise. When the signal aborts it fails as if nobody had answered.
  *
  * @throws WaiterError the far side's own failure, or `WTR_CONTROL_UNREACHABLE` (503, retryable)
  */
-export function callUnary<Response>(start: Start<Response>, timeoutMs: number = CALL_TIMEOUT_MS): Promise<Response> {
+export function callUnary<Response>(
+  start: Start<Response>,
+  timeoutMs: number = CALL_TIMEOUT_MS,
+  signal?: AbortSignal,
+): Promise<Response> {
   return new Promise((resolve, reject) => {
-    start(new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+    const cancel = (): void => call.cancel()
+    const call = start(new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+      signal?.removeEventListener('abort', cancel)
       if (error === null) resolve(response)
       else reject(fromServiceError(error))
     })
+    if (signal?.aborted) cancel()
+    else signal?.addEventListener('abort', cancel, { once: true })
   })
 }
 

@@ -1,6 +1,6 @@
 import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
 import type { Logger } from '@waiter/base'
-import type { Change, KeyValueStore, Versioned } from '@waiter/store'
+import type { Change, KeyValueStore, OnceOutcome, Versioned, WriteSessions } from '@waiter/store'
 import type {
   CompareAndSetRequest,
   CompareAndSetResponse,
@@ -10,6 +10,8 @@ import type {
   KeyValueServiceServer,
   ListRequest,
   ListResponse,
+  OpenSessionRequest,
+  OpenSessionResponse,
   WatchRequest,
   WatchResponse,
 } from '../generated/waiter/v1/key_value.ts'
@@ -17,7 +19,10 @@ import { toServiceError } from './call-unary.ts'
 import { serveStream } from './serve-stream.ts'
 
 /** Offers a store to the other nodes. Failures keep their `WTR_` code so that the far side can rebuild them. */
-export function createKeyValueHandlers(store: KeyValueStore, log: Logger): KeyValueServiceServer {
+export function createKeyValueHandlers(
+  store: KeyValueStore & Partial<WriteSessions>,
+  log: Logger,
+): KeyValueServiceServer {
   const unary = async <T>(callback: sendUnaryData<T>, work: () => Promise<T>): Promise<void> => {
     try {
       callback(null, await work())
@@ -34,11 +39,15 @@ export function createKeyValueHandlers(store: KeyValueStore, log: Logger): KeyVa
       callback: sendUnaryData<CompareAndSetResponse>,
     ) =>
       void unary(callback, async () => {
-        const outcome = await store.compareAndSet(call.request.key, call.request.expected, call.request.value)
-        return outcome.kind === 'written'
-          ? { written: true, version: outcome.version, current: undefined }
-          : { written: false, version: 0, current: outcome.current }
+        const { key, expected, value, id } = call.request
+        if (id === undefined || store.compareAndSetOnce === undefined)
+          return toResponse(await store.compareAndSet(key, expected, value))
+        return toResponse(await store.compareAndSetOnce({ key, expected, value }, id))
       }),
+    openSession: (
+      _call: ServerUnaryCall<OpenSessionRequest, OpenSessionResponse>,
+      callback: sendUnaryData<OpenSessionResponse>,
+    ) => void unary(callback, async () => ({ session: (await store.openSession?.()) ?? 0 })),
     list: (call: ServerWritableStream<ListRequest, ListResponse>) =>
       void serveStream(call, async function* () {
         for await (const entry of store.list(call.request.prefix)) yield { entry }
@@ -47,6 +56,19 @@ export function createKeyValueHandlers(store: KeyValueStore, log: Logger): KeyVa
       void serveStream(call, async function* (signal) {
         for await (const change of store.watch(call.request.prefix, signal)) yield toWatchResponse(change)
       }),
+  }
+}
+
+const NOT_WRITTEN = { written: false, version: 0, current: undefined, refused: false, mayHaveHappened: false }
+
+function toResponse(outcome: OnceOutcome): CompareAndSetResponse {
+  switch (outcome.kind) {
+    case 'written':
+      return { ...NOT_WRITTEN, written: true, version: outcome.version }
+    case 'conflict':
+      return { ...NOT_WRITTEN, current: outcome.current }
+    case 'refused':
+      return { ...NOT_WRITTEN, refused: true, mayHaveHappened: outcome.mayHaveHappened }
   }
 }
 

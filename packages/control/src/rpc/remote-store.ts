@@ -1,54 +1,33 @@
-import type { CallOptions, Metadata, ServiceError } from '@grpc/grpc-js'
+import type { ServiceError } from '@grpc/grpc-js'
 import { WaiterError } from '@waiter/base'
 import { type Change, checkKey, checkValue, type KeyValueStore, type Outcome, type Versioned } from '@waiter/store/port'
-import type {
-  CompareAndSetResponse,
-  GetResponse,
-  KeyValueServiceClient,
-  ListResponse,
-  WatchResponse,
-} from '../generated/waiter/v1/key_value.ts'
-import { callUnary, fromServiceError } from './call-unary.ts'
+import type { GetResponse, ListResponse, WatchResponse } from '../generated/waiter/v1/key_value.ts'
+import { fromServiceError } from './call-unary.ts'
 import { ClientPool } from './client-pool.ts'
 import { createRpcClients } from './clients.ts'
 import type { ControlLocator } from './control-locator.ts'
+import { LedCalls, mayDoElsewhere } from './led-calls.ts'
 import type { NodeAuth } from './node-auth.ts'
-
-/** gRPC says this when a call could not even begin. */
-const NEVER_SENT = /^No connection established/
+import { RemoteWrites } from './remote-writes.ts'
 
 /**
- * The cluster's store as seen from a router: the same port, over gRPC to a control node. Any will do; a call that could
- * not begin, and a read that broke, are tried once more with another one.
+ * The cluster's store as seen from a router: the same port, over gRPC to a control node. Any will do, the leader is asked first;
+ * when it is gone or leads no more before it has answered, the next one is asked (`LedCalls`, `RemoteWrites`).
  */
 export function createRemoteStore(locator: ControlLocator, auth: NodeAuth): KeyValueStore {
   const clients = new ClientPool(createRpcClients(auth).keyValue)
-  const call = async <Response>(start: StartCall<Response>, isRepeatable: boolean): Promise<Response> => {
-    const first = locator.any()
-    try {
-      return await callUnary<Response>((...rest) => start(clients.get(first), ...rest))
-    } catch (error) {
-      const second = locator.any()
-      if (second === first || !mayRepeat(error, isRepeatable)) throw error
-      return await callUnary<Response>((...rest) => start(clients.get(second), ...rest))
-    }
-  }
+  const calls = new LedCalls(locator, clients)
+  const writes = new RemoteWrites(calls)
   return {
     get: async key => {
-      const response = await call<GetResponse>((client, ...rest) => client.get({ key }, ...rest), true)
+      const response = await calls.call<GetResponse>((client, ...rest) => client.get({ key }, ...rest), mayDoElsewhere)
       return response.entry
     },
     compareAndSet: async (key, expected, value): Promise<Outcome> => {
       // Here too: the wire would turn what is not well-formed into something else.
       checkKey(key)
       if (value !== undefined) checkValue(value)
-      const response = await call<CompareAndSetResponse>(
-        (client, ...rest) => client.compareAndSet({ key, expected, value }, ...rest),
-        false,
-      )
-      return response.written
-        ? { kind: 'written', version: response.version }
-        : { kind: 'conflict', current: response.current }
+      return await writes.compareAndSet({ key, expected, value })
     },
     list: async function* (prefix): AsyncIterable<Versioned> {
       const listing = clients.get(locator.any()).list({ prefix })
@@ -83,18 +62,6 @@ export function createRemoteStore(locator: ControlLocator, auth: NodeAuth): KeyV
     },
     close: async () => clients.close(),
   }
-}
-
-type StartCall<Response> = (
-  client: KeyValueServiceClient,
-  metadata: Metadata,
-  options: Partial<CallOptions>,
-  callback: (error: ServiceError | null, response: Response) => void,
-) => unknown
-
-function mayRepeat(error: unknown, isRepeatable: boolean): boolean {
-  if (!(error instanceof WaiterError) || error.code !== 'WTR_CONTROL_UNREACHABLE') return false
-  return isRepeatable || NEVER_SENT.test((error.cause as ServiceError).details)
 }
 
 function toChange(response: WatchResponse): Change {

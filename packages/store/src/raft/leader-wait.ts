@@ -6,6 +6,8 @@ export interface LeaderWait {
   change(ms: number): Promise<void>
   /** Calls the listener once, when leadership changes. @returns what ends that */
   onChange(listener: () => void): () => void
+  /** Calls the listener each time that leadership changes. @returns what ends that */
+  onEach(listener: () => void): () => void
   end(): void
 }
 
@@ -36,6 +38,10 @@ export function createLeaderWait<R>(node: RaftNode<R>): LeaderWait {
       }
       waiting.add(wake)
       return () => waiting.delete(wake)
+    },
+    onEach: listener => {
+      waiting.add(listener)
+      return () => waiting.delete(listener)
     },
     end: () => {
       unsubscribe()

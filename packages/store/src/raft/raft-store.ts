@@ -1,8 +1,17 @@
 import { assert, type Logger } from '@waiter/base'
 import { encodeCommand, type KeyValueResult, type NodeId, type SessionId } from 'raft-ts'
 import { RaftNode, RaftNodeError, type RaftNodeLimits, type RaftNodeOptions } from 'raft-ts/node'
-import { storeUnavailable } from '../errors.ts'
-import type { Key, KeyValueStore, Outcome, Version } from '../key-value-store.ts'
+import { outcomeUnknown, storeUnavailable } from '../errors.ts'
+import type {
+  Key,
+  KeyValueStore,
+  OnceOutcome,
+  Outcome,
+  Version,
+  Write,
+  WriteId,
+  WriteSessions,
+} from '../key-value-store.ts'
 import { checkKey, checkValue } from '../limits.ts'
 import type { WatchLimits } from '../watch-hub.ts'
 import { createLeaderWait, type LeaderWait } from './leader-wait.ts'
@@ -41,7 +50,7 @@ export interface RaftStoreOptions
 }
 
 /** The store of one member of a group, and the member itself. */
-export interface RaftStore extends KeyValueStore {
+export interface RaftStore extends KeyValueStore, WriteSessions {
   readonly node: RaftNode<KeyValueResult>
   /** Puts another member's command into the log; this node must lead. */
   propose(command: Uint8Array, timeoutMs: number): Promise<ProposeOutcome>
@@ -97,7 +106,7 @@ class Member implements RaftStore {
     if (value !== undefined) checkValue(value)
     const sequence = await this.#gate.enter()
     try {
-      return await this.#write({ key, expected, value, sequence })
+      return await this.#write({ key, expected, value }, sequence)
     } finally {
       this.#gate.leave(sequence)
     }
@@ -138,29 +147,41 @@ class Member implements RaftStore {
     if (this.#closing !== undefined) throw storeUnavailable('The store is closed.')
   }
 
-  async #write(write: { key: Key; expected: Version; value: string | undefined; sequence: number }): Promise<Outcome> {
+  async openSession(): Promise<SessionId> {
+    this.#checkOpen()
+    const { result } = await this.#submit(encodeCommand({ kind: 'openSession' }))
+    assert(result.kind === 'opened', `opening a session came to ${result.kind}`)
+    return result.session
+  }
+
+  async compareAndSetOnce(write: Write, id: WriteId): Promise<OnceOutcome> {
+    this.#checkOpen()
+    checkKey(write.key)
+    if (write.value !== undefined) checkValue(write.value)
+    const { result, isRetried } = await this.#submit(encodeCommand({ kind: 'write', ...id, ...write }))
+    if (result.kind === 'written') return { kind: 'written', version: result.version }
+    if (result.kind === 'conflict') return { kind: 'conflict', current: result.current }
+    assert(result.kind === 'refused', `a write came to ${result.kind}`)
+    // The group has forgotten this session: many others were used since. It may have forgotten an earlier attempt too.
+    return { kind: 'refused', mayHaveHappened: isRetried }
+  }
+
+  async #write(write: Write, sequence: number): Promise<Outcome> {
     for (let isRenewed = false; ; isRenewed = true) {
-      this.#session ??= this.#openSession()
+      this.#session ??= this.#openOwnSession()
       const opening = this.#session
       const session = await opening
       const { firstPending } = this.#gate
-      const command = encodeCommand({ kind: 'write', session, firstPending, ...write })
-      const { result, isRetried } = await this.#submit(command)
-      if (result.kind === 'written') return { kind: 'written', version: result.version }
-      if (result.kind === 'conflict') return { kind: 'conflict', current: result.current }
-      assert(result.kind === 'refused', `a write came to ${result.kind}`)
-      // The group has forgotten this session: many others were used since. It may have forgotten an earlier attempt too.
+      const outcome = await this.compareAndSetOnce(write, { session, sequence, firstPending })
+      if (outcome.kind !== 'refused') return outcome
       if (this.#session === opening) this.#session = undefined
-      if (isRetried || isRenewed)
-        throw storeUnavailable(`Whether the write took effect is not known (${result.reason}); look and try again.`)
+      if (outcome.mayHaveHappened || isRenewed) throw outcomeUnknown()
     }
   }
 
-  async #openSession(): Promise<SessionId> {
+  async #openOwnSession(): Promise<SessionId> {
     try {
-      const { result } = await this.#submit(encodeCommand({ kind: 'openSession' }))
-      assert(result.kind === 'opened', `opening a session came to ${result.kind}`)
-      return result.session
+      return await this.openSession()
     } catch (error) {
       this.#session = undefined
       throw error
@@ -186,7 +207,21 @@ class Member implements RaftStore {
     const { leader, id } = this.node
     if (leader === 0) return { kind: 'failed', mayHaveHappened: false, leader: 0, why: 'no leader is known' }
     if (leader === id) return await proposeHere(this.node, command, timeoutMs)
-    return await this.#parts.forward(leader, command, timeoutMs)
+    return await this.#forward(leader, command, timeoutMs)
+  }
+
+  /** A leader that was cut off does not answer: as soon as another one is known, that one is asked instead. */
+  async #forward(leader: NodeId, command: Uint8Array, timeoutMs: number): Promise<ProposeOutcome> {
+    const { promise: outdated, resolve } = Promise.withResolvers<ProposeOutcome>()
+    const stopListening = this.#leaders.onEach(() => {
+      if (this.node.leader === leader || this.node.leader === 0) return
+      resolve({ kind: 'failed', mayHaveHappened: true, leader: this.node.leader, why: 'another node leads by now' })
+    })
+    try {
+      return await Promise.race([this.#parts.forward(leader, command, timeoutMs), outdated])
+    } finally {
+      stopListening()
+    }
   }
 
   /** Resolves when everything that was committed when it was called is applied here. */

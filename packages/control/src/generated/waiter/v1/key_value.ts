@@ -41,14 +41,42 @@ export interface CompareAndSetRequest {
   /** 0: the key must not exist. */
   expected: number;
   /** Absent: delete. */
-  value?: string | undefined;
+  value?:
+    | string
+    | undefined;
+  /** Absent: the write must not be tried again when its end is not known. */
+  id?: WriteId | undefined;
+}
+
+/** Names a write for ever: the same again is answered as the first time, and changes nothing. */
+export interface WriteId {
+  session: number;
+  sequence: number;
+  /** No write of the session below this one will be tried again. */
+  firstPending: number;
 }
 
 export interface CompareAndSetResponse {
   /** True: written as `version`. False: somebody wrote first, `current` is what is there. */
   written: boolean;
   version: number;
-  current?: Entry | undefined;
+  current?:
+    | Entry
+    | undefined;
+  /**
+   * The session is not known any more: nothing was changed now. An attempt that this node made before may have
+   * taken effect (may_have_happened).
+   */
+  refused: boolean;
+  mayHaveHappened: boolean;
+}
+
+export interface OpenSessionRequest {
+}
+
+export interface OpenSessionResponse {
+  /** 0: this node knows no sessions. */
+  session: number;
 }
 
 export interface ListRequest {
@@ -236,7 +264,7 @@ export const GetResponse: MessageFns<GetResponse> = {
 };
 
 function createBaseCompareAndSetRequest(): CompareAndSetRequest {
-  return { key: "", expected: 0, value: undefined };
+  return { key: "", expected: 0, value: undefined, id: undefined };
 }
 
 export const CompareAndSetRequest: MessageFns<CompareAndSetRequest> = {
@@ -249,6 +277,9 @@ export const CompareAndSetRequest: MessageFns<CompareAndSetRequest> = {
     }
     if (message.value !== undefined) {
       writer.uint32(26).string(message.value);
+    }
+    if (message.id !== undefined) {
+      WriteId.encode(message.id, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -290,6 +321,82 @@ export const CompareAndSetRequest: MessageFns<CompareAndSetRequest> = {
             message.value = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.id = WriteId.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWriteId(): WriteId {
+  return { session: 0, sequence: 0, firstPending: 0 };
+}
+
+export const WriteId: MessageFns<WriteId> = {
+  encode(message: WriteId, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.session !== 0) {
+      writer.uint32(8).uint64(message.session);
+    }
+    if (message.sequence !== 0) {
+      writer.uint32(16).uint64(message.sequence);
+    }
+    if (message.firstPending !== 0) {
+      writer.uint32(24).uint64(message.firstPending);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WriteId {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWriteId();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.session = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.firstPending = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -304,7 +411,7 @@ export const CompareAndSetRequest: MessageFns<CompareAndSetRequest> = {
 };
 
 function createBaseCompareAndSetResponse(): CompareAndSetResponse {
-  return { written: false, version: 0, current: undefined };
+  return { written: false, version: 0, current: undefined, refused: false, mayHaveHappened: false };
 }
 
 export const CompareAndSetResponse: MessageFns<CompareAndSetResponse> = {
@@ -317,6 +424,12 @@ export const CompareAndSetResponse: MessageFns<CompareAndSetResponse> = {
     }
     if (message.current !== undefined) {
       Entry.encode(message.current, writer.uint32(26).fork()).join();
+    }
+    if (message.refused !== false) {
+      writer.uint32(32).bool(message.refused);
+    }
+    if (message.mayHaveHappened !== false) {
+      writer.uint32(40).bool(message.mayHaveHappened);
     }
     return writer;
   },
@@ -356,6 +469,103 @@ export const CompareAndSetResponse: MessageFns<CompareAndSetResponse> = {
             }
 
             message.current = Entry.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.refused = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.mayHaveHappened = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseOpenSessionRequest(): OpenSessionRequest {
+  return {};
+}
+
+export const OpenSessionRequest: MessageFns<OpenSessionRequest> = {
+  encode(_: OpenSessionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OpenSessionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOpenSessionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseOpenSessionResponse(): OpenSessionResponse {
+  return { session: 0 };
+}
+
+export const OpenSessionResponse: MessageFns<OpenSessionResponse> = {
+  encode(message: OpenSessionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.session !== 0) {
+      writer.uint32(8).uint64(message.session);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OpenSessionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOpenSessionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.session = longToNumber(reader.uint64());
             continue;
           }
         }
@@ -661,6 +871,16 @@ export const KeyValueServiceService = {
       Buffer.from(CompareAndSetResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CompareAndSetResponse => CompareAndSetResponse.decode(value),
   },
+  /** For writes that may be tried again, at another node too. */
+  openSession: {
+    path: "/waiter.v1.KeyValueService/OpenSession" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: OpenSessionRequest): Buffer => Buffer.from(OpenSessionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): OpenSessionRequest => OpenSessionRequest.decode(value),
+    responseSerialize: (value: OpenSessionResponse): Buffer => Buffer.from(OpenSessionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): OpenSessionResponse => OpenSessionResponse.decode(value),
+  },
   list: {
     path: "/waiter.v1.KeyValueService/List" as const,
     requestStream: false as const,
@@ -685,6 +905,8 @@ export const KeyValueServiceService = {
 export interface KeyValueServiceServer extends UntypedServiceImplementation {
   get: handleUnaryCall<GetRequest, GetResponse>;
   compareAndSet: handleUnaryCall<CompareAndSetRequest, CompareAndSetResponse>;
+  /** For writes that may be tried again, at another node too. */
+  openSession: handleUnaryCall<OpenSessionRequest, OpenSessionResponse>;
   list: handleServerStreamingCall<ListRequest, ListResponse>;
   /** Present entries, then `synced`, then changes as they happen. */
   watch: handleServerStreamingCall<WatchRequest, WatchResponse>;
@@ -717,6 +939,22 @@ export interface KeyValueServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CompareAndSetResponse) => void,
+  ): ClientUnaryCall;
+  /** For writes that may be tried again, at another node too. */
+  openSession(
+    request: OpenSessionRequest,
+    callback: (error: ServiceError | null, response: OpenSessionResponse) => void,
+  ): ClientUnaryCall;
+  openSession(
+    request: OpenSessionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: OpenSessionResponse) => void,
+  ): ClientUnaryCall;
+  openSession(
+    request: OpenSessionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: OpenSessionResponse) => void,
   ): ClientUnaryCall;
   list(request: ListRequest, options?: Partial<CallOptions>): ClientReadableStream<ListResponse>;
   list(request: ListRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<ListResponse>;
