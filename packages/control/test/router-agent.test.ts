@@ -51,7 +51,7 @@ t.test('a need starts a service; leases, summary and definition arrive whole', a
   const host = new FakeHost()
   const agent = attach(t, server.address, host)
   const first = await host.changes.waitFor(() => true)
-  t.same(first, { isFull: true, upserts: [], removals: [], peers: { isFull: true, peers: [], dead: [] } })
+  t.same(first, { isFull: true, upserts: [], removals: [], peers: { isFull: true, peers: [], dead: [], awaited: [] } })
   t.same(agent.leader, { isConnected: true, leaderId: 'leader-3', term: 3 })
 
   host.rows = [row(2, 5)]

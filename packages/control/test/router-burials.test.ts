@@ -178,3 +178,20 @@ t.test('a router is told of nothing before the store knows it', async t => {
     ['welcome', 'assignment'],
   )
 })
+
+t.test('a router that comes back is told who lives, attached or not: who is missing is dead', async t => {
+  const world = new LeaderWorld()
+  await world.start({ settleMs: 0 })
+  t.teardown(() => world.stop())
+  const routers = ['r1', 'r2', 'r3', 'r4'].map(id => world.router(id))
+  await world.quiesce()
+  const [first, second, third] = routers
+  third?.disconnect()
+  await world.pass(30_000)
+  second?.disconnect()
+  first?.disconnect()
+  first?.attach()
+  await world.clock.settle()
+  const assignment = first?.inbox.find(({ message }) => message?.$case === 'assignment')?.message
+  t.match(assignment, { value: { full: true, namesAllRouters: true, awaitedRouterIds: ['r2'] } }, 'r3 was given up')
+})

@@ -74,6 +74,26 @@ t.test('so does one whose stream broke while nobody knew where it is', async t =
   t.equal(streams[1]?.address, 'elsewhere:1')
 })
 
+t.test('of all that live, who is not listed is dead: it was given up while this router was away', async t => {
+  const ended: string[] = []
+  const { exchange } = createExchange()
+  const ask = (borrowerId: string): void => {
+    const call = Object.assign(new EventEmitter(), { end: () => ended.push(borrowerId), write: () => true })
+    exchange.handlers.borrow(call as never)
+    const hello = { borrowerId, lenderId: 'me', heldGrantIds: [] }
+    call.emit('data', { hello, needs: [], returns: [], goodbye: false })
+  }
+  for (const borrowerId of ['here', 'awaited', 'gone']) ask(borrowerId)
+  const peers = [{ routerId: 'here', address: 'there:1' }]
+  exchange.applyPeers({ isFull: true, peers, dead: [] })
+  t.same(ended, [], 'an earlier version does not say who else lives')
+  exchange.applyPeers({ isFull: true, peers, dead: [], awaited: ['awaited'] })
+  t.same(ended, ['gone'])
+  ended.length = 0
+  ask('gone')
+  t.same(ended, ['gone'], 'it is refused')
+})
+
 t.test(
   'a router that was given up and lives is refused, and the log tells it once, however often it tries',
   async t => {

@@ -34,7 +34,12 @@ export function toAssignmentChange(
     isFull: message.full,
     upserts: message.upserts.map(service => toServiceLeases(service, known)),
     removals: message.removals,
-    peers: { isFull: message.full, peers: message.peers, dead: message.deadRouterIds },
+    peers: {
+      isFull: message.full,
+      peers: message.peers,
+      dead: message.deadRouterIds,
+      ...(message.namesAllRouters ? { awaited: message.awaitedRouterIds } : {}),
+    },
   }
 }
 

@@ -177,6 +177,10 @@ export class Leader implements SessionSource {
     else this.#routers.drain(session)
   }
 
+  get awaitedRouterIds(): readonly RouterId[] {
+    return this.#routers.awaitedIds
+  }
+
   peersOf(routerId: RouterId): ReturnType<SessionSource['peersOf']> {
     const others = [...this.#sessions.values()].filter(other => other.routerId !== routerId && other.peerAddress !== '')
     return others.map(({ routerId: id, peerAddress: address, gossipAddress }) => ({

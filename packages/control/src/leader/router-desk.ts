@@ -56,6 +56,11 @@ export class RouterDesk {
     return this.#lost.ids
   }
 
+  /** Those of them that may have slots. */
+  get awaitedIds(): readonly RouterId[] {
+    return [...this.#lost.ids].filter(routerId => this.#registry.has(routerId))
+  }
+
   /** Routers that attached to an earlier leader may serve from what it assigned: they are heard first, or given up. */
   async expectEarlier(signal: AbortSignal): Promise<void> {
     for (const router of await this.#registry.takeOver(signal)) {

@@ -125,6 +125,11 @@ export class RouterRegistry {
     this.#want(key, { 'router-id': routerId, node: nodeId, worker, host, start, term }, onRegistered)
   }
 
+  /** Whether it may have slots: it has been written down, and is not being struck off. */
+  has(routerId: RouterId): boolean {
+    return this.#keys.has(routerId)
+  }
+
   /** @param onMarked called when the store says that this leader gives the router up, and so that it does lead */
   giveUp(routerId: RouterId, onMarked: () => void): void {
     const { key, record } = this.#find(routerId)

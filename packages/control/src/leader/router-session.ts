@@ -26,6 +26,8 @@ export interface SessionSource {
   ): { readonly leases: ServiceLeases; readonly version: number } | undefined
   /** Other routers that lend slots. */
   peersOf(routerId: RouterId): readonly PeerRouter[]
+  /** Routers that have not attached, and may be serving. */
+  readonly awaitedRouterIds: readonly RouterId[]
 }
 
 /** What a router was told of a service on this stream. */
@@ -207,6 +209,8 @@ export class RouterSession {
       removals,
       peers,
       deadRouterIds,
+      awaitedRouterIds: isFull ? [...this.#source.awaitedRouterIds] : [],
+      namesAllRouters: isFull,
     }
     if (this.#stream.write({ message: { $case: 'assignment', value } })) return
     this.#isBlocked = true

@@ -47,6 +47,8 @@ export interface PeerChange {
     readonly gossipAddress?: string
   }[]
   readonly dead: readonly RouterId[]
+  /** With `isFull`: others that may be serving. Who is not listed either is dead; absent: that is not known. */
+  readonly awaited?: readonly RouterId[]
 }
 
 /** For people and metrics. */
@@ -134,8 +136,10 @@ export class SlotExchange {
     return [...new Set([...this.#lender.borrowerIds, ...this.#borrower.lenderIds])]
   }
 
-  applyPeers({ isFull, peers, dead }: PeerChange): void {
+  applyPeers({ isFull, peers, dead, awaited }: PeerChange): void {
     if (isFull) this.#addresses.clear()
+    if (isFull && awaited !== undefined)
+      this.#buryAllBut(new Set([...awaited, ...peers.map(({ routerId }) => routerId)]))
     for (const { routerId, address } of peers) {
       this.#addresses.set(routerId, address)
       const isBack = this.#givenUp.delete(routerId)
@@ -311,6 +315,12 @@ export class SlotExchange {
     this.#borrowers.delete(borrowerId)
     this.#grants.delete(borrowerId)
     this.#lender.gone(borrowerId)
+  }
+
+  /** Who was given up while this router was away is not told of again: it is missing. */
+  #buryAllBut(living: ReadonlySet<RouterId>): void {
+    const known = [...this.relatedRouterIds, ...this.#lines.keys(), ...this.#borrowers.keys(), ...this.#retries.keys()]
+    for (const routerId of new Set(known)) if (!living.has(routerId)) this.#bury(routerId)
   }
 
   #bury(routerId: RouterId): void {

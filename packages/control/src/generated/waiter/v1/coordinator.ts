@@ -207,6 +207,12 @@ export interface Assignment {
   peers: PeerRouter[];
   /** Routers that are dead: what they have lent or borrowed ends. Their slots go to others once this is acknowledged. */
   deadRouterIds: string[];
+  /**
+   * With `full`: other routers that may be serving and have not attached yet. When `names_all_routers`, who is neither among
+   * them nor among `peers` is dead.
+   */
+  awaitedRouterIds: string[];
+  namesAllRouters: boolean;
 }
 
 export interface PeerRouter {
@@ -1919,7 +1925,17 @@ export const InstanceUse: MessageFns<InstanceUse> = {
 };
 
 function createBaseAssignment(): Assignment {
-  return { term: 0, version: 0, full: false, upserts: [], removals: [], peers: [], deadRouterIds: [] };
+  return {
+    term: 0,
+    version: 0,
+    full: false,
+    upserts: [],
+    removals: [],
+    peers: [],
+    deadRouterIds: [],
+    awaitedRouterIds: [],
+    namesAllRouters: false,
+  };
 }
 
 export const Assignment: MessageFns<Assignment> = {
@@ -1944,6 +1960,12 @@ export const Assignment: MessageFns<Assignment> = {
     }
     for (const v of message.deadRouterIds) {
       writer.uint32(90).string(v!);
+    }
+    for (const v of message.awaitedRouterIds) {
+      writer.uint32(98).string(v!);
+    }
+    if (message.namesAllRouters !== false) {
+      writer.uint32(104).bool(message.namesAllRouters);
     }
     return writer;
   },
@@ -2015,6 +2037,22 @@ export const Assignment: MessageFns<Assignment> = {
             }
 
             message.deadRouterIds.push(reader.string());
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.awaitedRouterIds.push(reader.string());
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.namesAllRouters = reader.bool();
             continue;
           }
         }
