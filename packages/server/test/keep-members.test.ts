@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { type ConfState, EMPTY_CONF } from 'raft-ts'
 import t from 'tap'
 import { nextMembersStep as next, votersAfter, type WantedMember } from '../src/control/keep-members.ts'
@@ -132,3 +133,117 @@ t.test('who would vote after a departure is known before it', async t => {
   t.same(votersAfter(group, wantedOf([1, 2, -3]), status({ 1: 1_000, 2: 1_000 })), [1])
   t.same(votersAfter(group, wantedOf([-1, -2, -3]), status({})), [])
 })
+
+/** Members of hosts `a1` is of: their letter. Silent ones by how long they are. */
+function world(parts: {
+  voters: string[]
+  learners?: string[]
+  silentMs?: Readonly<Record<string, number>>
+  after?: number
+}) {
+  const names = [...parts.voters, ...(parts.learners ?? [])]
+  const idOf = (name: string): number => names.indexOf(name) + 1
+  const nameOf = (id: number): string => names[id - 1] ?? ''
+  const silentMs = (id: number): number => parts.silentMs?.[nameOf(id)] ?? 0
+  const wanted = names.map((name): WantedMember => ({ id: idOf(name), hostId: name.slice(0, 1), state: 'staying' }))
+  const progress = wanted.map(({ id }) => ({ id, match: 1_000, isRecentlyActive: silentMs(id) === 0 }))
+  const silence = { ofMember: silentMs, replaceAfterMs: parts.after ?? 300_000 }
+  const now = conf({ voters: parts.voters.map(idOf), learners: (parts.learners ?? []).map(idOf) })
+  const step = next(now, wanted, { id: 1, commit: 1_000, progress, silence })
+  if (step?.kind !== 'change') return step?.kind ?? 'nothing'
+  return step.changes.map(({ kind, id }) => `${kind} ${nameOf(id)}`).join(', ')
+}
+
+for (const [story, parts, want] of [
+  [
+    'a dead voter, and one that can vote instead',
+    { voters: ['a', 'b', 'c'], learners: ['d'], silentMs: { c: 300_000 } },
+    'addVoter d, addLearner c',
+  ],
+  ['not long enough', { voters: ['a', 'b', 'c'], learners: ['d'], silentMs: { c: 299_999 } }, 'nothing'],
+  ['switched off', { voters: ['a', 'b', 'c'], learners: ['d'], silentMs: { c: 1e9 }, after: 0 }, 'nothing'],
+  ['nobody to replace it', { voters: ['a', 'b', 'c'], silentMs: { c: 1e9 } }, 'nothing'],
+  [
+    'who could vote is silent itself, for a moment',
+    { voters: ['a', 'b', 'c'], learners: ['d'], silentMs: { c: 1e9, d: 700 } },
+    'nothing',
+  ],
+  ['or dead', { voters: ['a', 'b', 'c'], learners: ['d'], silentMs: { c: 1e9, d: 1e9 } }, 'nothing'],
+  [
+    'on a host that has a voter: better than none',
+    { voters: ['a1', 'b', 'c'], learners: ['a2'], silentMs: { c: 1e9 } },
+    'addVoter a2, addLearner c',
+  ],
+  [
+    'it is back: the spread over hosts counts again',
+    { voters: ['a1', 'a2', 'b'], learners: ['c'] },
+    'addVoter c, addLearner a2',
+  ],
+  [
+    'it is still away: nobody waits for it',
+    { voters: ['a1', 'a2', 'b'], learners: ['c'], silentMs: { c: 1e9 } },
+    'nothing',
+  ],
+  [
+    'two of five: the one that was heard least, first',
+    { voters: ['a', 'b', 'c', 'd', 'e'], learners: ['f', 'g'], silentMs: { d: 4e5, e: 5e5 } },
+    'addVoter f, addLearner e',
+  ],
+  [
+    'one replacement for two',
+    { voters: ['a', 'b', 'c', 'd', 'e'], learners: ['f'], silentMs: { d: 4e5, e: 5e5 } },
+    'addVoter f, addLearner e',
+  ],
+] as const satisfies readonly (readonly [string, Parameters<typeof world>[0], string])[])
+  t.test(`a voter that is not heard: ${story}`, async t => t.equal(world(structuredClone(parts) as never), want))
+
+t.test(
+  'whoever dies and comes back, one voter at a time is replaced, and always by a majority that is heard',
+  async t => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 3, max: 8 }),
+        fc.array(fc.tuple(fc.integer({ min: 2, max: 8 }), fc.boolean(), fc.integer({ min: 0, max: 400_000 })), {
+          maxLength: 30,
+        }),
+        (size, events) => {
+          const ids = Array.from({ length: size }, (_, index) => index + 1)
+          let now = conf({ voters: ids.slice(0, 3), learners: ids.slice(3) })
+          const silentSince = new Map<number, number>()
+          let nowMs = 0
+          for (const [id, dies, passMs] of events) {
+            if (dies && id <= size && !silentSince.has(id)) silentSince.set(id, nowMs)
+            else if (!dies) silentSince.delete(id)
+            nowMs += passMs
+            // A leader needs a majority that it hears; without one it ends, and nothing is changed.
+            const heard = (voters: readonly number[]): boolean =>
+              voters.filter(one => !silentSince.has(one)).length * 2 > voters.length
+            if (!heard(now.voters)) continue
+            const ofMember = (one: number): number => nowMs - (silentSince.get(one) ?? nowMs)
+            const progress = ids.map(one => ({ id: one, match: 1_000, isRecentlyActive: !silentSince.has(one) }))
+            const wanted = ids.map((one): WantedMember => ({ id: one, hostId: `h${one}`, state: 'staying' }))
+            const step = next(now, wanted, {
+              id: 1,
+              commit: 1_000,
+              progress,
+              silence: { ofMember, replaceAfterMs: 300_000 },
+            })
+            if (step?.kind !== 'change') continue
+            const promoted = step.changes.filter(change => change.kind === 'addVoter').map(change => change.id)
+            const demoted = step.changes.filter(change => change.kind === 'addLearner').map(change => change.id)
+            const after = [...now.voters.filter(one => !demoted.includes(one)), ...promoted].sort((a, b) => a - b)
+            const lost = demoted.filter(one => silentSince.has(one))
+            if (lost.length > 1) throw new Error(`${lost} at once`)
+            for (const one of lost) if (ofMember(one) < 300_000) throw new Error(`${one} too early`)
+            for (const one of promoted) if (silentSince.has(one)) throw new Error(`${one} does not answer`)
+            if (!heard(after)) throw new Error(`no majority of ${after}`)
+            if (after.length < now.voters.length) throw new Error('fewer vote')
+            now = conf({ voters: after, learners: ids.filter(one => !after.includes(one)) })
+          }
+          return true
+        },
+      ),
+      { seed: 20261126, numRuns: 500 },
+    )
+  },
+)

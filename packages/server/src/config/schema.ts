@@ -65,6 +65,10 @@ const cluster = section('Which cluster this is.', {
       'First port for other nodes (`--cluster-port`): two for each control node from here on, from 20 further on two for each ' +
         'router process (TCP; of the second UDP, too). 0: any. Default: 9190 when other hosts can reach this one, else any.',
     ),
+  'replace-voter-after-ms': ms(
+    300_000,
+    'When a voting control node has not been heard for so long and another one can vote instead, it does; the former learns once it is back. 0: only `waiter cluster leave --force` does that.',
+  ),
   'node-tls': z
     .strictObject({
       'ca-file': z.string().min(1).describe('Certificate (PEM) of the authority that signs certificates of nodes.'),

@@ -17,11 +17,27 @@ export interface GroupStatus {
   readonly id: NodeId
   readonly commit: number
   readonly progress: readonly Pick<ProgressStatus, 'id' | 'match' | 'isRecentlyActive'>[]
+  /** For how long members have not been heard; absent: that is not looked at. */
+  readonly silence?: MemberSilence
 }
+
+/** Who has not been heard for how long, and when somebody else votes instead. */
+export interface MemberSilence {
+  readonly ofMember: (id: NodeId) => number
+  /** 0: nobody ever does without being told to. */
+  readonly replaceAfterMs: number
+}
+
+const NOBODY: ReadonlySet<NodeId> = new Set()
 
 /** What the leader would do next about the members. Undefined: nothing. */
 export type MembersStep =
-  | { readonly kind: 'change'; readonly changes: readonly ConfChangeSingle[] }
+  | {
+      readonly kind: 'change'
+      readonly changes: readonly ConfChangeSingle[]
+      /** A voter that has not been heard for long: it learns from now on, if it comes back. */
+      readonly replaced?: NodeId
+    }
   /** This leader is not to vote any more: another one leads first. */
   | { readonly kind: 'transfer'; readonly to: NodeId }
   /** Newcomers are on their way. */
@@ -41,7 +57,8 @@ export function nextMembersStep(
   const strangers = wanted.filter(({ id, state }) => state === 'staying' && !present.has(id))
   if (strangers.length > 0) return { kind: 'change', changes: strangers.map(({ id }) => ({ kind: 'addLearner', id })) }
   const going = wanted.filter(({ id, state }) => state !== 'staying' && present.has(id))
-  const chosen = chooseNext(conf, wanted, status)
+  const dead = chooseDead(conf, wanted, status)
+  const chosen = chooseNext(conf, wanted, status, dead)
   if (chosen === undefined) {
     // Learners do not count: they go while a voter's successor is waited for.
     const changes = going.filter(({ id }) => conf.learners.includes(id)).map(remove)
@@ -56,7 +73,32 @@ export function nextMembersStep(
   ]
   if (changes.length === 0) return undefined
   const heir = heirOf(conf, chosen, status)
-  return heir === undefined ? { kind: 'change', changes } : { kind: 'transfer', to: heir }
+  if (heir !== undefined) return { kind: 'transfer', to: heir }
+  const replaced = conf.voters.find(id => dead.has(id))
+  return { kind: 'change', changes, ...(replaced === undefined ? {} : { replaced }) }
+}
+
+/**
+ * Members that do not count as candidates: learners that have been silent for long, and the voter that has been so for
+ * longest, if as many others can vote, have everything, and are heard. One at a time: the next one when that is done.
+ */
+function chooseDead(conf: ConfState, wanted: readonly WantedMember[], status: GroupStatus): ReadonlySet<NodeId> {
+  const { silence, id: leader, progress } = status
+  if (silence === undefined || silence.replaceAfterMs === 0) return NOBODY
+  const isDead = (id: NodeId): boolean => id !== leader && silence.ofMember(id) >= silence.replaceAfterMs
+  const staying = wanted.filter(({ state }) => state === 'staying').map(({ id }) => id)
+  const learners = staying.filter(id => conf.learners.includes(id) && isDead(id))
+  const voters = staying.filter(id => conf.voters.includes(id) && isDead(id))
+  const [longest] = voters.toSorted((a, b) => silence.ofMember(b) - silence.ofMember(a))
+  if (longest === undefined) return new Set(learners)
+  const dead = new Set([...learners, longest])
+  const candidates = toCandidates(conf, wanted, status).filter(({ id }) => !dead.has(id))
+  const chosen = chooseVoters(candidates)
+  const isReady = (id: NodeId): boolean => candidates.some(one => one.id === id && one.rank !== 'other')
+  const isHeard = (id: NodeId): boolean => id === leader || progress.some(row => row.id === id && row.isRecentlyActive)
+  const isSafe =
+    chosen.length >= conf.voters.length && chosen.every(isReady) && chosen.filter(isHeard).length * 2 > chosen.length
+  return isSafe ? dead : new Set(learners)
 }
 
 /** Who would vote when the changes asked for are done, as far as is known now. */
@@ -69,8 +111,9 @@ function chooseNext(
   conf: ConfState,
   wanted: readonly WantedMember[],
   status: GroupStatus,
+  dead: ReadonlySet<NodeId>,
 ): readonly NodeId[] | undefined {
-  const candidates = toCandidates(conf, wanted, status)
+  const candidates = toCandidates(conf, wanted, status).filter(({ id }) => !dead.has(id))
   const isReady = (id: NodeId): boolean => candidates.some(one => one.id === id && one.rank !== 'other')
   const chosen = chooseVoters(candidates)
   if (chosen.length > 0 && chosen.every(isReady)) return chosen

@@ -1,5 +1,5 @@
 import type { Logger } from '@waiter/base'
-import { NO_DATA } from 'raft-ts'
+import { NO_DATA, type NodeId } from 'raft-ts'
 import { VERSION } from '../version.ts'
 import { nextMembersStep, type WantedMember } from './keep-members.ts'
 import { keyOfMember, type MemberRecord, NEXT_ID_KEY } from './member-records.ts'
@@ -24,6 +24,8 @@ export interface KeepOptions {
   readonly signal: AbortSignal
   /** Whether nothing is left on a host that is to leave. */
   readonly mayLeave: (hostId: string) => boolean
+  /** A voter that has not been heard for so long learns, and another one votes, if one can; 0: never. */
+  readonly replaceAfterMs: number
   readonly log: Logger
 }
 
@@ -54,20 +56,29 @@ export async function keepMembers(member: RaftMember, nextId: number, options: K
 }
 
 /** One look, one step. @returns whether nothing is to be done */
-async function look(member: RaftMember, { signal, mayLeave, log }: KeepOptions): Promise<boolean> {
+async function look(member: RaftMember, options: KeepOptions): Promise<boolean> {
+  const { signal, mayLeave, replaceAfterMs, log } = options
   const { node } = member.store
   member.silence.note(performance.now(), node.status().progress)
   if (!member.records.isSynced) return false
   if (await tidyRecords(member)) return false
   const { hardState, progress } = node.status()
+  const nowMs = performance.now()
+  const silence = { ofMember: (id: NodeId) => member.silence.ofMember(id, nowMs), replaceAfterMs }
   const wanted = toWanted(member).map(one =>
     one.state === 'leaving' && !mayLeave(one.hostId) ? { ...one, state: 'staying' as const } : one,
   )
-  const step = nextMembersStep(node.conf, wanted, { id: node.id, commit: hardState.commit, progress })
+  const step = nextMembersStep(node.conf, wanted, { id: node.id, commit: hardState.commit, progress, silence })
   if (step === undefined) return true
   if (step.kind === 'change') {
-    log.info({ changes: step.changes, conf: node.conf }, 'changing the members of the control group')
-    await node.changeMembers({ changes: step.changes, transition: 'auto', context: NO_DATA }, { signal })
+    const { changes, replaced } = step
+    log.info({ changes, conf: node.conf }, 'changing the members of the control group')
+    if (replaced !== undefined)
+      log.warn(
+        { member: replaced, node: member.book.get(replaced)?.nodeId, silentMs: Math.round(silence.ofMember(replaced)) },
+        'a voter has not been heard for long: another control node votes instead (cluster-config.replace-voter-after-ms)',
+      )
+    await node.changeMembers({ changes, transition: 'auto', context: NO_DATA }, { signal })
   } else if (step.kind === 'transfer') {
     log.info({ to: step.to }, 'this control node is not to vote any more: another one leads')
     await node.transferLeader(step.to, { signal, timeoutMs: TRANSFER_MS })

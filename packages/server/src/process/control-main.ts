@@ -216,6 +216,7 @@ async function beginReign(parts: ReignParts, term: Term, signal: AbortSignal): P
   const members = keepMembers(member, message.raft.nextId, {
     signal: end.signal,
     mayLeave: host => fleet.mayLeave(host, performance.now()),
+    replaceAfterMs: settings['cluster-config']['replace-voter-after-ms'],
     log,
   })
   let isHalted = false
