@@ -186,18 +186,58 @@ t.test('K7 a watcher that is too far behind is told', async t => {
   t.match(other.changesSince(50, { prefix: '', limit: 100 }), { changes: [] })
 })
 
+const ofSession = {
+  session: fc.integer({ min: 0, max: 6 }),
+  sequence: fc.nat({ max: 5 }),
+  firstPending: fc.nat({ max: 3 }),
+}
+const keyWrite = {
+  key: fc.constantFrom('a', 'b', 'ü', ''),
+  expected: fc.option(fc.nat({ max: 4 }), { nil: undefined }),
+  value: fc.option(fc.string(), { nil: undefined }),
+}
 const command = fc.oneof(
   fc.constant<KeyValueCommand>({ kind: 'openSession' }),
+  fc.record({ kind: fc.constant('write' as const), ...ofSession, ...keyWrite }),
   fc.record({
-    kind: fc.constant('write' as const),
-    session: fc.integer({ min: 0, max: 6 }),
-    sequence: fc.nat({ max: 5 }),
-    firstPending: fc.nat({ max: 3 }),
-    key: fc.constantFrom('a', 'b', 'ü', ''),
-    expected: fc.option(fc.nat({ max: 4 }), { nil: undefined }),
-    value: fc.option(fc.string(), { nil: undefined }),
+    kind: fc.constant('writeAll' as const),
+    ...ofSession,
+    writes: fc.uniqueArray(fc.record(keyWrite), { selector: ({ key }) => key, minLength: 1 }),
   }),
 )
+
+t.test('K10 several writes take effect all together, or none of them', async t => {
+  const map = new Applier()
+  const session = map.open()
+  map.write('b', 'old')
+  map.write('c', 'goes')
+  const writes = [
+    { key: 'a', expected: 0, value: 'new' },
+    { key: 'b', expected: 1, value: 'new' },
+    { key: 'c', expected: 2, value: undefined },
+  ]
+  const all = { kind: 'writeAll', session, sequence: 1, firstPending: 1 } as const
+  const misfit = { ...all, writes: [...writes, { key: 'd', expected: 9, value: 'x' }] }
+  t.same(map.apply({ ...misfit, session: 0 }), { kind: 'conflict', current: undefined })
+  t.same(
+    map.machine.list('').map(({ key, value }) => `${key} ${value}`),
+    ['b old', 'c goes'],
+    'nothing, though most of them would have fitted',
+  )
+  t.same(map.apply({ ...all, writes }), { kind: 'written', version: 5 })
+  t.same(
+    map.machine.list('').map(({ key, value, version }) => `${key} ${value} ${version}`),
+    ['a new 3', 'b new 4'],
+    'each is a write with a version of its own',
+  )
+  t.match(map.machine.changesSince(2, { prefix: '', limit: 9 }), {
+    changes: [{ key: 'a' }, { key: 'b' }, { key: 'c' }],
+  })
+  t.same(map.apply({ ...all, writes }), { kind: 'written', version: 5 }, 'a retry is answered as the first time')
+  const late = { ...all, sequence: 2, writes: [{ key: 'b', expected: 1, value: 'late' }] }
+  for (const _ of ['first', 'retry']) t.match(map.apply(late), { kind: 'conflict', current: { key: 'b', version: 4 } })
+  t.equal(map.machine.version, 5)
+})
 
 t.test('K8 a restored machine goes on as the original does', async () => {
   fc.assert(

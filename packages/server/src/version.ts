@@ -10,4 +10,4 @@ function readVersion(): string {
 }
 
 /** Grows when control nodes of different releases cannot be members of one group. */
-export const CLUSTER_PROTOCOL = 1
+export const CLUSTER_PROTOCOL = 2

@@ -199,7 +199,7 @@ for (const [story, parts, want] of [
 
 t.test(
   'whoever dies and comes back, one voter at a time is replaced, and always by a majority that is heard',
-  async t => {
+  async () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 3, max: 8 }),

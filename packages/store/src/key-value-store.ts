@@ -37,6 +37,12 @@ export interface KeyValueStore {
    * Resolves only when the write is durable.
    */
   compareAndSet(key: Key, expected: Version, value: string | undefined): Promise<Outcome>
+  /**
+   * The same for several keys, each named once: all of them, or none when any is a conflict. Absent: the store cannot.
+   *
+   * @throws {WaiterError} `WTR_STORE_LIMIT` too when they are more than `WRITES_BYTES_MAX` together
+   */
+  compareAndSetAll?(writes: readonly Write[]): Promise<Outcome>
   /** Everything below a prefix, in key order, as of one moment. */
   list(prefix: Key): AsyncIterable<Versioned>
   /**

@@ -1,6 +1,6 @@
 import { storeUnavailable } from './errors.ts'
 import type { Key, KeyValueStore, Outcome } from './key-value-store.ts'
-import { checkKey, checkValue } from './limits.ts'
+import { checkKey, checkValue, checkWrites } from './limits.ts'
 import { createStoreState } from './store-state.ts'
 import type { WatchLimits } from './watch-hub.ts'
 
@@ -35,6 +35,19 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): KeyValueSto
         value === undefined ? { kind: 'delete', key, version } : { kind: 'put', entry: { key, value, version } },
       )
       return { kind: 'written', version }
+    },
+    compareAndSetAll: async (writes): Promise<Outcome> => {
+      checkOpen()
+      checkWrites(writes)
+      const misfit = writes.find(({ key, expected }) => (state.get(key)?.version ?? 0) !== expected)
+      if (misfit !== undefined) return { kind: 'conflict', current: state.get(misfit.key) }
+      for (const { key, value } of writes) {
+        const version = state.version() + 1
+        state.apply(
+          value === undefined ? { kind: 'delete', key, version } : { kind: 'put', entry: { key, value, version } },
+        )
+      }
+      return { kind: 'written', version: state.version() }
     },
     list: async function* (prefix: Key) {
       checkOpen()

@@ -16,7 +16,15 @@ export type {
   WriteId,
   WriteSessions,
 } from './key-value-store.ts'
-export { checkKey, checkValue, KEY_BYTES_MAX, VALUE_BYTES_MAX } from './limits.ts'
+export {
+  bytesOf,
+  checkKey,
+  checkValue,
+  checkWrites,
+  KEY_BYTES_MAX,
+  VALUE_BYTES_MAX,
+  WRITES_BYTES_MAX,
+} from './limits.ts'
 export { WriteGate } from './raft/write-gate.ts'
 export { StoreMirror, type StoreMirrorOptions } from './store-mirror.ts'
 export {

@@ -32,10 +32,12 @@ export async function restoreSnapshot(
   const { header } = parseSnapshotFile(bytes)
   const restored = await api.restoreSnapshot(bytes.toString('utf8'), force)
   const removed = numberOf(restored, 'removed')
+  const pieces = numberOf(restored, 'pieces')
+  const how = pieces > 1 ? ` (in ${pieces} pieces: it was too large to take effect all at once)` : ''
   context.io.out(
     printable(
       `${numberOf(restored, 'written')} entries of cluster ${header.cluster} as of ${header.created} are in ` +
-        `${labelOf(api.cluster)}${removed === 0 ? '' : `; ${removed} others were removed`}.`,
+        `${labelOf(api.cluster)}${removed === 0 ? '' : `; ${removed} others were removed`}${how}.`,
     ),
   )
   return EXIT.ok

@@ -1,7 +1,10 @@
 import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js'
 import type { Logger } from '@waiter/base'
 import type { Change, KeyValueStore, OnceOutcome, Versioned, WriteSessions } from '@waiter/store'
+import { storeLimit } from '@waiter/store/port'
 import type {
+  CompareAndSetAllRequest,
+  CompareAndSetAllResponse,
   CompareAndSetRequest,
   CompareAndSetResponse,
   Entry,
@@ -43,6 +46,18 @@ export function createKeyValueHandlers(
         if (id === undefined || store.compareAndSetOnce === undefined)
           return toResponse(await store.compareAndSet(key, expected, value))
         return toResponse(await store.compareAndSetOnce({ key, expected, value }, id))
+      }),
+    compareAndSetAll: (
+      call: ServerUnaryCall<CompareAndSetAllRequest, CompareAndSetAllResponse>,
+      callback: sendUnaryData<CompareAndSetAllResponse>,
+    ) =>
+      void unary(callback, async () => {
+        if (store.compareAndSetAll === undefined) throw storeLimit('This store writes one key at a time.')
+        const writes = call.request.writes.map(({ key, expected, value }) => ({ key, expected, value }))
+        const outcome = await store.compareAndSetAll(writes)
+        return outcome.kind === 'written'
+          ? { written: true, version: outcome.version }
+          : { written: false, version: 0, current: outcome.current }
       }),
     openSession: (
       _call: ServerUnaryCall<OpenSessionRequest, OpenSessionResponse>,

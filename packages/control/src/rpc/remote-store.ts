@@ -1,14 +1,30 @@
 import type { ServiceError } from '@grpc/grpc-js'
 import { WaiterError } from '@waiter/base'
-import { type Change, checkKey, checkValue, type KeyValueStore, type Outcome, type Versioned } from '@waiter/store/port'
-import type { GetResponse, ListResponse, WatchResponse } from '../generated/waiter/v1/key_value.ts'
-import { fromServiceError } from './call-unary.ts'
+import {
+  type Change,
+  checkKey,
+  checkValue,
+  checkWrites,
+  type KeyValueStore,
+  type Outcome,
+  type Versioned,
+} from '@waiter/store/port'
+import type {
+  CompareAndSetAllResponse,
+  GetResponse,
+  ListResponse,
+  WatchResponse,
+} from '../generated/waiter/v1/key_value.ts'
+import { callUnary, fromServiceError } from './call-unary.ts'
 import { ClientPool } from './client-pool.ts'
 import { createRpcClients } from './clients.ts'
 import type { ControlLocator } from './control-locator.ts'
 import { LedCalls, mayDoElsewhere } from './led-calls.ts'
 import type { NodeAuth } from './node-auth.ts'
 import { RemoteWrites } from './remote-writes.ts'
+
+/** A control node is patient with them for 30 s. */
+const WRITE_ALL_MS = 40_000
 
 /**
  * The cluster's store as seen from a router: the same port, over gRPC to a control node. Any will do, the leader is asked first;
@@ -28,6 +44,16 @@ export function createRemoteStore(locator: ControlLocator, auth: NodeAuth): KeyV
       checkKey(key)
       if (value !== undefined) checkValue(value)
       return await writes.compareAndSet({ key, expected, value })
+    },
+    compareAndSetAll: async (list): Promise<Outcome> => {
+      checkWrites(list)
+      const request = { writes: list.map(write => ({ ...write })) }
+      // Not tried again here: the node that is asked does, under one name.
+      const { written, version, current } = await callUnary<CompareAndSetAllResponse>(
+        (...rest) => clients.get(locator.leader() ?? locator.any()).compareAndSetAll(request, ...rest),
+        WRITE_ALL_MS,
+      )
+      return written ? { kind: 'written', version } : { kind: 'conflict', current }
     },
     list: async function* (prefix): AsyncIterable<Versioned> {
       const listing = clients.get(locator.any()).list({ prefix })

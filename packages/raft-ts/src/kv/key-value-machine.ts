@@ -2,7 +2,7 @@ import { assert } from '@waiter/base'
 import { crc32c } from '../crc32c.ts'
 import type { LogIndex } from '../types.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
-import { decodeCommand, type SessionId, type WriteCommand } from './command.ts'
+import { decodeCommand, type KeyWrite, type SessionId, type WriteAllCommand, type WriteCommand } from './command.ts'
 import { type ChangesSince, type KeyValueChange, RecentChanges } from './recent-changes.ts'
 import { type RememberedResult, type SessionFault, SessionTable } from './session-table.ts'
 
@@ -28,6 +28,8 @@ export type KeyValueResult =
 export interface Applied {
   readonly result: KeyValueResult
   readonly change: KeyValueChange | undefined
+  /** All of them, of a command that writes several keys. */
+  readonly changes?: readonly KeyValueChange[]
 }
 
 /** Bounds of the replicated state. The first two decide results: they must be equal on all nodes. */
@@ -203,14 +205,27 @@ export class KeyValueMachine {
     return applied
   }
 
-  #answerAgain(command: WriteCommand, remembered: RememberedResult): KeyValueResult {
+  #answerAgain(command: WriteCommand | WriteAllCommand, remembered: RememberedResult): KeyValueResult {
     if (remembered.kind === 'written') return remembered
-    return { kind: 'conflict', current: this.#entries.get(command.key) }
+    const key = command.kind === 'write' ? command.key : (command.writes.find(write => !this.#fits(write))?.key ?? '')
+    return { kind: 'conflict', current: this.#entries.get(key) }
   }
 
-  #write({ key, expected, value }: WriteCommand): Applied {
+  #write(command: WriteCommand | WriteAllCommand): Applied {
+    const writes = command.kind === 'write' ? [command] : command.writes
+    const misfit = writes.find(write => !this.#fits(write))
+    if (misfit !== undefined) return unchanged({ kind: 'conflict', current: this.#entries.get(misfit.key) })
+    const changes = writes.map(write => this.#put(write))
+    const result: KeyValueResult = { kind: 'written', version: this.#version }
+    return command.kind === 'write' ? { result, change: changes[0] } : { result, change: undefined, changes }
+  }
+
+  #fits({ key, expected }: KeyWrite): boolean {
+    return expected === undefined || expected === (this.#entries.get(key)?.version ?? 0)
+  }
+
+  #put({ key, value }: KeyWrite): KeyValueChange {
     const current = this.#entries.get(key)
-    if (expected !== undefined && expected !== (current?.version ?? 0)) return unchanged({ kind: 'conflict', current })
     const version = ++this.#version
     const change: KeyValueChange =
       value === undefined ? { kind: 'delete', key, version } : { kind: 'put', key, value, version }
@@ -219,7 +234,7 @@ export class KeyValueMachine {
     if (value === undefined) this.#entries.delete(key)
     else this.#entries.set(key, { key, value, version })
     this.#changes.add(change)
-    return { result: { kind: 'written', version }, change }
+    return change
   }
 }
 

@@ -144,12 +144,16 @@ export function addSnapshotRoutes(endpoints: Endpoints, parts: ApiParts): void {
       method: 'post',
       path: '/cluster/restore',
       summary: 'Put such a copy into an empty cluster',
-      description: 'The body is the file. One that is damaged changes nothing.',
+      description:
+        'The body is the file. One that is damaged changes nothing. It takes effect all at once, or not at all, up to 12 MiB of changes; more in `pieces`, each of them so.',
       tag: 'operations',
       access: 'administrator',
       query: { force: flag('In place of what the cluster has; what the file does not have is deleted.') },
       answers: {
-        200: { description: 'It is restored.', json: z.strictObject({ written: z.int(), removed: z.int() }) },
+        200: {
+          description: 'It is restored.',
+          json: z.strictObject({ written: z.int(), removed: z.int(), pieces: z.int() }),
+        },
       },
     },
     async ({ call, query: { force } }) => {

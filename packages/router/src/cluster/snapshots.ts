@@ -1,15 +1,16 @@
 import { WaiterError } from '@waiter/base'
 import { STORE_PREFIXES } from '@waiter/services'
 import {
+  bytesOf,
   encodeSnapshotFile,
   type KeyValueStore,
+  type Outcome,
   parseSnapshotFile,
   type SnapshotEntry,
   type Versioned,
+  WRITES_BYTES_MAX,
+  type Write,
 } from '@waiter/store/port'
-
-/** Writes on their way at once. */
-const WRITES_MAX = 32
 
 /** Everything that people have told the cluster; who its members are, and what runs, is not part of it. */
 const PREFIXES: readonly string[] = Object.values(STORE_PREFIXES)
@@ -19,6 +20,8 @@ export interface Restored {
   readonly written: number
   /** Entries that the snapshot does not have. */
   readonly removed: number
+  /** Each took effect as a whole. */
+  readonly pieces: number
 }
 
 /** A copy of what the cluster keeps, all of one moment. */
@@ -31,10 +34,11 @@ export async function takeSnapshot(
 }
 
 /**
- * Puts a snapshot into a cluster that is empty; `force`: in place of what it has. Not all at once: one that is broken off
- * leaves a part, and is done again with `force`.
+ * Puts a snapshot into a cluster that is empty; `force`: in place of what it has. All at once: whatever breaks off in
+ * between, the cluster has what it had, or all of the snapshot. Where that is too much for the store
+ * ({@link WRITES_BYTES_MAX} of changes), or it writes one key at a time, in pieces, the last of which may be missing then.
  *
- * @throws WaiterError WTR_SNAPSHOT_CORRUPT, WTR_NOT_EMPTY, or what the store says
+ * @throws WaiterError WTR_SNAPSHOT_CORRUPT, WTR_NOT_EMPTY, WTR_CONTENDED, or what the store says
  */
 export async function restoreSnapshot(store: KeyValueStore, bytes: Buffer, force: boolean): Promise<Restored> {
   const { entries } = parseSnapshotFile(bytes)
@@ -46,18 +50,38 @@ export async function restoreSnapshot(store: KeyValueStore, bytes: Buffer, force
   const changes = [
     ...entries.filter(({ key, value }) => present.get(key)?.value !== value),
     ...[...present.keys()].filter(key => !wanted.has(key)).map(key => ({ key, value: undefined })),
-  ]
-  let next = 0
-  const work = async (): Promise<void> => {
-    for (;;) {
-      const change = changes[next++]
-      if (change === undefined) return
-      const outcome = await store.compareAndSet(change.key, present.get(change.key)?.version ?? 0, change.value)
-      if (outcome.kind === 'conflict') throw disturbed(change.key)
-    }
+  ].map(({ key, value }): Write => ({ key, value, expected: present.get(key)?.version ?? 0 }))
+  const pieces = store.compareAndSetAll === undefined ? changes.map(change => [change]) : divide(changes)
+  for (const [index, piece] of pieces.entries()) {
+    const outcome = await writePiece(store, piece)
+    if (outcome.kind === 'conflict') throw disturbed(outcome.current?.key ?? piece[0]?.key ?? '', index > 0)
   }
-  await Promise.all(Array.from({ length: WRITES_MAX }, work))
-  return { written: entries.length, removed: changes.filter(({ value }) => value === undefined).length }
+  return {
+    written: entries.length,
+    removed: changes.filter(({ value }) => value === undefined).length,
+    pieces: pieces.length,
+  }
+}
+
+/** As few pieces as possible; nearly always one. */
+function divide(changes: readonly Write[]): readonly (readonly Write[])[] {
+  const pieces: Write[][] = []
+  let bytes = Number.POSITIVE_INFINITY
+  for (const change of changes) {
+    bytes += bytesOf([change])
+    if (bytes > WRITES_BYTES_MAX) {
+      pieces.push([])
+      bytes = bytesOf([change])
+    }
+    pieces.at(-1)?.push(change)
+  }
+  return pieces
+}
+
+async function writePiece(store: KeyValueStore, piece: readonly Write[]): Promise<Outcome> {
+  const [first] = piece
+  if (store.compareAndSetAll !== undefined) return await store.compareAndSetAll(piece)
+  return await store.compareAndSet(first?.key ?? '', first?.expected ?? 0, first?.value)
 }
 
 async function readAll(store: KeyValueStore): Promise<Versioned[]> {
@@ -85,10 +109,10 @@ function notEmpty(count: number): WaiterError {
   )
 }
 
-function disturbed(key: string): WaiterError {
+function disturbed(key: string, isPartial: boolean): WaiterError {
+  const state = isPartial ? 'a part of the snapshot is restored' : 'nothing was changed'
   return new WaiterError(
-    `Somebody else has written ${key} meanwhile; a part of the snapshot is restored. Keep others away, and do it again with ` +
-      '--force (force=true).',
+    `Somebody else has written ${key} meanwhile; ${state}. Keep others away, and do it again with --force (force=true).`,
     { code: 'WTR_CONTENDED', status: 409 },
   )
 }

@@ -30,6 +30,7 @@ export const readAndWriteCases: readonly CaseBody[] = [
   { name: 'a list is in order of code points and below its prefix only', run: listOrder },
   { name: 'keys and values may be any text', run: oddKeys },
   { name: 'keys have 1 to 512 bytes, values at most 1 MiB', run: limits },
+  { name: 'several writes take effect together or not at all, where a store can do that', run: together },
   { name: 'a closed store refuses everything', run: closed },
   { name: 'everything survives being closed and opened again', needsReopen: true, run: survival },
 ]
@@ -112,6 +113,25 @@ async function limits(store: KeyValueStore): Promise<undefined> {
   ]
   for (const [key, value] of tooMuch) await failsWith('WTR_STORE_LIMIT', store.compareAndSet(key, 0, value))
   assert.equal((await listAll(store)).length, 1)
+}
+
+async function together(store: KeyValueStore): Promise<undefined> {
+  const all = store.compareAndSetAll?.bind(store)
+  if (all === undefined) return
+  const version = await put(store, 'b', 'old')
+  const current = await store.get('b')
+  const put2 = { key: 'a', expected: 0, value: 'new' }
+  assert.deepEqual(await all([put2, { key: 'b', expected: version + 1, value: 'new' }]), { kind: 'conflict', current })
+  assert.equal(await store.get('a'), undefined)
+  const outcome = await all([put2, { key: 'b', expected: version, value: undefined }])
+  assert.deepEqual(outcome, { kind: 'written', version: version + 2 })
+  assert.deepEqual(await listAll(store), [{ key: 'a', value: 'new', version: version + 1 }])
+  await failsWith('WTR_STORE_LIMIT', all([]))
+  await failsWith('WTR_STORE_LIMIT', all([put2, put2]))
+  const value = 'v'.repeat(VALUE_BYTES_MAX)
+  const tooMuch = Array.from({ length: 12 }, (_, at) => ({ key: `k${at}`, expected: 0, value }))
+  await failsWith('WTR_STORE_LIMIT', all(tooMuch))
+  assert.deepEqual(await all(tooMuch.slice(1)), { kind: 'written', version: version + 13 })
 }
 
 async function closed(store: KeyValueStore): Promise<undefined> {

@@ -12,7 +12,7 @@ import type {
   WriteId,
   WriteSessions,
 } from '../key-value-store.ts'
-import { checkKey, checkValue } from '../limits.ts'
+import { checkKey, checkValue, checkWrites } from '../limits.ts'
 import type { WatchLimits } from '../watch-hub.ts'
 import { createLeaderWait, type LeaderWait } from './leader-wait.ts'
 import { type ProposeOutcome, proposeHere } from './propose.ts'
@@ -23,6 +23,9 @@ import { WriteGate } from './write-gate.ts'
 const PATIENCE_MS = 3_000
 /** One attempt at the leader; a leader that has lost its majority does not answer. */
 const ATTEMPT_MS = 1_000
+/** Many writes in one entry are some megabytes, which have to reach a majority and its disks. */
+const LARGE_PATIENCE_MS = 30_000
+const LARGE_ATTEMPT_MS = 10_000
 /** Before another attempt, unless leadership changes sooner. */
 const RETRY_MS = 50
 /** A watch begins with what is known here when the group does not confirm it by then. */
@@ -106,7 +109,18 @@ class Member implements RaftStore {
     if (value !== undefined) checkValue(value)
     const sequence = await this.#gate.enter()
     try {
-      return await this.#write({ key, expected, value }, sequence)
+      return await this.#inSession(sequence, id => this.compareAndSetOnce({ key, expected, value }, id))
+    } finally {
+      this.#gate.leave(sequence)
+    }
+  }
+
+  async compareAndSetAll(writes: readonly Write[]): Promise<Outcome> {
+    this.#checkOpen()
+    checkWrites(writes)
+    const sequence = await this.#gate.enter()
+    try {
+      return await this.#inSession(sequence, id => this.#once(encodeCommand({ kind: 'writeAll', ...id, writes }), true))
     } finally {
       this.#gate.leave(sequence)
     }
@@ -158,7 +172,11 @@ class Member implements RaftStore {
     this.#checkOpen()
     checkKey(write.key)
     if (write.value !== undefined) checkValue(write.value)
-    const { result, isRetried } = await this.#submit(encodeCommand({ kind: 'write', ...id, ...write }))
+    return await this.#once(encodeCommand({ kind: 'write', ...id, ...write }))
+  }
+
+  async #once(command: Uint8Array, isLarge = false): Promise<OnceOutcome> {
+    const { result, isRetried } = await this.#submit(command, isLarge)
     if (result.kind === 'written') return { kind: 'written', version: result.version }
     if (result.kind === 'conflict') return { kind: 'conflict', current: result.current }
     assert(result.kind === 'refused', `a write came to ${result.kind}`)
@@ -166,13 +184,13 @@ class Member implements RaftStore {
     return { kind: 'refused', mayHaveHappened: isRetried }
   }
 
-  async #write(write: Write, sequence: number): Promise<Outcome> {
+  async #inSession(sequence: number, put: (id: WriteId) => Promise<OnceOutcome>): Promise<Outcome> {
     for (let isRenewed = false; ; isRenewed = true) {
       this.#session ??= this.#openOwnSession()
       const opening = this.#session
       const session = await opening
       const { firstPending } = this.#gate
-      const outcome = await this.compareAndSetOnce(write, { session, sequence, firstPending })
+      const outcome = await put({ session, sequence, firstPending })
       if (outcome.kind !== 'refused') return outcome
       if (this.#session === opening) this.#session = undefined
       if (outcome.mayHaveHappened || isRenewed) throw outcomeUnknown()
@@ -189,12 +207,13 @@ class Member implements RaftStore {
   }
 
   /** Puts a command to whoever leads, until it is applied. Sessions see to it that it is applied once. */
-  async #submit(command: Uint8Array): Promise<{ result: KeyValueResult; isRetried: boolean }> {
-    const giveUpAtMs = performance.now() + this.#parts.patienceMs
+  async #submit(command: Uint8Array, isLarge = false): Promise<{ result: KeyValueResult; isRetried: boolean }> {
+    const giveUpAtMs = performance.now() + (isLarge ? LARGE_PATIENCE_MS : this.#parts.patienceMs)
+    const attemptMs = isLarge ? LARGE_ATTEMPT_MS : ATTEMPT_MS
     let mayHaveHappened = false
     for (;;) {
       const leftMs = giveUpAtMs - performance.now()
-      const outcome = await this.#attempt(command, Math.min(ATTEMPT_MS, Math.max(leftMs, 1)))
+      const outcome = await this.#attempt(command, Math.min(attemptMs, Math.max(leftMs, 1)))
       if (outcome.kind === 'applied') return { result: outcome.result, isRetried: mayHaveHappened }
       mayHaveHappened ||= outcome.mayHaveHappened
       this.#checkOpen()

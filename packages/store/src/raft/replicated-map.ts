@@ -29,7 +29,8 @@ export class ReplicatedMap extends KeyValueStateMachine {
 
   override apply(index: LogIndex, data: Uint8Array): KeyValueResult {
     const applied = this.map.apply(index, data)
-    if (applied?.change !== undefined) this.state.apply(toStateChange(applied.change))
+    for (const change of applied?.changes ?? [applied?.change])
+      if (change !== undefined) this.state.apply(toStateChange(change))
     return applied?.result ?? { kind: 'nothing' }
   }
 

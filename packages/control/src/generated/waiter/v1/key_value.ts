@@ -79,6 +79,25 @@ export interface OpenSessionResponse {
   session: number;
 }
 
+export interface CompareAndSetAllRequest {
+  writes: Write[];
+}
+
+export interface Write {
+  key: string;
+  /** 0: the key must not exist. */
+  expected: number;
+  /** Absent: delete. */
+  value?: string | undefined;
+}
+
+export interface CompareAndSetAllResponse {
+  written: boolean;
+  /** Of the last one. */
+  version: number;
+  current?: Entry | undefined;
+}
+
 export interface ListRequest {
   prefix: string;
 }
@@ -581,6 +600,188 @@ export const OpenSessionResponse: MessageFns<OpenSessionResponse> = {
   },
 };
 
+function createBaseCompareAndSetAllRequest(): CompareAndSetAllRequest {
+  return { writes: [] };
+}
+
+export const CompareAndSetAllRequest: MessageFns<CompareAndSetAllRequest> = {
+  encode(message: CompareAndSetAllRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.writes) {
+      Write.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CompareAndSetAllRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCompareAndSetAllRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.writes.push(Write.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWrite(): Write {
+  return { key: "", expected: 0, value: undefined };
+}
+
+export const Write: MessageFns<Write> = {
+  encode(message: Write, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.expected !== 0) {
+      writer.uint32(16).uint64(message.expected);
+    }
+    if (message.value !== undefined) {
+      writer.uint32(26).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Write {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWrite();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.expected = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseCompareAndSetAllResponse(): CompareAndSetAllResponse {
+  return { written: false, version: 0, current: undefined };
+}
+
+export const CompareAndSetAllResponse: MessageFns<CompareAndSetAllResponse> = {
+  encode(message: CompareAndSetAllResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.written !== false) {
+      writer.uint32(8).bool(message.written);
+    }
+    if (message.version !== 0) {
+      writer.uint32(16).uint64(message.version);
+    }
+    if (message.current !== undefined) {
+      Entry.encode(message.current, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CompareAndSetAllResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCompareAndSetAllResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.written = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.version = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.current = Entry.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseListRequest(): ListRequest {
   return { prefix: "" };
 }
@@ -881,6 +1082,18 @@ export const KeyValueServiceService = {
     responseSerialize: (value: OpenSessionResponse): Buffer => Buffer.from(OpenSessionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): OpenSessionResponse => OpenSessionResponse.decode(value),
   },
+  /** All of them, or none: answers with the first one whose key has another version. */
+  compareAndSetAll: {
+    path: "/waiter.v1.KeyValueService/CompareAndSetAll" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CompareAndSetAllRequest): Buffer =>
+      Buffer.from(CompareAndSetAllRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CompareAndSetAllRequest => CompareAndSetAllRequest.decode(value),
+    responseSerialize: (value: CompareAndSetAllResponse): Buffer =>
+      Buffer.from(CompareAndSetAllResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CompareAndSetAllResponse => CompareAndSetAllResponse.decode(value),
+  },
   list: {
     path: "/waiter.v1.KeyValueService/List" as const,
     requestStream: false as const,
@@ -907,6 +1120,8 @@ export interface KeyValueServiceServer extends UntypedServiceImplementation {
   compareAndSet: handleUnaryCall<CompareAndSetRequest, CompareAndSetResponse>;
   /** For writes that may be tried again, at another node too. */
   openSession: handleUnaryCall<OpenSessionRequest, OpenSessionResponse>;
+  /** All of them, or none: answers with the first one whose key has another version. */
+  compareAndSetAll: handleUnaryCall<CompareAndSetAllRequest, CompareAndSetAllResponse>;
   list: handleServerStreamingCall<ListRequest, ListResponse>;
   /** Present entries, then `synced`, then changes as they happen. */
   watch: handleServerStreamingCall<WatchRequest, WatchResponse>;
@@ -955,6 +1170,22 @@ export interface KeyValueServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: OpenSessionResponse) => void,
+  ): ClientUnaryCall;
+  /** All of them, or none: answers with the first one whose key has another version. */
+  compareAndSetAll(
+    request: CompareAndSetAllRequest,
+    callback: (error: ServiceError | null, response: CompareAndSetAllResponse) => void,
+  ): ClientUnaryCall;
+  compareAndSetAll(
+    request: CompareAndSetAllRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CompareAndSetAllResponse) => void,
+  ): ClientUnaryCall;
+  compareAndSetAll(
+    request: CompareAndSetAllRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CompareAndSetAllResponse) => void,
   ): ClientUnaryCall;
   list(request: ListRequest, options?: Partial<CallOptions>): ClientReadableStream<ListResponse>;
   list(request: ListRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<ListResponse>;
