@@ -25,6 +25,8 @@ export interface LeaderFigures {
   /** User and system time since the start. */
   readonly cpuMs: number
   readonly residentBytes: number
+  /** Of that, what JavaScript objects take. */
+  readonly heapBytes: number
   readonly started: number
   readonly stopped: number
   readonly lastStartMs: number
@@ -73,6 +75,7 @@ process.on('message', () => {
     atMs: Date.now(),
     cpuMs: (user + system) / 1_000,
     residentBytes: process.memoryUsage.rss(),
+    heapBytes: process.memoryUsage().heapUsed,
     started,
     stopped,
     lastStartMs,

@@ -142,11 +142,13 @@ pushes = createHistogram()
 rows = 0
 const before = await figures()
 let residentBytesMax = 0
+let heapBytesMax = 0
 let last = before
 for (let second = 0; second < seconds; second++) {
   await pause(1_000)
   const now = await figures()
   residentBytesMax = Math.max(residentBytesMax, now.residentBytes)
+  heapBytesMax = Math.max(heapBytesMax, now.heapBytes)
   const perSecond = (field: 'cpuMs' | 'started' | 'stopped'): number =>
     Math.round(((now[field] - last[field]) / (now.atMs - last.atMs)) * 1_000)
   say(
@@ -165,8 +167,12 @@ const result = {
   rowsPerSecond: Math.round((rows / elapsedMs) * 1_000),
   leaderCores: Number(((after.cpuMs - before.cpuMs) / elapsedMs).toFixed(3)),
   residentMb: Math.round(residentBytesMax / 1e6),
+  heapMb: Math.round(heapBytesMax / 1e6),
   pushMs: { count: pushes.count, p50: pushes.percentile(50), p99: pushes.percentile(99), max: pushes.max },
   startedMeanwhile: after.started - before.started,
+  /** Requests at all routers in the end, one slot each, and instances that run: far fewer mean that the leader is behind. */
+  demand: routers.reduce((sum, router) => sum + router.demand, 0),
+  running: after.started - after.stopped,
   storm: {
     instances: storm.started,
     seconds: stormSeconds,

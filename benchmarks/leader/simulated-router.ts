@@ -45,6 +45,13 @@ export class SimulatedRouter implements AgentHost {
     return this.#agent.leader.isConnected
   }
 
+  /** Requests that this router has of all services now. */
+  get demand(): number {
+    let demand = 0
+    for (const outstanding of this.#outstanding.values()) demand += outstanding
+    return demand
+  }
+
   /** Requests that this router has of a service now; travels with the next report. */
   setLoad(definition: ServiceDefinition, outstanding: number): void {
     const { id } = definition

@@ -19,16 +19,34 @@ export function chooseLenders(
   known: ReadonlySet<RouterId> = new Set(holders),
 ): readonly RouterId[] {
   const others = holders.length <= LENDERS_MAX + 1 ? holders.filter(id => id !== borrowerId) : holders
-  if (others.length <= LENDERS_MAX) return isSame(others, current) ? current : others
+  // A copy has room for what it has, and no more: there are very many of these lists.
+  if (others.length <= LENDERS_MAX) return isSame(others, current) ? current : others.slice()
   let keptCount = 0
   for (const id of current) if (known.has(id) && id !== borrowerId) keptCount += 1
   if (keptCount * 2 >= LENDERS_MAX) return current
   const kept = current.filter(id => known.has(id) && id !== borrowerId)
   const hash = hashText(borrowerId)
-  const candidates = holders.filter(id => id !== borrowerId && !kept.includes(id))
-  const ranked = candidates.map(id => ({ id, preference: preferenceOf(hash, hashText(id)) }))
-  ranked.sort((a, b) => b.preference - a.preference || (a.id < b.id ? -1 : 1))
-  return [...kept, ...ranked.slice(0, LENDERS_MAX - kept.length).map(({ id }) => id)]
+  const best: Ranked[] = []
+  const count = LENDERS_MAX - kept.length
+  for (const id of holders) {
+    const preference = preferenceOf(hash, hashText(id))
+    const last = best[count - 1]
+    if (last !== undefined && !isBefore({ id, preference }, last)) continue
+    if (id === borrowerId || kept.includes(id)) continue
+    best.push({ id, preference })
+    best.sort((a, b) => (isBefore(a, b) ? -1 : 1))
+    best.length = Math.min(best.length, count)
+  }
+  return [...kept, ...best.map(({ id }) => id)]
+}
+
+interface Ranked {
+  readonly id: RouterId
+  readonly preference: number
+}
+
+function isBefore(a: Ranked, b: Ranked): boolean {
+  return a.preference > b.preference || (a.preference === b.preference && a.id < b.id)
 }
 
 function isSame(a: readonly RouterId[], b: readonly RouterId[]): boolean {

@@ -4,6 +4,14 @@ import type { RouterAssignment, RouterBelief } from './ledger-types.ts'
 
 const NOTHING: Shares = new Map()
 
+interface SentShares {
+  readonly version: number
+  readonly shares: Shares
+}
+
+/** Most leases are acknowledged, and there are very many. */
+const NONE_SENT: readonly SentShares[] = []
+
 /**
  * What one router may believe it has. It may be working from any version between the last one it acknowledged and the
  * last one sent, so it *holds*, of each instance, the most that any of these gives, or more if more is in use.
@@ -36,7 +44,7 @@ export class RouterLease {
   #acked: Shares = NOTHING
   /** What it said it has, until it works from something newer. */
   #believed: Shares = NOTHING
-  readonly #unacked: { readonly version: number; readonly shares: Shares }[] = []
+  #unacked: readonly SentShares[] = NONE_SENT
   #held: ReadonlyMap<InstanceId, number> = new Map()
 
   constructor(routerId: RouterId) {
@@ -95,7 +103,7 @@ export class RouterLease {
     const given = isTrusted ? believed : most([this.#acked, ...this.#unacked.map(sent => sent.shares)])
     this.#acked = isTrusted ? believed : leastOf(believed, given)
     this.#believed = isEqual(this.#acked, believed) ? NOTHING : believed
-    this.#unacked.length = 0
+    this.#unacked = NONE_SENT
     this.ackedVersion = 0
     this.lastSent = undefined
     this.aim(this.#acked)
@@ -109,10 +117,11 @@ export class RouterLease {
     for (const slots of target.values()) this.targetTotal += slots
   }
 
-  send(assignment: RouterAssignment): void {
-    const shares = new Map(assignment.instances.map(instance => [instance.instanceId, instance.slots]))
+  /** @param known what the assignment gives, where somebody has that already */
+  send(assignment: RouterAssignment, known?: Shares): void {
+    const shares = known ?? new Map(assignment.instances.map(instance => [instance.instanceId, instance.slots]))
     this.lastSent = assignment
-    this.#unacked.push({ version: assignment.version, shares })
+    this.#unacked = [...this.#unacked, { version: assignment.version, shares }]
     this.#settle()
   }
 
@@ -125,7 +134,7 @@ export class RouterLease {
       this.#acked = this.#unacked[index]!.shares
       this.#believed = NOTHING
       this.ackedVersion = version
-      this.#unacked.splice(0, index + 1)
+      this.#unacked = index + 1 === this.#unacked.length ? NONE_SENT : this.#unacked.slice(index + 1)
     } else if (isEqual(this.inUse, inUse)) return false
     this.noteUse(inUse)
     return true

@@ -18,7 +18,7 @@ const NOBODY: readonly RouterId[] = []
 const NO_ASSIGNMENTS: readonly RouterAssignment[] = []
 
 /** So many new slots are dealt out one by one; more, and those of the first instances, are shared out as a whole. */
-const DEALT_SLOTS_MAX = 16
+const DEALT_SLOTS_MAX = 64
 
 /** Versions a router may be behind; then it gets the next one only after an acknowledgement. */
 const UNACKED_VERSIONS_MAX = 8
@@ -57,6 +57,8 @@ export class SlotLedger {
   #isAnyNew = false
   #wasWaiting = false
   #holdersRevision = 0
+  /** The leases by router; undefined: others than before. */
+  #sorted: readonly RouterLease[] | undefined
   #isAnybodyLeaving = false
   readonly #expected: ExpectedRouters
 
@@ -87,6 +89,11 @@ export class SlotLedger {
       if (others.some(({ instanceId }) => lease.target.has(instanceId))) this.#want(lease)
   }
 
+  /** An instance as it is shared out now: it costs nothing to give the same one again. */
+  find(instanceId: InstanceId): LedgerInstance | undefined {
+    return this.#instances.get(instanceId)
+  }
+
   /**
    * A router's requests in flight and waiting, and how many have ever begun there, on whosever slots. Of an unknown
    * router: ignored, it may have died since.
@@ -106,8 +113,11 @@ export class SlotLedger {
     this.#leases.set(routerId, lease)
     this.#settle(lease, () => lease.hear(belief, isTrusted))
     this.#want(lease)
-    this.#isTargetStale = true
+    this.#sorted = undefined
     this.#holdersRevision += 1
+    // One more of very many, who has nothing yet, changes nothing that could not wait for the next look.
+    if (known === undefined && belief === undefined && this.#leases.size > EVERYBODY_MAX) this.#isAtRest = false
+    else this.#isTargetStale = true
   }
 
   /** True while a router takes part, be it only until it has let go. */
@@ -129,6 +139,7 @@ export class SlotLedger {
 
   /** A router that was about to leave stays. */
   routerStays(routerId: RouterId): void {
+    if (!this.#isAnybodyLeaving) return
     const lease = this.#leases.get(routerId)
     if (!lease?.isLeaving) return
     lease.isLeaving = false
@@ -326,8 +337,8 @@ export class SlotLedger {
 
   /** Those among whom slots are shared out. */
   #staying(): readonly RouterLease[] {
-    const present: RouterLease[] = []
-    for (const lease of this.#leases.values()) if (!lease.isLeaving) present.push(lease)
+    this.#sorted ??= [...this.#leases.values()].sort((a, b) => (a.routerId < b.routerId ? -1 : 1))
+    const present = this.#sorted.filter(lease => !lease.isLeaving)
     const serving = present.filter(lease => !lease.isDraining)
     return serving.length > 0 ? serving : present
   }
@@ -358,6 +369,7 @@ export class SlotLedger {
     const lease = this.#leases.get(routerId)
     if (lease === undefined) return false
     this.#lacking.delete(lease)
+    this.#sorted = undefined
     this.#countHeld(lease.held, -1)
     for (const instanceId of lease.held.keys()) this.#freed.add(instanceId)
     this.#holdersRevision += 1
@@ -405,7 +417,7 @@ export class SlotLedger {
       // Less than nothing is spare while a lender and its borrower both count a request: that makes nobody a lease.
       const leased = lease.lastShares.get(instanceId) ?? 0
       const slots = Math.min(wanted, Math.max(leased, held + this.#spareOf(instance)))
-      if (slots > 0) instances.push({ ...instance, slots })
+      if (slots > 0) instances.push(slots === instance.slots ? instance : { ...instance, slots })
       if (slots < wanted) missing.push(instanceId)
     }
     if (missing.length > 0) {
@@ -413,9 +425,10 @@ export class SlotLedger {
       this.#lacking.add(lease)
     }
     if (lease.lastSent !== undefined && isSame(lease.lastSent.instances, instances)) return undefined
-    const assignment: RouterAssignment = { routerId: lease.routerId, version: ++this.#version, instances }
+    // A copy has room for what it has, and no more: there are very many of these lists.
+    const assignment = { routerId: lease.routerId, version: ++this.#version, instances: instances.slice() }
     const wasHolder = lease.isHolder
-    this.#settle(lease, () => lease.send(assignment))
+    this.#settle(lease, () => lease.send(assignment, missing.length === 0 ? lease.target : undefined))
     if (lease.isHolder !== wasHolder) this.#holdersRevision += 1
     return assignment
   }
@@ -439,6 +452,7 @@ function isSame(a: readonly AssignedInstance[], b: readonly AssignedInstance[]):
 }
 
 function isSameInstance(a: AssignedInstance, b: AssignedInstance): boolean {
+  if (a === b) return true
   return (
     a.instanceId === b.instanceId &&
     a.slots === b.slots &&

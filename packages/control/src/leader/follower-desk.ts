@@ -80,7 +80,7 @@ export class FollowerDesk {
       if (!service.ledger.has(routerId) && !service.followers.has(routerId)) continue
       service.ledger.routerDead(routerId)
       service.followers.remove(routerId)
-      service.lenders.delete(routerId)
+      service.lenders.drop(routerId)
       this.#options.touch(service)
     }
     this.#heard(routerId)
@@ -112,7 +112,7 @@ export class FollowerDesk {
     for (const routerId of ledger.takeLeft()) {
       followers.remove(routerId)
       loads.drop(routerId)
-      service.lenders.delete(routerId)
+      service.lenders.drop(routerId)
       sessions.get(routerId)?.forget(service.id)
     }
     return followers.dueAtMs

@@ -3,6 +3,9 @@ import type { Millis, RouterId } from '@waiter/base'
 /** For so long after its last request at a router, the router is told of a service, and has a share of its slots. */
 export const INTEREST_MS = 300_000
 
+/** Interest is noted again after this: routers report several times a second. */
+const INTEREST_STEP_MS = 1_000
+
 /**
  * Routers that are told of one service and take part in the distribution of its slots: its homes (`chooseHomes`), and
  * those at which it was asked for of late. Holds state; who acts on it is `FollowerDesk`.
@@ -35,7 +38,9 @@ export class Followers {
 
   /** The service is asked for at this router. @returns true when it did not follow it before */
   note(routerId: RouterId, nowMs: Millis): boolean {
-    const isNew = !this.#interestedAtMs.has(routerId)
+    const knownMs = this.#interestedAtMs.get(routerId)
+    if (knownMs !== undefined && nowMs >= knownMs && nowMs < knownMs + INTEREST_STEP_MS) return false
+    const isNew = knownMs === undefined
     this.#interestedAtMs.set(routerId, nowMs)
     if (!this.#homes.includes(routerId)) this.#dueAtMs = Math.min(this.#dueAtMs, nowMs + INTEREST_MS)
     return isNew

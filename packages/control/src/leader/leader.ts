@@ -197,12 +197,14 @@ export class Leader implements SessionSource {
       if (service === undefined) continue
       this.#followers.follow(service, session.routerId)
       const { failingRevision } = service.loads
-      const before = service.loads.set(session.routerId, row)
+      const before = service.loads.of(session.routerId)
       service.traffic.absorb(before, row, nowMs)
       const isUsed = row.outstanding !== (before?.outstanding ?? 0) || row.lastRequestMs > (before?.lastRequestMs ?? 0)
       if (isUsed) service.lastModifiedMs = nowMs
+      const isOtherWaiting = row.waiting !== (before?.waiting ?? 0)
+      service.loads.set(session.routerId, row)
       service.ledger.setDemand(session.routerId, row.outstanding, row.total - row.waiting)
-      if (this.#sessions.size > 1 && row.waiting !== (before?.waiting ?? 0)) this.#tellWaiting(service, session)
+      if (this.#sessions.size > 1 && isOtherWaiting) this.#tellWaiting(service, session)
       if (row.outstanding > 0) revokeDeletion(service)
       if (service.loads.failingRevision !== failingRevision) this.#touch(service)
       else this.#reviews.touchBy(service, this.#reviewer.loadReviewAtMs(service, nowMs))

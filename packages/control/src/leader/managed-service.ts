@@ -17,14 +17,7 @@ import {
   type ServiceReference,
   type Staleness,
 } from '@waiter/services'
-import {
-  chooseLenders,
-  EVERYBODY_MAX,
-  type ExpectedRouters,
-  hashText,
-  type LedgerInstance,
-  SlotLedger,
-} from '@waiter/slots'
+import { EVERYBODY_MAX, type ExpectedRouters, hashText, type LedgerInstance, SlotLedger } from '@waiter/slots'
 import type {
   ExternalMetricsRow,
   InstanceLease,
@@ -34,6 +27,9 @@ import type {
   SourceToken,
 } from '../agent/leader-link.ts'
 import { Followers } from './followers.ts'
+import { ledgerInstanceOf } from './ledger-instance-of.ts'
+import { LenderLists } from './lender-lists.ts'
+import type { Deletion, Removal } from './service-ending.ts'
 import { ServiceLoads } from './service-loads.ts'
 import { describeProblem } from './service-problem.ts'
 import type { Succession } from './succession.ts'
@@ -43,38 +39,11 @@ import { Unanswering } from './unanswering.ts'
 /** Ended instances that are remembered for people (spec §5.2). */
 const FAILED_MAX = 10
 const KILLED_MAX = 12
-/** Very many routers hear at most this often that there are more instances, or fewer. */
+/** Very many routers hear at most this often that there are more instances, or fewer; the more they are, the less often. */
 const FIGURES_FLOOR_MS = 1_000
+const FIGURES_MS_PER_FOLLOWER = 50
 
-const NOBODY: readonly RouterId[] = []
 const NO_INSTANCES: readonly InstanceId[] = []
-
-/** An instance on its way out: taken away from routers, then stopped. */
-export interface Removal {
-  readonly reason: string
-  readonly sinceMs: Millis
-  isStopping: boolean
-  /** Somebody wants exactly this instance gone: returning load does not bring it back. */
-  readonly isFinal?: boolean
-  /** Until then what runs there may go on; absent: as long as the settings say. */
-  readonly drainUntilMs?: Millis
-  /** Routers have been told that its time is nearly over. */
-  isClosing?: boolean
-  /** Stopped without a grace period. */
-  readonly isHard?: boolean
-}
-
-/** A service on its way out: taken away from routers, then deleted. */
-export interface Deletion {
-  readonly reason: string
-  /** Until then requests that run may finish. */
-  readonly drainUntilMs: Millis
-  /** A request that comes in time keeps the service. */
-  readonly isRevocable: boolean
-  /** Routers have been told that its time is nearly over. */
-  isClosing?: boolean
-  isStarted: boolean
-}
 
 /** Instances that are to be replaced, and when the next one will be. */
 export interface Expired {
@@ -102,7 +71,7 @@ export class ManagedService {
   readonly followers: Followers = new Followers()
   readonly loads: ServiceLoads = new ServiceLoads()
   /** Whom each router was told to ask for slots. */
-  readonly lenders: Map<RouterId, readonly RouterId[]> = new Map()
+  readonly lenders: LenderLists
   readonly #instances = new Map<InstanceId, InstanceRecord>()
   readonly #removals = new Map<InstanceId, Removal>()
   /** Started under this leader, and unknown to all before. */
@@ -151,9 +120,6 @@ export class ManagedService {
     figures: '',
     atMs: 0,
   }
-  /** Routers that have slots of it, or are about to. */
-  #holders: readonly RouterId[] = []
-  #holdersRevision = -1
   #isQueueNearlyFull = false
   /** Grow with every change to the instances, and to anything that routers hear of; what follows is kept until then. */
   #instancesRevision = 0
@@ -175,6 +141,7 @@ export class ManagedService {
     this.id = definition.id
     this.hash = hashText(definition.id)
     this.ledger = new SlotLedger(expected)
+    this.lenders = new LenderLists(this.ledger, this.followers)
     this.#definition = definition
     this.lastModifiedMs = nowMs
     this.#hadHealthyAtMs = 0
@@ -408,31 +375,6 @@ export class ManagedService {
     return wasNearlyFull || this.#isQueueNearlyFull
   }
 
-  /**
-   * Looks which routers have slots, or will soon.
-   *
-   * @returns routers that are to ask others than before, so that they must be told
-   */
-  observeHolders(): readonly RouterId[] {
-    const { holdersRevision } = this.ledger
-    if (holdersRevision === this.#holdersRevision && this.lenders.size === this.followers.size) return NOBODY
-    this.#holdersRevision = holdersRevision
-    const holders = this.ledger.holderIds
-    const changed: RouterId[] = []
-    const isSame = holders.length === this.#holders.length && holders.every((id, at) => id === this.#holders[at])
-    this.#holders = holders
-    const known = new Set(holders)
-    for (const routerId of this.followers.ids()) {
-      const before = this.lenders.get(routerId)
-      if (isSame && before !== undefined) continue
-      const lenders = chooseLenders(holders, routerId, before, known)
-      if (lenders === before) continue
-      this.lenders.set(routerId, lenders)
-      if (before !== undefined || lenders.length > 0) changed.push(routerId)
-    }
-    return changed
-  }
-
   usage(): Usage {
     const { waiting, total } = this.loads
     let { outstanding, lastRequestMs } = this.loads
@@ -515,22 +457,18 @@ export class ManagedService {
     const key = this.#expiredNow?.ids === expired ? this.#expiredNow : expired
     if (this.#ledgerKey === key) return
     this.#ledgerKey = key
-    this.ledger.setInstances(this.#ledgerInstances(expired))
-  }
-
-  #ledgerInstances(expired: ReadonlySet<InstanceId>): LedgerInstance[] {
-    if (this.deletion !== undefined) return []
-    return this.staying()
-      .filter(record => record.state === 'healthy' && !this.#unanswering.has(record, this.loads.rows()))
-      .map(record => ({
-        instanceId: record.instanceId,
-        host: record.host,
-        port: record.port,
-        slots: this.definition.effective['concurrency-level'],
-        startedAtMs: record.startedAtMs,
+    const isShared = (record: InstanceRecord): boolean =>
+      record.state === 'healthy' && !this.#unanswering.has(record, this.loads.rows())
+    const shared = this.deletion === undefined ? this.staying().filter(isShared) : []
+    const slots = this.definition.effective['concurrency-level']
+    const rowOf = (record: InstanceRecord): LedgerInstance =>
+      ledgerInstanceOf(record, {
+        slots,
         expired: expired.has(record.instanceId),
         isFresh: this.#fresh.has(record.instanceId),
-      }))
+        known: this.ledger.find(record.instanceId),
+      })
+    this.ledger.setInstances(shared.map(rowOf))
   }
 
   /** Looks for a reason why nothing comes up. @returns true when routers have something new to hear of the service */
@@ -552,9 +490,10 @@ export class ManagedService {
     const state = JSON.stringify({ problem, status, startTrouble, isHealthy: healthy > 0, isSick: sick > 0 })
     const figures = `${healthy} ${sick} ${requested}`
     if (state === this.#told.state && figures === this.#told.figures) return false
-    const isMany = this.followers.size > EVERYBODY_MAX
-    if (isMany && state === this.#told.state && nowMs < this.#told.atMs + FIGURES_FLOOR_MS) {
-      this.#nextTellMs = this.#told.atMs + FIGURES_FLOOR_MS
+    const { size } = this.followers
+    const floorMs = size > EVERYBODY_MAX ? Math.max(FIGURES_FLOOR_MS, size * FIGURES_MS_PER_FOLLOWER) : 0
+    if (state === this.#told.state && nowMs < this.#told.atMs + floorMs) {
+      this.#nextTellMs = this.#told.atMs + floorMs
       return false
     }
     this.#told = { state, figures, atMs: nowMs }
@@ -602,7 +541,7 @@ export class ManagedService {
     }
     const waitingElsewhere = this.#isQueueNearlyFull ? this.loads.waiting - (this.loads.of(routerId)?.waiting ?? 0) : 0
     const closingInstanceIds = this.#closingInstanceIds()
-    const lenderIds = this.lenders.get(routerId) ?? []
+    const lenderIds = this.lenders.of(routerId)
     const summary = this.summary()
     return { definition: this.definition, leases, summary, waitingElsewhere, closingInstanceIds, lenderIds }
   }

@@ -32,9 +32,16 @@ export interface SessionSource {
 
 /** What a router was told of a service on this stream. */
 interface SentService {
-  definition: ServiceDefinition | undefined
-  /** Assignment versions, with the stream version that carried them; oldest first. */
-  readonly versions: { streamVersion: number; version: number }[]
+  definition: ServiceDefinition
+  /** The oldest assignment version that it may work from, with the stream version that carried it. */
+  oldest: SentVersion
+  /** Later ones, oldest first; undefined: none. */
+  later: SentVersion[] | undefined
+}
+
+interface SentVersion {
+  readonly streamVersion: number
+  readonly version: number
 }
 
 /**
@@ -143,11 +150,13 @@ export class RouterSession {
    * Undefined: none was sent.
    */
   acknowledgedVersion(serviceId: ServiceId, streamVersion: number): number | undefined {
-    const sent = this.#sent.get(serviceId)?.versions
+    const sent = this.#sent.get(serviceId)
     if (sent === undefined) return undefined
-    while (sent.length > 1 && sent[1]!.streamVersion <= streamVersion) sent.shift()
-    const oldest = sent[0]
-    return oldest !== undefined && oldest.streamVersion <= streamVersion ? oldest.version : undefined
+    while (sent.later !== undefined && sent.later[0]!.streamVersion <= streamVersion) {
+      sent.oldest = sent.later.shift()!
+      if (sent.later.length === 0) sent.later = undefined
+    }
+    return sent.oldest.streamVersion <= streamVersion ? sent.oldest.version : undefined
   }
 
   ask(question: RouterQuestion): void {
@@ -184,11 +193,16 @@ export class RouterSession {
         this.#sent.delete(serviceId)
         continue
       }
-      const sent = this.#sent.get(serviceId) ?? { definition: undefined, versions: [] }
-      upserts.push(fromServiceLeases(found.leases, sent.definition === found.leases.definition))
-      sent.definition = found.leases.definition
-      noteVersion(sent, { streamVersion: this.#streamVersion, version: found.version })
-      this.#sent.set(serviceId, sent)
+      const { leases, version } = found
+      const sent = this.#sent.get(serviceId)
+      upserts.push(fromServiceLeases(leases, sent?.definition === leases.definition))
+      if (sent === undefined) {
+        const oldest = { streamVersion: this.#streamVersion, version }
+        this.#sent.set(serviceId, { definition: leases.definition, oldest, later: undefined })
+        continue
+      }
+      sent.definition = leases.definition
+      this.#noteVersion(sent, version)
     }
     this.#dirty.clear()
     const isFull = this.#isFull
@@ -219,9 +233,11 @@ export class RouterSession {
       if (this.#hasNews) this.#scheduleFlush()
     })
   }
-}
 
-/** Of one assignment version, the first stream version that carried it is enough to know. */
-function noteVersion({ versions }: SentService, sent: { streamVersion: number; version: number }): void {
-  if (versions.at(-1)?.version !== sent.version) versions.push(sent)
+  /** Of one assignment version, the first stream version that carried it is enough to know. */
+  #noteVersion(sent: SentService, version: number): void {
+    if ((sent.later?.at(-1) ?? sent.oldest).version === version) return
+    sent.later ??= []
+    sent.later.push({ streamVersion: this.#streamVersion, version })
+  }
 }

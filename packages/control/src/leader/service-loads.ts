@@ -8,7 +8,7 @@ const NO_SUSPECTS: ReadonlySet<InstanceId> = new Set()
  * far more often than any row is looked at.
  */
 export class ServiceLoads {
-  readonly #rows = new Map<RouterId, ServiceLoadRow>()
+  readonly #rows = new Map<RouterId, Remembered>()
   /** Routers with an instance that failed the last time. */
   readonly #failing = new Set<RouterId>()
   #failingRevision = 0
@@ -51,19 +51,16 @@ export class ServiceLoads {
     return this.#rows.entries()
   }
 
-  /** Takes a router's newest row. @returns the one before */
-  set(routerId: RouterId, row: ServiceLoadRow): ServiceLoadRow | undefined {
-    const before = this.#rows.get(routerId)
-    this.#rows.set(routerId, row)
-    this.#outstanding += row.outstanding - (before?.outstanding ?? 0)
-    this.#waiting += row.waiting - (before?.waiting ?? 0)
-    this.#total += row.total - (before?.total ?? 0)
+  /** Takes a router's newest row. What `of` answered before changes: rows come by the ten thousand, and are not kept. */
+  set(routerId: RouterId, row: ServiceLoadRow): void {
+    const known = this.#rows.get(routerId)
+    this.#outstanding += row.outstanding - (known?.outstanding ?? 0)
+    this.#waiting += row.waiting - (known?.waiting ?? 0)
+    this.#total += row.total - (known?.total ?? 0)
     this.#lastRequestMs = Math.max(this.#lastRequestMs, row.lastRequestMs)
-    this.#noteFailing(
-      routerId,
-      row.instances.some(({ consecutiveFailures }) => consecutiveFailures > 0),
-    )
-    return before
+    if (known === undefined) this.#rows.set(routerId, rememberRow(row))
+    else updateRow(known, row)
+    this.#noteFailing(routerId, isAnyFailing(row))
   }
 
   /** A router has nothing to do with the service any more. Its requests have ended, one way or another. */
@@ -101,4 +98,40 @@ export class ServiceLoads {
     else this.#failing.delete(routerId)
     this.#failingRevision += 1
   }
+}
+
+type Remembered = { -readonly [Key in keyof ServiceLoadRow]: ServiceLoadRow[Key] }
+
+const NO_INSTANCES: ServiceLoadRow['instances'] = []
+const NO_COUNTS: ServiceLoadRow['latencyCounts'] = []
+
+function rememberRow({
+  serviceId,
+  outstanding,
+  waiting,
+  total,
+  lastRequestMs,
+  finished,
+  failed,
+  ...row
+}: ServiceLoadRow): Remembered {
+  const instances = row.instances.length === 0 ? NO_INSTANCES : row.instances
+  const latencyCounts = row.latencyCounts.length === 0 ? NO_COUNTS : row.latencyCounts
+  return { serviceId, outstanding, waiting, total, lastRequestMs, instances, finished, failed, latencyCounts }
+}
+
+function updateRow(known: Remembered, row: ServiceLoadRow): void {
+  known.outstanding = row.outstanding
+  known.waiting = row.waiting
+  known.total = row.total
+  known.lastRequestMs = row.lastRequestMs
+  known.instances = row.instances.length === 0 ? NO_INSTANCES : row.instances
+  known.finished = row.finished
+  known.failed = row.failed
+  known.latencyCounts = row.latencyCounts.length === 0 ? NO_COUNTS : row.latencyCounts
+}
+
+function isAnyFailing({ instances }: ServiceLoadRow): boolean {
+  for (const { consecutiveFailures } of instances) if (consecutiveFailures > 0) return true
+  return false
 }

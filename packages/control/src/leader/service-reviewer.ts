@@ -135,7 +135,7 @@ export class ServiceReviewer {
       const { floor, nextMs: nextSuccessionMs } = this.#options.successions.review(service, nowMs)
       const nextDecisionMs = this.#decide(service, expired, nowMs, floor)
       const nextGarbageMs = this.#considerGarbage(service, nowMs)
-      this.#share(service, expired, nowMs)
+      const nextHoldersMs = this.#share(service, expired, nowMs)
       this.#stopReleased(service, nowMs)
       const nextTurnMs =
         sessions.size > 1 && service.loads.waiting > 0 ? nowMs + MS_PER_SECOND : Number.POSITIVE_INFINITY
@@ -150,6 +150,7 @@ export class ServiceReviewer {
         nextDrainMs,
         nextSuccessionMs,
         nextUseMs,
+        nextHoldersMs,
       )
     }
     this.#share(service, expired, nowMs)
@@ -169,15 +170,19 @@ export class ServiceReviewer {
     return outstanding > 0 ? nowMs + USE_MS_MAX : Number.POSITIVE_INFINITY
   }
 
-  /** Shares the healthy instances out among the routers and tells those whose share changed. */
-  #share(service: ManagedService, expired: ReadonlySet<string>, nowMs: number): void {
+  /**
+   * Shares the healthy instances out among the routers and tells those whose share changed.
+   *
+   * @returns when to look again whom to ask for slots
+   */
+  #share(service: ManagedService, expired: ReadonlySet<string>, nowMs: number): number {
     const { sessions } = this.#options
     service.shareInstances(expired)
     const changed = service.ledger.rebalance(turnOf(service, nowMs))
-    if (changed.length === 0 && service.lenders.size === service.followers.size) return
     for (const { routerId } of changed) sessions.get(routerId)?.markDirty(service.id)
-    const others = service.observeHolders()
+    const others = service.lenders.observe(nowMs)
     if (sessions.size > 1) for (const routerId of others) sessions.get(routerId)?.markDirty(service.id)
+    return service.lenders.dueMs
   }
 
   /** Lets the policy decide, at most once per floor. @returns when it wants to decide again */
@@ -318,6 +323,7 @@ export class ServiceReviewer {
     const { outstanding, lastRequestMs } = service.usage()
     const { effective } = service.definition
     const broken = service.observeBroken(nowMs)
+    if (outstanding > 0 && broken === undefined) return Number.POSITIVE_INFINITY
     const verdicts = [
       decideIdle({
         usage: { outstanding, lastRequestMs: lastRequestMs || null, lastModifiedMs: service.lastModifiedMs },

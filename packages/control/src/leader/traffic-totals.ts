@@ -24,6 +24,7 @@ export class TrafficTotals implements TrafficFigures {
     }
     this.finished += Math.max(0, row.finished - (before?.finished ?? 0))
     this.failed += Math.max(0, row.failed - (before?.failed ?? 0))
+    if (row.latencyCounts.length === 0) return
     for (let bucket = 0; bucket < LATENCY_BUCKETS; bucket++)
       this.latencyCounts[bucket]! += Math.max(
         0,
