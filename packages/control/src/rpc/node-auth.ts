@@ -55,6 +55,14 @@ export interface NodeAuthOptions {
   readonly now?: () => number
 }
 
+/** Who calls has shown already that it has the secret. */
+function describeSkew(skewMs: number): string {
+  const MS_PER_S = 1_000
+  const seconds = Math.round(Math.abs(skewMs) / MS_PER_S)
+  const direction = skewMs > 0 ? 'behind' : 'ahead of'
+  return `clocks are more than 60 s apart: that of the calling host is ${seconds} s ${direction} the one here; set both by NTP`
+}
+
 /**
  * A proof counts once: its nonce is remembered, and after a restart, which forgets nonces, no proof from before counts.
  * (A node whose clock is slow by some seconds is refused for that long after a restart, and tries again.)
@@ -77,7 +85,8 @@ export function createNodeAuth({ secrets, nodeId, tls, now = Date.now }: NodeAut
     if (!NODE_ID.test(caller)) return 'malformed node id'
     const claim = `v1 ${caller} ${timeText} ${nonce}`
     if (!keys.some(key => isSignature(signature, sign(key, claim, method)))) return 'wrong cluster secret'
-    if (!(Math.abs(now() - Number(timeText)) <= CLOCK_SKEW_MS_MAX)) return 'clocks are more than 60 s apart'
+    const skewMs = now() - Number(timeText)
+    if (!(Math.abs(skewMs) <= CLOCK_SKEW_MS_MAX)) return describeSkew(skewMs)
     if (Number(timeText) < startedAtMs) return 'proof from before this process started'
     if (seenNonces.has(nonce)) return 'replayed proof'
     if (seenNonces.size >= NONCES_MAX) seenNonces.delete(seenNonces.values().next().value ?? '')

@@ -1,4 +1,10 @@
-import { Server, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js'
+import {
+  logVerbosity,
+  Server,
+  type ServiceDefinition,
+  setLogVerbosity,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js'
 import { WaiterError } from '@waiter/base'
 import { formatAddress, type HostAndPort } from './address.ts'
 import type { NodeAuth } from './node-auth.ts'
@@ -20,6 +26,19 @@ export interface RpcService {
   readonly handlers: UntypedServiceImplementation
 }
 
+/** gRPC says in its text what the system said. */
+function listenFailed({ host, port }: HostAndPort, cause: Error): WaiterError {
+  const why = cause.message.includes('EADDRINUSE')
+    ? 'the port is in use: stop what uses it, or choose others with --cluster-port (cluster-config.port)'
+    : cause.message.includes('EADDRNOTAVAIL')
+      ? 'this machine does not have that address: --advertise one that it has, or say with cluster-config.host where to listen'
+      : 'is the port in use, and the address ours? See --cluster-port, --advertise and cluster-config.host'
+  return new WaiterError(`cannot listen for nodes on ${formatAddress(host, port)}: ${why}`, {
+    code: 'WTR_LISTEN_FAILED',
+    cause,
+  })
+}
+
 /**
  * Opens the control-plane listener. Every call must carry a proof of membership.
  *
@@ -31,6 +50,8 @@ export async function startRpcServer(
   services: readonly RpcService[],
   auth: NodeAuth,
 ): Promise<RpcServer> {
+  // What it prints beside its errors is for nobody: the errors say it better.
+  setLogVerbosity(logVerbosity.NONE)
   const server = new Server({
     interceptors: [auth.serverInterceptor],
     'grpc.max_receive_message_length': RPC_MESSAGE_BYTES_MAX,
@@ -44,16 +65,7 @@ export async function startRpcServer(
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(formatAddress(bind.host, bind.port), auth.serverCredentials, (error, boundPort) => {
       if (error === null) resolve(boundPort)
-      else
-        reject(
-          new WaiterError(
-            `cannot listen for nodes on ${formatAddress(bind.host, bind.port)}: is the port in use, and the address ours?`,
-            {
-              code: 'WTR_LISTEN_FAILED',
-              cause: error,
-            },
-          ),
-        )
+      else reject(listenFailed(bind, error))
     })
   })
   return { address: formatAddress(bind.advertise ?? bind.host, port), close: () => server.forceShutdown() }

@@ -85,14 +85,14 @@ async function askUntilTaken(calls: ClusterCalls, options: JoinOptions): Promise
   }
   const giveUpAtMs = performance.now() + patienceMs
   for (;;) {
-    const failures: string[] = []
+    const failures: { seed: string; error: unknown }[] = []
     for (const seed of new Set(seeds())) {
       try {
         return await calls.join(seed, request)
       } catch (error) {
         throwIfFinal(seed, error)
-        failures.push(`${seed}: ${reasonOf(error)}`)
-        log.info({ reason: reasonOf(error), seed }, 'a control node could not take this host in yet')
+        failures.push({ seed, error })
+        log.info({ reason: reasonOf(error).reason, seed }, 'a control node could not take this host in yet')
       }
     }
     if (performance.now() > giveUpAtMs) throw unreachable(failures)
@@ -111,20 +111,49 @@ function throwIfFinal(seed: string, error: unknown): void {
   if (FINAL.has(error.code)) throw new WaiterError(`${seed}: ${error.message}`, { code: error.code, cause: error })
 }
 
+/** What gRPC says of a seed that is none, and what that means. Each once, of whatever seeds. */
+const REASONS: readonly (readonly [pattern: RegExp, reason: string, mend: string])[] = [
+  [
+    /ECONNREFUSED/,
+    'nothing listens there',
+    'a control node of the cluster runs at `address` in `waiter cluster members`: is that host up, started with --advertise?',
+  ],
+  [
+    /^Not found|HTTP status|Protocol error|Received HTTP/i,
+    'something else listens there',
+    'it takes the port of a control node, not of a router: `address` in `waiter cluster members` (9190 unless --cluster-port)',
+  ],
+  [/Name resolution failed|ENOTFOUND|EAI_AGAIN/, 'the name is not known', 'is it spelt right, and known to DNS here?'],
+  [
+    /EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|Deadline exceeded|keepalive/i,
+    'it does not answer',
+    'is the host up, and does a firewall let TCP from cluster-config.port on through?',
+  ],
+  [
+    /ssl|tls|certificate|EPROTO|socket hang up|ECONNRESET/i,
+    'it ends the connection',
+    'do both have the same node-tls?',
+  ],
+]
+
 /** gRPC says what the system said; a node says more. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof WaiterError)) return String(error)
+function reasonOf(error: unknown): { readonly reason: string; readonly mend?: string } {
+  if (!(error instanceof WaiterError)) return { reason: String(error) }
   const details = (error.cause as { details?: unknown } | undefined)?.details
-  return error.code === 'WTR_CONTROL_UNREACHABLE' && typeof details === 'string'
-    ? details
-    : `${error.code}: ${error.message}`
+  if (error.code !== 'WTR_CONTROL_UNREACHABLE' || typeof details !== 'string')
+    return { reason: `${error.code}: ${error.message}` }
+  for (const [pattern, reason, mend] of REASONS) if (pattern.test(details)) return { reason, mend }
+  return { reason: details, mend: 'are address and port right, and do both have the same node-tls?' }
 }
 
-function unreachable(failures: readonly string[]): WaiterError {
+/** @param failures of the last round, one for each seed */
+export function unreachable(failures: readonly { readonly seed: string; readonly error: unknown }[]): WaiterError {
+  const reasons = failures.map(({ seed, error }) => ({ seed, ...reasonOf(error) }))
+  const mends = new Set(reasons.flatMap(({ mend }) => (mend === undefined ? [] : [mend])))
+  const list = reasons.map(({ seed, reason }) => `${seed}: ${reason}`).join('; ')
   return new WaiterError(
-    `no control node takes this host in: ${failures.join('; ')}. Are address and port right (\`grpc\` in the line that --json ` +
-      'prints there, or `address` in `waiter cluster members`), is that host started with --advertise, is the port open, do ' +
-      'both have the same node-tls, and do most of its control nodes run?',
+    `no control node takes this host in: ${list}.${[...mends].map(mend => ` ${mend[0]?.toUpperCase()}${mend.slice(1)}${/[?]$/.test(mend) ? '' : '.'}`).join('')}` +
+      ' Most control nodes must run.',
     { code: 'WTR_SEED_UNREACHABLE' },
   )
 }
