@@ -6,14 +6,13 @@
  */
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { createPrng } from '../../packages/base/src/index.ts'
 import { type StartedWaiter, startWaiter } from '../../packages/testkit/src/index.ts'
 import { type Analysis, analyse, type Spread, spreadOf } from './analyse.ts'
-import { type Arrival, runLoad } from './load.ts'
+import { runLoad } from './load.ts'
+import { planArrivals } from './plan.ts'
 
 const P99_RATIO_MAX = 1.15
 const SECONDS_MAX = 300
-const SERVICE_MEANS_MAX = 20
 const WARM_UP_REQUESTS = 100
 const TOKEN = 'cluster-bench'
 
@@ -56,7 +55,7 @@ async function measure(routers: number): Promise<Result> {
   try {
     await prepare(waiter)
     console.error(`${routers} routers, ${instances} slots: ${seconds} s of load`)
-    const arrivals = plan(routers)
+    const arrivals = planArrivals({ seed, routers, slots: instances, meanMs, seconds, load })
     const { samples, failures, latenessMs } = await runLoad({
       ports: waiter.ports,
       token: TOKEN,
@@ -97,16 +96,4 @@ async function prepare(waiter: StartedWaiter): Promise<void> {
     for (const instance of await Promise.all(requests)) seen.add(instance)
   }
   if (seen.size < instances) throw new Error(`only ${seen.size} instances of ${instances} came up`)
-}
-
-/** Poisson arrivals, exponential service times, any router. */
-function plan(routers: number): Arrival[] {
-  const prng = createPrng(seed)
-  const exponential = (mean: number): number => -Math.log(1 - prng.next()) * mean
-  const arrivals: Arrival[] = []
-  for (let atMs = 0; atMs < seconds * 1_000; atMs += exponential(meanMs / instances / load)) {
-    const serviceMs = Math.min(SERVICE_MEANS_MAX * meanMs, exponential(meanMs))
-    arrivals.push({ atMs, router: prng.below(routers), serviceMs })
-  }
-  return arrivals
 }

@@ -1,5 +1,11 @@
 /** Part of all slots that is shared out evenly among routers with demand, before demand counts. */
 const EVEN_SHARE = 0.2
+/**
+ * Few slots lie with few routers: whoever waits tells each of them, and each may lend to it in vain. Not with a single one:
+ * until its death is known, nobody could use any.
+ */
+const FEW_HOLDERS_MIN = 2
+const FEW_SLOTS_PER_HOLDER = 4
 
 /** One router's claim on slots. */
 export interface QuotaClaim {
@@ -17,7 +23,7 @@ export interface QuotaClaim {
  * - Enough for all demand: everyone gets its demand; of the rest, half goes by demand and half evenly.
  * - Not enough: everyone with demand gets an even share of a fifth of the slots (one at least, its demand at most), and
  *   the rest goes in proportion to what is still demanded.
- * - Fewer slots than routers with demand: one each, to those who starve, then to those who have one.
+ * - Fewer slots than routers with demand: one each to those who starve, the rest to a few of those who have some.
  *
  * @param claims in a fixed order of routers
  * @param turn any counter; with each step, another of those who starve comes first
@@ -40,15 +46,20 @@ export function computeQuotas(slots: number, claims: readonly QuotaClaim[], turn
 }
 
 /**
- * One slot each. Whoever gets what it needs by borrowing does without: a slot that moves serves nobody meanwhile. Among
- * equals, a ring of routers is walked from a place that moves on with every turn.
+ * Whoever gets what it needs by borrowing does without: a slot that moves serves nobody meanwhile. Among those who starve, a
+ * ring of routers is walked from a place that moves on with every turn.
  */
 function dealFew(slots: number, claims: readonly QuotaClaim[], turn: number): readonly number[] {
   const ring = claims.map((_, step) => (turn + step) % claims.length).filter(index => claims[index]!.demand > 0)
-  const urgency = ({ isStarved, current }: QuotaClaim): number => (isStarved ? 2 : Math.min(1, current))
-  ring.sort((a, b) => urgency(claims[b]!) - urgency(claims[a]!))
+  const starving = ring.filter(index => claims[index]!.isStarved).slice(0, slots)
+  const rest = slots - starving.length
+  const others = ring.filter(index => !claims[index]!.isStarved)
+  others.sort((a, b) => claims[b]!.current - claims[a]!.current)
+  const holders = others.slice(0, Math.max(FEW_HOLDERS_MIN, Math.ceil(rest / FEW_SLOTS_PER_HOLDER)))
   const quotas = claims.map(() => 0)
-  for (const index of ring.slice(0, slots)) quotas[index] = 1
+  for (const index of starving) quotas[index] = 1
+  const dealtTo = holders.length > 0 ? holders : starving
+  for (let dealt = 0; dealt < rest; dealt++) quotas[dealtTo[dealt % dealtTo.length]!]! += 1
   return quotas
 }
 

@@ -12,6 +12,7 @@ import {
 import { BorrowedSlot } from './borrowed-slot.ts'
 import type { ReleaseStatus } from './slot.ts'
 import type { Waiter } from './waiter.ts'
+import { AGE_SLACK_MS } from './waiter-flow.ts'
 
 export interface SlotBorrowerOptions {
   readonly find: FindService
@@ -40,6 +41,10 @@ interface Lender {
 }
 
 const NOBODY: readonly RouterId[] = []
+const NOTHING: readonly number[] = []
+
+/** Who knows so many of the next ones need not hear of each that joins behind them. */
+const KNOWN_ENOUGH = 2
 
 /**
  * Borrows slots of other routers for requests that wait here (rules P1, P7 to P12). What a slot is for is decided when
@@ -233,9 +238,7 @@ export class SlotBorrower {
     news: Map<RouterId, BorrowerNews>,
   ): void {
     const told = lender.told.get(serviceId)
-    const isSame =
-      (told?.length ?? 0) === waiters.length && waiters.every(({ link }, index) => link.ticket === told?.[index])
-    if (isSame || !lender.isConnected) return
+    if (knowsEnough(told ?? NOTHING, waiters) || !lender.isConnected) return
     if (waiters.length === 0) lender.told.delete(serviceId)
     else
       lender.told.set(
@@ -266,7 +269,7 @@ export class SlotBorrower {
       return false
     if (status === 'instance-error' || status === 'instance-busy' || status === 'connect-failed') return false
     const [next] = this.#options.find(slot.serviceId)?.machine.nextWaiters(1) ?? []
-    return next !== undefined && next.link.sinceMs <= slot.keepBeforeMs
+    return next !== undefined && next.link.sinceMs <= slot.keepBeforeMs + AGE_SLACK_MS
   }
 
   #giveBack(slot: BorrowedSlot, status: ReleaseStatus, latencyMs = -1): void {
@@ -293,6 +296,12 @@ export class SlotBorrower {
     this.#hasNews = true
     this.#options.onNews()
   }
+}
+
+/** True when a lender that was told these tickets has nothing to learn that matters before one of them is served. */
+function knowsEnough(told: readonly number[], waiters: readonly Waiter[]): boolean {
+  if (told.length > waiters.length || (told.length < waiters.length && told.length < KNOWN_ENOUGH)) return false
+  return told.every((ticket, index) => waiters[index]!.link.ticket === ticket)
 }
 
 function newsFor(news: Map<RouterId, BorrowerNews>, lenderId: RouterId): BorrowerNews {

@@ -27,8 +27,12 @@ export interface WorldOptions {
   readonly instances: number
   readonly slotsPerInstance: number
   readonly delayMs: readonly [min: number, max: number]
+  /** From a router to an instance, and back; without it, a slot that is granted is in use at once. */
+  readonly instanceDelayMs?: readonly [min: number, max: number]
   /** How long it takes to open a stream between two routers. */
   readonly connectMs?: number
+  /** None runs until `startInstances`, as of a service that is asked for the first time. */
+  readonly isStartingIdle?: boolean
   /** These can reach the leader, and no other router. */
   readonly isolated?: readonly string[]
   /** No borrowing: what the leader leases is all there is. */
@@ -59,13 +63,15 @@ export class Request extends Waiter {
   }
 
   granted(slot: Slot): void {
+    const { world, router } = this
     this.answers += 1
     this.slot = slot
-    this.startedAtMs = this.world.nowMs
-    this.world.onStart(slot.instanceId)
-    this.router.running.add(this)
-    this.router.begun += 1
-    this.world.after(this.serviceMs, () => this.end('success'))
+    world.onStart(slot.instanceId)
+    router.running.add(this)
+    router.begun += 1
+    this.startedAtMs = world.nowMs + world.instanceDelay()
+    const endMs = this.startedAtMs - world.nowMs + this.serviceMs + world.instanceDelay()
+    world.after(endMs, () => this.end('success'))
   }
 
   failed(failure: QueueFailure): void {
@@ -99,6 +105,7 @@ class Stream {
   }
 
   send(direction: 'up' | 'down', deliver: () => void): void {
+    this.#world.messages += 1
     const atMs = Math.max(this.#lastAtMs[direction], this.#world.nowMs + this.#world.delay())
     this.#lastAtMs[direction] = atMs
     this.#world.after(atMs - this.#world.nowMs, () => {
@@ -315,6 +322,8 @@ export class World {
   readonly killed = new Set<string>()
   nowMs = 0
   running = 0
+  /** Messages between routers. */
+  messages = 0
   /** Assignments that a router got. */
   assigned = 0
   /** The longest time that somebody waited while a slot was free and no message of a lease was under way. */
@@ -331,14 +340,13 @@ export class World {
   constructor(options: WorldOptions) {
     this.options = options
     this.prng = createPrng(options.seed)
-    for (let count = 1; count <= options.instances; count++) this.#instances.push(`i${count}`)
-    this.#setInstances()
+    if (options.isStartingIdle !== true) this.startInstances()
     for (let count = 0; count < options.routers; count++) this.addRouter()
     this.#turn()
   }
 
   get slots(): number {
-    return this.#instances.length * this.options.slotsPerInstance
+    return this.options.instances * this.options.slotsPerInstance
   }
 
   /** Instances that are to go and may not be stopped yet. */
@@ -353,6 +361,11 @@ export class World {
   delay(): number {
     const [min, max] = this.options.delayMs
     return min + this.prng.next() * (max - min)
+  }
+
+  instanceDelay(): number {
+    const [min, max] = this.options.instanceDelayMs ?? [0, 0]
+    return max === 0 ? 0 : min + this.prng.next() * (max - min)
   }
 
   after(delayMs: number, run: () => void): void {
@@ -375,6 +388,7 @@ export class World {
       this.nowMs = event.atMs
       event.run()
     }
+    if (atMs > this.nowMs) this.#observe()
     this.nowMs = atMs
   }
 
@@ -479,6 +493,12 @@ export class World {
     this.#buried.add(deadId)
     this.ledger.routerDead(deadId)
     this.#expected.settle(deadId)
+    this.review()
+  }
+
+  startInstances(): void {
+    for (let count = 1; count <= this.options.instances; count++) this.#instances.push(`i${count}`)
+    this.#setInstances()
     this.review()
   }
 

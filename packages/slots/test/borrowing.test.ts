@@ -128,10 +128,11 @@ t.test('P5 a free slot is lent at once, is in use at the lender, and comes back 
   t.same(lender.machine.counts().ejectedInstanceIds, ['i'], 'as if it had been our own')
 })
 
-t.test('P3 the one line goes by age, our own first within 5 ms, and by priority before all', async t => {
+t.test('P3 the one line goes by age, our own first within 20 ms, and by priority before all', async t => {
   for (const [own, foreign, isForeignFirst] of [
     [{ sinceMs: 900, priority: 0 }, { sinceMs: 800, priority: 0 }, true],
-    [{ sinceMs: 900, priority: 0 }, { sinceMs: 896, priority: 0 }, false],
+    [{ sinceMs: 900, priority: 0 }, { sinceMs: 880, priority: 0 }, false],
+    [{ sinceMs: 900, priority: 0 }, { sinceMs: 879, priority: 0 }, true],
     [{ sinceMs: 800, priority: 0 }, { sinceMs: 900, priority: 0 }, false],
     [{ sinceMs: 800, priority: 0 }, { sinceMs: 900, priority: 1 }, true],
     [{ sinceMs: 900, priority: 1 }, { sinceMs: 800, priority: 0 }, false],
@@ -203,11 +204,32 @@ t.test('P4 a need that crosses a grant does not ask for the same request again',
   borrower.wait(990)
   borrower.tell(lender)
   t.equal(lender.sent.length, 2, 'one for each, though the second need names both')
-  borrower.wait(995)
-  borrower.tell(lender)
   borrower.take(lender)
-  t.equal(borrower.machine.waiting, 1)
-  t.equal(lender.machine.waitingForeign, 1)
+  t.equal(borrower.machine.waiting, 0)
+  t.equal(lender.machine.waitingForeign, 0)
+})
+
+t.test('P15 who knows the next two of a borrower is not told of each that joins behind them', async t => {
+  const { lender, borrower } = pair()
+  const running = lender.machine.reserve(lender.nowMs)
+  const [first] = [980, 985, 990, 995].map(sinceMs => {
+    const request = borrower.wait(sinceMs)
+    borrower.tell(lender)
+    return request
+  })
+  t.equal(lender.machine.waitingForeign, 2)
+  lender.release(running)
+  borrower.take(lender)
+  t.ok(first?.slot)
+  borrower.tell(lender)
+  t.equal(lender.machine.waitingForeign, 3, 'one of the two is served: now it hears of all')
+  const urgent = borrower.wait(999, 1)
+  borrower.tell(lender)
+  t.equal(lender.machine.waitingForeign, 4, 'and of one that goes before them')
+  borrower.machine.cancel(urgent)
+  borrower.borrower.noteQueue(SERVICE)
+  borrower.tell(lender)
+  t.equal(lender.machine.waitingForeign, 3, 'and of one that leaves')
 })
 
 t.test('P4 who got a slot elsewhere is withdrawn', async t => {
@@ -330,12 +352,13 @@ t.test('P8 an adopted request takes the place of one on a slot of our own', asyn
   t.equal(borrower.machine.reserve(borrower.nowMs), undefined)
 })
 
-t.test('P9 a slot is kept for the next one here only if nobody else has waited longer', async t => {
+t.test('P9 a slot is kept for the next one here only if nobody else has waited longer by 20 ms', async t => {
   for (const [others, mine, isKept] of [
     [undefined, 985, true],
-    [undefined, 1_001, false],
-    [986, 985, true],
-    [984, 985, false],
+    [undefined, 1_020, true],
+    [undefined, 1_021, false],
+    [965, 985, true],
+    [964, 985, false],
   ] as const) {
     const { lender, borrower } = pair()
     const running = lender.machine.reserve(lender.nowMs)
