@@ -1,13 +1,8 @@
-import { assert } from '@waiter/base'
 import {
   type ConfChange,
   type ConfState,
-  EMPTY_CONF,
   type Entry,
-  type HardState,
-  isMember,
   type LogIndex,
-  type LogReader,
   type Message,
   type MsgSnap,
   NONE,
@@ -22,10 +17,12 @@ import {
   type Status,
   type TraceEvent,
 } from '../index.ts'
+import { AppliedMachine } from './applied-machine.ts'
 import { atMost } from './at-most.ts'
 import { badProposal, RaftNodeError, tooManyRequests } from './errors.ts'
 import { createMetrics, type RaftNodeEvent, type RaftNodeMetrics } from './events.ts'
 import type { LogStorage } from './log-storage.ts'
+import { LogWriter } from './log-writer.ts'
 import { type Committed, ProposalQueue } from './proposal-queue.ts'
 import { type RaftNodeOptions, type ResolvedOptions, resolveOptions } from './raft-node-options.ts'
 import { type Request, type RequestOptions, Requests } from './requests.ts'
@@ -45,7 +42,9 @@ export class RaftNode<R> implements AsyncDisposable {
   readonly id: NodeId
   readonly #storage: LogStorage
   readonly #transport: Transport
-  readonly #machine: StateMachine<R>
+  readonly #machine: AppliedMachine<R>
+  readonly #writer: LogWriter
+  readonly #faultOf: StateMachine<R>['faultOf']
   readonly #options: ResolvedOptions
   readonly #requests: Requests
   readonly #proposals: ProposalQueue<R | ConfState>
@@ -56,22 +55,12 @@ export class RaftNode<R> implements AsyncDisposable {
   readonly #tasks = new Set<Promise<void>>()
   readonly #ended = Promise.withResolvers<RaftNodeError | undefined>()
   #raw!: RawNode
-  #conf: ConfState = EMPTY_CONF
-  #applied: LogIndex = 0
   #role: Role = 'follower'
   #leader: NodeId = NONE
   #transfers: { readonly to: NodeId; readonly request: Request<void> }[] = []
   #wake: (() => void) | undefined
   #isStopping = false
   #stopTicks: () => void = () => undefined
-  /** Tick in which the write that is out began; undefined: none is out. */
-  #writeSinceTick: number | undefined
-  #isStallTold = false
-  /** A commit index that the disk has not been told of; 0: none. */
-  #commitToNote: LogIndex = 0
-  #sinceSnapshot = { entries: 0, bytes: 0 }
-  #isSnapshotRunning = false
-  #isSnapshotWanted = false
   #stopping: Promise<void> | undefined
 
   private constructor(options: RaftNodeOptions<R>) {
@@ -81,7 +70,8 @@ export class RaftNode<R> implements AsyncDisposable {
     this.id = options.id
     this.#storage = storage
     this.#transport = transport
-    this.#machine = options.machine
+    const { machine } = options
+    this.#faultOf = data => machine.faultOf?.(data)
     this.#options = resolved
     this.#requests = new Requests(ticker.tickMs)
     this.#proposals = new ProposalQueue(limits)
@@ -90,6 +80,10 @@ export class RaftNode<R> implements AsyncDisposable {
     const stallTicks = Math.ceil(limits.snapshotStallTimeoutMs / ticker.tickMs)
     const { maxSnapshotBytes } = limits
     this.#snapshots = new SnapshotTransfers({ storage, transport, timeoutTicks, stallTicks, maxSnapshotBytes })
+    const metrics = this.#metrics
+    const tell = (event: RaftNodeEvent): void => this.#tell(event)
+    this.#machine = new AppliedMachine({ storage, machine, limits, metrics, tell })
+    this.#writer = new LogWriter({ storage, metrics, tickMs: ticker.tickMs, stallTicks: resolved.electionTicks, tell })
     if (options.onEvent !== undefined) this.#listeners.add(options.onEvent)
   }
 
@@ -121,12 +115,12 @@ export class RaftNode<R> implements AsyncDisposable {
 
   /** The last entry in the state machine. */
   get applied(): LogIndex {
-    return this.#applied
+    return this.#machine.applied
   }
 
   /** The members as of the last applied entry. */
   get conf(): ConfState {
-    return this.#conf
+    return this.#machine.conf
   }
 
   get metrics(): Readonly<RaftNodeMetrics> {
@@ -151,7 +145,7 @@ export class RaftNode<R> implements AsyncDisposable {
    */
   async propose(data: Uint8Array, options: RequestOptions = {}): Promise<Committed<R>> {
     // Empty data is what a new leader writes; a machine never sees it as a command.
-    const fault = data.length === 0 ? 'it is empty' : this.#machine.faultOf?.(data)
+    const fault = data.length === 0 ? 'it is empty' : this.#faultOf?.(data)
     if (fault !== undefined) throw badProposal(`${fault}.`)
     const committed = await this.#propose({ kind: 'normal', data }, options)
     return committed as Committed<R>
@@ -194,7 +188,7 @@ export class RaftNode<R> implements AsyncDisposable {
   async takeSnapshot(): Promise<LogIndex> {
     this.#checkRunning()
     try {
-      await this.#createSnapshot()
+      await this.#machine.takeSnapshot()
     } catch (error) {
       this.#fail(error)
       throw error
@@ -213,13 +207,11 @@ export class RaftNode<R> implements AsyncDisposable {
   }
 
   async #open(bootstrap: readonly NodeId[] | undefined, bootstrapTerm: number): Promise<void> {
-    await this.#bootstrap(bootstrap, bootstrapTerm)
-    await this.#recoverMachine()
+    await this.#machine.bootstrap(bootstrap, bootstrapTerm)
+    await this.#machine.recover()
     const { raft, ticker } = this.#options
     const trace = (event: TraceEvent): void => this.#onTrace(event)
-    // The machine's members, not the snapshot's: it may have applied changes since.
-    const reader = withConf(this.#storage, this.#conf)
-    this.#raw = new RawNode({ ...raft, id: this.id, applied: this.#applied, trace }, reader)
+    this.#raw = new RawNode({ ...raft, id: this.id, applied: this.applied, trace }, this.#machine.reader)
     await this.#transport.start({
       onMessages: messages => this.#onMessages(messages),
       onUnreachable: peer => {
@@ -234,39 +226,6 @@ export class RaftNode<R> implements AsyncDisposable {
     })
     this.#stopTicks = ticker.start(() => this.#onTick())
     this.#supervise(this.#loop())
-  }
-
-  // All first members begin with the same state at index 1: who joins later is sent it, and learns who they were.
-  async #bootstrap(members: readonly NodeId[] | undefined, term: number): Promise<void> {
-    const { hardState } = this.#storage.reader.initialState()
-    const isEmpty = this.#storage.snapshot === undefined && this.#storage.reader.lastIndex() === 0
-    if (members === undefined || !isEmpty || hardState.term > 0) return
-    const conf = { ...EMPTY_CONF, voters: [...members].sort((a, b) => a - b) }
-    this.#machine.applyConf(1, conf)
-    await this.#storage.saveSnapshot({ index: 1, term, conf }, this.#machine.capture())
-    const first: HardState = { term, vote: NONE, commit: 1 }
-    await this.#storage.write({ hardState: first, snapshot: undefined, entries: [] })
-  }
-
-  async #recoverMachine(): Promise<void> {
-    const { snapshot } = this.#storage
-    const { recovered } = this.#machine
-    if (recovered !== undefined && recovered.applied >= (snapshot?.index ?? 0)) {
-      this.#applied = recovered.applied
-      this.#conf = recovered.conf
-    } else if (snapshot !== undefined) await this.#restore(snapshot)
-  }
-
-  async #restore(id: Pick<Snapshot, 'index' | 'term' | 'conf'>): Promise<void> {
-    const source = await this.#storage.openSnapshot(id)
-    assert(source !== undefined, `the snapshot at ${id.index} is not there`)
-    try {
-      await this.#machine.restore(source.chunks())
-    } finally {
-      await source.close()
-    }
-    this.#applied = id.index
-    this.#conf = id.conf
   }
 
   async #loop(): Promise<void> {
@@ -284,9 +243,8 @@ export class RaftNode<R> implements AsyncDisposable {
     this.#metrics.readies++
     if (ready.softState !== undefined) this.#onLeader(ready.softState.leader, ready.softState.role)
     this.#send(ready.messages)
-    const writing = ready.mustSync ? this.#write(ready) : undefined
-    // A batch says how far the log is committed; on its own that can wait for the next tick.
-    this.#commitToNote = writing === undefined ? (ready.hardState?.commit ?? this.#commitToNote) : 0
+    const writing = ready.mustSync ? this.#writer.write(ready) : undefined
+    if (writing === undefined && ready.hardState !== undefined) this.#writer.noteLater(ready.hardState.commit)
     // What is durable here already need not wait for what is being written.
     const early = ready.snapshot === undefined ? this.#applyDurable(ready.committed) : 0
     await writing
@@ -295,21 +253,9 @@ export class RaftNode<R> implements AsyncDisposable {
     for (const entry of ready.committed.slice(early)) this.#apply(entry)
     for (const { readId, index } of ready.reads) this.#reads.onConfirmed(readId, index)
     for (const readId of ready.droppedReads) this.#reads.onDropped(readId)
-    this.#metrics.readsServed += this.#reads.serve(this.#applied)
+    this.#metrics.readsServed += this.#reads.serve(this.applied)
     this.#raw.advance()
-    this.#maybeSnapshot()
-  }
-
-  async #write({ hardState, snapshot, entries }: Ready): Promise<void> {
-    this.#writeSinceTick = this.#metrics.ticks
-    this.#metrics.writes++
-    this.#metrics.entriesWritten += entries.length
-    await this.#storage.write({ hardState, snapshot, entries })
-    const ticks = this.#metrics.ticks - this.#writeSinceTick
-    this.#writeSinceTick = undefined
-    if (!this.#isStallTold) return
-    this.#isStallTold = false
-    this.#tell({ kind: 'storageRecovered', afterMs: ticks * this.#options.ticker.tickMs })
+    if (this.#machine.isSnapshotDue) this.#supervise(this.#machine.takeSnapshot())
   }
 
   // Not beyond a membership change: that one waits for its turn after the write.
@@ -325,26 +271,14 @@ export class RaftNode<R> implements AsyncDisposable {
   }
 
   #apply(entry: Entry): void {
-    let result: R | ConfState
-    if (entry.kind === 'confChange') {
-      this.#conf = this.#raw.applyConfChange(entry.change)
-      this.#machine.applyConf(entry.index, this.#conf)
-      result = this.#conf
-      this.#tell({ kind: 'confApplied', index: entry.index, conf: this.#conf })
-    } else result = this.#machine.apply(entry.index, entry.data)
-    this.#applied = entry.index
-    this.#metrics.entriesApplied++
-    this.#metrics.bytesApplied += payloadBytes(entry)
-    this.#sinceSnapshot.entries++
-    this.#sinceSnapshot.bytes += payloadBytes(entry)
+    const result = this.#machine.apply(entry, this.#raw)
     this.#proposals.onApplied(entry, result)
   }
 
   async #install(snapshot: Snapshot): Promise<void> {
-    await this.#restore(snapshot)
+    await this.#machine.install(snapshot)
     this.#snapshots.done()
     this.#proposals.onSnapshot(snapshot.index)
-    this.#sinceSnapshot = { entries: 0, bytes: 0 }
     this.#metrics.snapshotsReceived++
     this.#tell({ kind: 'snapshotReceived', index: snapshot.index })
   }
@@ -408,19 +342,8 @@ export class RaftNode<R> implements AsyncDisposable {
     this.#requests.tick()
     this.#snapshots.tick()
     this.#reads.sweep()
-    this.#noteCommit()
+    this.#writer.tick()
     this.#transfers = this.#transfers.filter(({ request }) => !request.isSettled)
-    const { electionTicks, ticker } = this.#options
-    const stalledTicks = this.#metrics.ticks - (this.#writeSinceTick ?? this.#metrics.ticks)
-    if (stalledTicks < electionTicks || this.#isStallTold) return
-    this.#isStallTold = true
-    this.#metrics.storageStalls++
-    this.#tell({ kind: 'storageStalled', sinceMs: stalledTicks * ticker.tickMs })
-  }
-
-  #noteCommit(): void {
-    if (this.#commitToNote > 0) this.#storage.noteCommit(this.#commitToNote)
-    this.#commitToNote = 0
   }
 
   #onTrace(event: TraceEvent): void {
@@ -439,41 +362,6 @@ export class RaftNode<R> implements AsyncDisposable {
     this.#role = role
     for (const { to, request } of this.#transfers) if (to === leader) request.resolve()
     this.#tell({ kind: 'leaderChanged', leader, role, term: this.#raw.status().hardState.term })
-  }
-
-  #maybeSnapshot(): void {
-    const { snapshotEveryBytes, snapshotEveryEntries } = this.#options.limits
-    const { entries, bytes } = this.#sinceSnapshot
-    const isDue = entries >= snapshotEveryEntries || bytes >= snapshotEveryBytes
-    // A newcomer can only be sent a snapshot that knows of it (rule S6).
-    const newest = this.#storage.snapshot
-    const hasNewcomer = newest !== undefined && memberIds(this.#conf).some(id => !isMember(newest.conf, id))
-    if (!isDue && !hasNewcomer && !this.#isSnapshotWanted) return
-    if (this.#isSnapshotRunning || this.#applied <= (newest?.index ?? 0)) return
-    this.#isSnapshotWanted = false
-    this.#supervise(this.#createSnapshot())
-  }
-
-  async #createSnapshot(): Promise<void> {
-    const index = this.#applied
-    const term = this.#storage.reader.term(index)
-    if (this.#isSnapshotRunning || term === undefined || index <= (this.#storage.snapshot?.index ?? 0)) {
-      this.#isSnapshotWanted ||= this.#isSnapshotRunning
-      return
-    }
-    this.#isSnapshotRunning = true
-    this.#sinceSnapshot = { entries: 0, bytes: 0 }
-    try {
-      await this.#storage.saveSnapshot({ index, term, conf: this.#conf }, this.#machine.capture())
-      this.#metrics.snapshotsCreated++
-      this.#tell({ kind: 'snapshotCreated', index })
-      const through = index - this.#options.limits.trailingEntries
-      if (through < this.#storage.reader.firstIndex()) return
-      await this.#storage.compact(through)
-      this.#tell({ kind: 'compacted', through })
-    } finally {
-      this.#isSnapshotRunning = false
-    }
   }
 
   async #propose(entry: ProposedEntry, options: RequestOptions): Promise<Committed<R | ConfState>> {
@@ -546,7 +434,7 @@ export class RaftNode<R> implements AsyncDisposable {
     await this.#transport.stop().catch(() => undefined)
     // A failing task ends in `#fail`, which has nothing left to do.
     await atMost(Promise.all(this.#tasks), this.#options.limits.stopTimeoutMs)
-    if (error === undefined) this.#noteCommit()
+    if (error === undefined) this.#writer.note()
     await atMost(this.#storage.close(), this.#options.limits.stopTimeoutMs)
     this.#role = 'follower'
     this.#leader = NONE
@@ -557,22 +445,6 @@ export class RaftNode<R> implements AsyncDisposable {
   #tell(event: RaftNodeEvent): void {
     for (const listener of this.#listeners) listener(event)
   }
-}
-
-function withConf(storage: LogStorage, conf: ConfState): LogReader {
-  const { reader } = storage
-  return {
-    initialState: () => ({ hardState: reader.initialState().hardState, conf }),
-    firstIndex: () => reader.firstIndex(),
-    lastIndex: () => reader.lastIndex(),
-    term: index => reader.term(index),
-    entries: (from, to, maxBytes) => reader.entries(from, to, maxBytes),
-    snapshot: () => reader.snapshot(),
-  }
-}
-
-function memberIds(conf: ConfState): NodeId[] {
-  return [...conf.voters, ...conf.votersOutgoing, ...conf.learners, ...conf.learnersNext]
 }
 
 function unexpected(id: NodeId, cause: unknown): RaftNodeError {
