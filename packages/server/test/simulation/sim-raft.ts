@@ -3,7 +3,7 @@ import { MemoryStorage, type Message, type RaftOptions, RawNode } from 'raft-ts'
 import type { SimNetwork } from './sim-network.ts'
 import type { SimProcess } from './sim-time.ts'
 
-/** As in production: heartbeats every 200 ms, a new leader after 500 to 1,000 ms without. */
+/** About as in production: heartbeats every 200 ms, a new leader after half a second to a second without. */
 const TICK_MS = 100
 const RAFT = { electionTicks: 5, heartbeatTicks: 2 }
 
