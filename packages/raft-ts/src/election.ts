@@ -92,11 +92,14 @@ export function onCheckQuorum(machine: Machine): void {
  * voters asks at once whether it would be elected, the others in turn, unless somebody leads by then (rule E10).
  */
 export function onGone(machine: Machine, { from }: MsgGone): void {
-  const { settings, tracker, term, id, rules } = machine
+  const { settings, tracker, term, id, rules, unansweredPreVote: asked } = machine
   // Without pre-vote a rumour could unseat a leader; who answers reads by a lease must not be replaced before it has run out.
   if (from !== machine.leader || !settings.preVote || settings.readOnly !== 'safe') return
   machine.trace({ kind: 'leaderGone', leader: from, term })
   machine.leader = NONE
+  machine.unansweredPreVote = undefined
+  // Who heard of it a moment sooner has asked already.
+  if (asked !== undefined && asked.term > term) onVoteRequest(machine, asked)
   const turn = voterIds(tracker.conf)
     .filter(voter => voter !== from)
     .indexOf(id)

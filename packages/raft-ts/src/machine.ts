@@ -1,7 +1,7 @@
 import { assert, type Term } from '@waiter/base'
 import { RaftLog } from './log.ts'
 import type { LogReader } from './log-storage.ts'
-import { isPromise, type Message, type OutgoingMessage } from './message.ts'
+import { isPromise, type Message, type MsgVote, type OutgoingMessage } from './message.ts'
 import { ReadQueue } from './read-queue.ts'
 import { RULES, type Rules } from './rules.ts'
 import { type RaftOptions, resolveSettings, type Settings } from './settings.ts'
@@ -36,6 +36,8 @@ export class Machine {
   randomizedElectionTicks = 0
   /** The leader is gone for certain: a campaign begins after so many ticks, unless somebody leads by then; 0: none. */
   hastenedTicks = 0
+  /** Asked for while the leader was heard, and not answered: is answered when the leader turns out to be gone (rule E10). */
+  unansweredPreVote: MsgVote | undefined
 
   /** To whom leadership is being handed; proposals wait meanwhile. */
   transferee: NodeId = NONE
@@ -159,6 +161,7 @@ export class Machine {
     this.electionElapsed = 0
     this.heartbeatElapsed = 0
     this.hastenedTicks = 0
+    this.unansweredPreVote = undefined
     this.resetElectionTimeout()
     this.abortTransfer()
     this.tracker.votes.clear()

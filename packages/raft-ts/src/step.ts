@@ -90,6 +90,7 @@ function isNewerTermSettled(machine: Machine, message: Message): boolean {
   if (type === 'MsgVote' || type === 'MsgPreVote') {
     if (!message.isTransfer && machine.isInLease && machine.rules.refusesVotesInLease()) {
       machine.trace({ kind: 'voteRefused', candidate: from, term, reason: 'hearsLeader' })
+      if (type === 'MsgPreVote') machine.unansweredPreVote = message
       return false
     }
   }
@@ -176,6 +177,7 @@ function stepFollower(machine: Machine, message: Message): StepAnswer {
     case 'MsgSnap':
       machine.electionElapsed = 0
       machine.hastenedTicks = 0
+      machine.unansweredPreVote = undefined
       machine.leader = message.from
       stepFromLeader(machine, message)
       return undefined

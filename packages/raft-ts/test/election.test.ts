@@ -382,6 +382,34 @@ for (const [size, first] of [
   })
 }
 
+t.test('E10 it does not matter who hears of it first', async t => {
+  const cluster = new TestCluster(5)
+  cluster.elect(1)
+  cluster.isolate(1)
+  tellGone(cluster, 1, [2])
+  t.equal(cluster.node(2).status.role, 'preCandidate', 'the others still hear it')
+  tellGone(cluster, 1, [4])
+  t.equal(cluster.node(2).status.role, 'preCandidate', 'two of five')
+  tellGone(cluster, 1, [3])
+  t.ok(leads(cluster, 2))
+})
+
+t.test('E10 a question that came before the leader was heard again is not answered later', async t => {
+  const cluster = new TestCluster(3)
+  cluster.elect(1)
+  tellGone(cluster, 1, [2])
+  cluster.tick(1)
+  t.equal(cluster.node(2).status.leader, 1)
+  cluster.node(3).raw.reportGone(1)
+  t.same(
+    cluster
+      .node(3)
+      .drain()
+      .map(({ type }) => type),
+    [],
+  )
+})
+
 t.test('E10 the next in turn campaigns when the first cannot lead', async t => {
   const cluster = new TestCluster(5)
   cluster.elect(1)
