@@ -152,6 +152,11 @@ export class InstancePool {
     return this.#lastChoice
   }
 
+  /** Whether `observe` makes a difference; to whom it does not, nobody need tell. */
+  get wantsLatency(): boolean {
+    return this.#picker.observe !== undefined
+  }
+
   /** Takes how long the instance took to answer; `Infinity`: it failed. */
   observe(entry: InstanceEntry, latencyMs: number): void {
     const picker = this.#pickerOf(entry)

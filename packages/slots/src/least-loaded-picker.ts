@@ -10,6 +10,11 @@ const CLASSES_PER_DOUBLING = 2
 /** A failure makes an instance's latency at least so many times the usual one. */
 const FAILURE_FACTOR = 2
 const LATENCY_MS_MAX = 60_000
+/** Where each class begins: comparing is a tenth of the work of a logarithm, and most answers stay in the class. */
+const BOUNDS_MS: Float64Array = Float64Array.from(
+  { length: classOf(LATENCY_MS_MAX) + 2 },
+  (_, latencyClass) => 2 ** (latencyClass / CLASSES_PER_DOUBLING) - 1,
+)
 
 /**
  * Picks, of the instances that are not much fuller than the others, one that answers fastest; of equally fast ones that
@@ -56,7 +61,9 @@ export class LeastLoadedPicker implements Picker {
       const worse = FAILURE_FACTOR * Math.max(1, entry.latencyMs, this.#usualMs)
       entry.latencyMs = Math.min(LATENCY_MS_MAX, worse)
     }
-    const latencyClass = Math.floor(CLASSES_PER_DOUBLING * Math.log2(1 + entry.latencyMs))
+    if (entry.latencyMs >= BOUNDS_MS[entry.latencyClass]! && entry.latencyMs < BOUNDS_MS[entry.latencyClass + 1]!)
+      return
+    const latencyClass = classOf(entry.latencyMs)
     if (latencyClass === entry.latencyClass) return
     if (isListed) this.remove(entry)
     entry.latencyClass = latencyClass
@@ -66,6 +73,10 @@ export class LeastLoadedPicker implements Picker {
   #bucketsOf(entry: InstanceEntry): LoadBuckets {
     return entry.isExpired ? this.#expired : this.#fresh
   }
+}
+
+function classOf(latencyMs: number): number {
+  return Math.floor(CLASSES_PER_DOUBLING * Math.log2(1 + latencyMs))
 }
 
 function blend(knownMs: number, latencyMs: number): number {

@@ -17,6 +17,8 @@ const GRANTS_PER_TRIAL = 32
 export class LoadBuckets {
   readonly #prng: Prng
   readonly #heaps: InstanceEntry[][] = Array.from({ length: BUCKETS }, () => [])
+  /** A bit for each step that anybody stands on: the others need not be looked at. */
+  #used = 0
   #count = 0
   /** Sum of the steps that they stand on. */
   #load = 0
@@ -30,6 +32,7 @@ export class LoadBuckets {
 
   reset(): void {
     for (const heap of this.#heaps) heap.length = 0
+    this.#used = 0
     this.#count = 0
     this.#load = 0
     this.#slow = 0
@@ -41,6 +44,7 @@ export class LoadBuckets {
     entry.position = heap.length
     heap.push(entry)
     siftUp(heap, entry)
+    this.#used |= 1 << entry.bucket
     this.#count += 1
     this.#load += entry.bucket
     if (entry.latencyClass > 0) this.#slow += 1
@@ -55,6 +59,7 @@ export class LoadBuckets {
       siftDown(heap, last)
     }
     entry.position = -1
+    if (heap.length === 0) this.#used &= ~(1 << entry.bucket)
     this.#count -= 1
     this.#load -= entry.bucket
     if (entry.latencyClass > 0) this.#slow -= 1
@@ -79,23 +84,31 @@ export class LoadBuckets {
       if (this.#grants % GRANTS_PER_TRIAL === 0) return this.#any(hottest)
     }
     let best: InstanceEntry | undefined
-    for (let bucket = 0; bucket <= hottest; bucket++) {
-      const head = this.#heaps[bucket]![0]
-      if (head !== undefined && (best === undefined || isBetter(head, best))) best = head
+    for (let left = this.#used; left !== 0; left &= left - 1) {
+      const bucket = lowestBit(left)
+      if (bucket > hottest) break
+      const head = this.#heaps[bucket]![0]!
+      if (best === undefined || isBetter(head, best)) best = head
     }
     return best
   }
 
   /** The highest step on which an instance still counts as cold; one with instances on it, or below. */
   #hottestCold(): number {
+    const { length } = this.#heaps[lowestBit(this.#used)]!
+    if (length === this.#count) return lowestBit(this.#used)
     const limit = Math.floor((COLD_TIMES_MEAN * this.#load) / this.#count) + 1
     const wanted = COLD_QUANTILE * this.#count
     let seen = 0
-    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+    let bucket = 0
+    for (let left = this.#used; left !== 0; left &= left - 1) {
+      bucket = lowestBit(left)
+      // All steps up to the limit are cold, used or not: nobody stands on those in between.
+      if (seen > 0 && bucket > limit) return limit
       seen += this.#heaps[bucket]!.length
-      if (seen >= wanted || (seen > 0 && bucket >= limit)) return bucket
+      if (seen >= wanted || bucket >= limit) return bucket
     }
-    return BUCKETS - 1
+    return bucket
   }
 
   #any(hottest: number): InstanceEntry | undefined {
@@ -109,6 +122,11 @@ export class LoadBuckets {
     }
     return undefined
   }
+}
+
+function lowestBit(bits: number): number {
+  const HIGHEST_BIT = 31
+  return HIGHEST_BIT - Math.clz32(bits & -bits)
 }
 
 function bucketOf({ inUse, slots }: InstanceEntry): number {

@@ -298,6 +298,11 @@ export class ReservationMachine {
     return this.#queue.foreignLength
   }
 
+  /** Whether the latency given to `release` makes a difference: where it does not, working it out is a waste. */
+  get wantsLatency(): boolean {
+    return this.#pool.wantsLatency
+  }
+
   /** Requests waiting. */
   get waiting(): number {
     return this.#queue.length

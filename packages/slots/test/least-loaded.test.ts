@@ -122,3 +122,14 @@ t.test('B9 errors of the connection count as failures, too', async t => {
   const next = world.machine.reserve(1e9)!
   t.not(next.instanceId, bad.instanceId)
 })
+
+t.test('B9 only least-loaded asks how long an instance took', async t => {
+  const { machine } = new World(1, { i: { serviceMs: 1 } })
+  t.equal(machine.wantsLatency, true)
+  for (const loadBalancing of ['oldest', 'youngest', 'random'] as const) {
+    machine.configure({ loadBalancing })
+    t.equal(machine.wantsLatency, false)
+  }
+  machine.configure({ loadBalancing: 'least-loaded' })
+  t.equal(machine.wantsLatency, true)
+})

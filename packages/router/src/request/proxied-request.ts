@@ -470,6 +470,7 @@ export class ProxiedRequest extends Waiter implements ForwardTarget {
 
   /** As load balancing takes it: an instance that fails is not fast. */
   get #latencyMs(): number {
+    if (!this.parts.runtime.machine.wantsLatency) return NEVER
     if (this.#isBusy || (this.#status ?? 0) >= 500) return Number.POSITIVE_INFINITY
     return this.#answeredAtMs === NEVER ? NEVER : this.#answeredAtMs - this.#grantedAtMs
   }
