@@ -92,6 +92,14 @@ t.test(
       byName.set(name, back)
       await eventually(async () => (await membersOf(back)).every(member => member['active?']) || undefined, 'all there')
     }
+    // Whoever was restarted last runs nothing now.
+    const drained = byName.get(first) ?? a
+    const address = `127.0.0.${10 + 'abc'.indexOf(first)}`
+    const left = async (): Promise<number> => (await instancesOf(drained)).filter(({ host }) => host === address).length
+    t.ok((await left()) > 0)
+    t.equal((await drained.request({ method: 'POST', path: '/drain' })).status, 200)
+    await eventually(async () => (await left()) === 0 || undefined, 'a host whose nodes all drain to be left')
+    t.equal((await drained.request({ method: 'POST', path: '/undrain' })).status, 200)
     const { failures, served } = await end()
     t.same(failures, [])
     t.ok(served > 100)
