@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util'
 import { createPrng } from '@waiter/base'
 import { createNodeAuth } from '@waiter/control'
 import { createExampleDefinition } from '../../packages/schedulers/src/example-definition.ts'
+import { controlEngineFlags } from '../../packages/server/src/process/control-engine-flags.ts'
 import type { LeaderFigures } from './leader-process.ts'
 import { SimulatedRouter } from './simulated-router.ts'
 
@@ -54,7 +55,7 @@ const say = (line: string): void => console.error(line)
 
 const secret = randomBytes(16).toString('hex')
 const child = fork(fileURLToPath(new URL('leader-process.ts', import.meta.url)), [secret], {
-  execArgv: [...process.execArgv, ...(values['leader-flag'] ?? [])],
+  execArgv: [...process.execArgv, ...controlEngineFlags(process.execArgv), ...(values['leader-flag'] ?? [])],
 })
 const [address] = (await once(child, 'message')) as [string]
 const figures = async (): Promise<LeaderFigures> => {

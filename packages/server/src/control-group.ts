@@ -4,6 +4,7 @@ import { type Logger, WaiterError } from '@waiter/base'
 import type { NodePorts } from './host.ts'
 import type { KnownControls } from './members/known-controls.ts'
 import type { Members } from './members/open-members.ts'
+import { controlEngineFlags } from './process/control-engine-flags.ts'
 import type { ChildContext, ChildNews, ControlMember, ControlStart, HostContext } from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
 import { portOf } from './router-workers.ts'
@@ -195,6 +196,7 @@ export class ControlGroup {
     while (taken.has(index)) index += 1
     const place: SeatPlace = { id, nodeId, index }
     const child: SupervisedChild = new SupervisedChild(entry(), () => this.#startOf(place, child), log, {
+      engineFlags: controlEngineFlags([...process.execArgv, process.env['NODE_OPTIONS'] ?? '']),
       onReady: () => {
         if (this.#isStarted) this.#announce()
         if (this.#drains) child.send({ kind: 'drain', drains: true })

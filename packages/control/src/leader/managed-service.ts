@@ -43,6 +43,7 @@ const KILLED_MAX = 12
 const FIGURES_FLOOR_MS = 1_000
 const FIGURES_MS_PER_FOLLOWER = 50
 
+const NONE_EXPIRED: ReadonlySet<InstanceId> = new Set()
 const NO_INSTANCES: readonly InstanceId[] = []
 
 /** Instances that are to be replaced, and when the next one will be. */
@@ -402,9 +403,10 @@ export class ManagedService {
       instanceExpiryMins: this.definition.effective['instance-expiry-mins'],
       suspects: this.loads.suspects(suspectAfterFailures),
     })
-    const ids = new Set(expired.map(entry => entry.instanceId))
+    const due = expired.map(entry => entry.instanceId)
     for (const { instanceId, hostDrains } of this.#reachable())
-      if (hostDrains || this.#expireRequests.has(instanceId)) ids.add(instanceId)
+      if (hostDrains || this.#expireRequests.has(instanceId)) due.push(instanceId)
+    const ids = due.length === 0 ? NONE_EXPIRED : new Set(due)
     this.#expiredNow = { ids, nextMs: nextExpiryMs, revision, failingRevision }
     return this.#expiredNow
   }

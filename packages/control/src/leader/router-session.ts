@@ -36,7 +36,7 @@ interface SentService {
   /** The oldest assignment version that it may work from, with the stream version that carried it. */
   oldest: SentVersion
   /** Later ones, oldest first; undefined: none. */
-  later: SentVersion[] | undefined
+  later: readonly SentVersion[] | undefined
 }
 
 interface SentVersion {
@@ -153,8 +153,8 @@ export class RouterSession {
     const sent = this.#sent.get(serviceId)
     if (sent === undefined) return undefined
     while (sent.later !== undefined && sent.later[0]!.streamVersion <= streamVersion) {
-      sent.oldest = sent.later.shift()!
-      if (sent.later.length === 0) sent.later = undefined
+      sent.oldest = sent.later[0]!
+      sent.later = sent.later.length === 1 ? undefined : sent.later.slice(1)
     }
     return sent.oldest.streamVersion <= streamVersion ? sent.oldest.version : undefined
   }
@@ -237,7 +237,6 @@ export class RouterSession {
   /** Of one assignment version, the first stream version that carried it is enough to know. */
   #noteVersion(sent: SentService, version: number): void {
     if ((sent.later?.at(-1) ?? sent.oldest).version === version) return
-    sent.later ??= []
-    sent.later.push({ streamVersion: this.#streamVersion, version })
+    sent.later = [...(sent.later ?? []), { streamVersion: this.#streamVersion, version }]
   }
 }
