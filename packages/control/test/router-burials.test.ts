@@ -195,3 +195,28 @@ t.test('a router that comes back is told who lives, attached or not: who is miss
   const assignment = first?.inbox.find(({ message }) => message?.$case === 'assignment')?.message
   t.match(assignment, { value: { full: true, namesAllRouters: true, awaitedRouterIds: ['r2'] } }, 'r3 was given up')
 })
+
+t.test('a leader that was deposed a moment ago takes nobody', async t => {
+  const world = new LeaderWorld()
+  await world.start()
+  t.teardown(() => world.stop())
+  world.leader.stop()
+  t.throws(() => world.router('r1'), { code: 'WTR_NOT_LEADER' })
+})
+
+t.test('a router whose host saw it end is dead at once', async t => {
+  const { world, definition, lost, heir, instanceId } = await worldWithHeir(t)
+  lost.attach()
+  await world.quiesce()
+  const { session } = lost
+  lost.isAlive = false
+  world.leader.routerEnded('r1')
+  t.equal(session?.isClosed, true, 'what is still on its way from it counts no more')
+  lost.session = undefined
+  await world.pass(1_000)
+  t.equal(heir.slots(definition.id, instanceId), 1, 'without waiting for it')
+  world.leader.routerEnded('r1')
+  world.leader.routerEnded('unknown')
+  await world.pass(1_000)
+  t.equal(heir.slots(definition.id, instanceId), 1)
+})

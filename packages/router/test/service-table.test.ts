@@ -1,5 +1,5 @@
 import { createPrng } from '@waiter/base'
-import type { InstanceLease, ServiceSummary } from '@waiter/control'
+import type { InstanceLease, ServiceSummary, SlotExchange } from '@waiter/control'
 import type { ServiceDefinition } from '@waiter/services'
 import { DEFAULT_EJECTION, Waiter } from '@waiter/slots'
 import t from 'tap'
@@ -141,3 +141,20 @@ t.test(
     }
   },
 )
+
+t.test('what a dead router had borrowed is free for nobody if the same, first assignment takes it away', async t => {
+  for (const isFull of [true, false]) {
+    const { table, runtime, request, assign, wait } = createWaitingTable()
+    assign([lease])
+    const lent = runtime.machine.reserve(0)
+    wait()
+    table.share({
+      applyPeers: () => lent !== undefined && runtime.giveBack(lent, 'unused'),
+      setLenders: () => undefined,
+      noteQueue: () => undefined,
+    } as unknown as SlotExchange)
+    const peers = { isFull, peers: [], dead: ['dead'] }
+    table.applyAssignment({ isFull, upserts: [{ definition, leases: [], summary }], removals: [], peers })
+    t.equal(request.isServed, !isFull, 'from assignment to assignment, it is ours until we acknowledge that it is not')
+  }
+})

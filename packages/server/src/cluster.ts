@@ -78,8 +78,12 @@ export async function startCluster(given: ClusterSpec): Promise<RunningCluster> 
   const left = Promise.withResolvers<void>()
   // A host is left when all its nodes are.
   const onDrain = (): void => controls.drain(routers.length > 0 && routers.every(({ workers }) => workers.isDraining))
+  // Any other router of this host tells the leader: it need not wait for who will never be heard again.
+  const onEnd = (routerId: string): void => {
+    for (const { workers } of routers) workers.send({ kind: 'router-ended', routerId })
+  }
   const routers: RouterSeat[] = nodeIds.map((nodeId, index) =>
-    createRouters(spec, { nodeId, index, nodes: nodeIds.length, onDrain }, () => controls),
+    createRouters(spec, { nodeId, index, nodes: nodeIds.length, onDrain, onEnd }, () => controls),
   )
   const controls: ControlGroup = new ControlGroup({
     members,
@@ -177,11 +181,13 @@ interface SeatSpec {
   readonly nodes: number
   /** Its workers drain, or do not any more. */
   readonly onDrain: () => void
+  /** One of its workers has ended. */
+  readonly onEnd: (routerId: string) => void
 }
 
 function createRouters(
   spec: HostSpec,
-  { nodeId, index, nodes, onDrain }: SeatSpec,
+  { nodeId, index, nodes, onDrain, onEnd }: SeatSpec,
   controls: () => ControlGroup,
 ): RouterSeat {
   const { options, settings } = spec
@@ -208,6 +214,7 @@ function createRouters(
       if (news.kind === 'controls') controls().hear(news.members, news.version)
     },
     onDrain,
+    onEnd,
     log: spec.log,
   })
   return { nodeId, workers, count }

@@ -1,7 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '@waiter/base'
 import { requireFreePort } from './listening.ts'
-import type { Bind, ChildNews, DrainMessage, MembersMessage, RouterStart } from './process/messages.ts'
+import type {
+  Bind,
+  ChildNews,
+  DrainMessage,
+  MembersMessage,
+  RouterEndedMessage,
+  RouterStart,
+} from './process/messages.ts'
 import { SupervisedChild } from './process/supervised-child.ts'
 
 const TICKET_SECRET_BYTES = 32
@@ -37,6 +44,8 @@ export interface RouterWorkersOptions {
   /** The rest of a worker's start message. */
   readonly startMessage: (worker: number) => Omit<RouterStart, 'kind' | 'worker' | 'workers' | 'bind' | 'tls'>
   readonly onNews?: (news: ChildNews) => void
+  /** One of them has ended; a new one gets another name. */
+  readonly onEnd?: (routerId: string) => void
   /** Workers drain that did not, or the other way round. */
   readonly onDrain?: () => void
   readonly log: Logger
@@ -100,7 +109,7 @@ export class RouterWorkers {
   }
 
   /** Tells all who the control processes are, or to drain. */
-  send(message: MembersMessage | DrainMessage): void {
+  send(message: MembersMessage | DrainMessage | RouterEndedMessage): void {
     for (const child of this.#children) child.send(message)
   }
 
@@ -119,8 +128,8 @@ export class RouterWorkers {
   }
 
   #create(worker: number): SupervisedChild {
-    const { entry, count, bind, securePort, startMessage, onNews = () => undefined, log } = this.#options
-    return new SupervisedChild(
+    const { entry, count, bind, securePort, startMessage, onNews = () => undefined, onEnd, log } = this.#options
+    const child: SupervisedChild = new SupervisedChild(
       entry,
       () => ({
         kind: 'start-router',
@@ -148,9 +157,14 @@ export class RouterWorkers {
           if (news.kind === 'drains') this.#noteDrain(worker, news.drains)
           else onNews(news)
         },
-        onDeath: () => this.#noteDrain(worker, false),
+        onDeath: () => {
+          this.#noteDrain(worker, false)
+          const { routerId } = child.addresses ?? {}
+          if (routerId !== undefined) onEnd?.(routerId)
+        },
       },
     )
+    return child
   }
 
   #noteDrain(worker: number, drains: boolean): void {

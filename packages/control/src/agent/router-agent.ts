@@ -168,6 +168,11 @@ export class RouterAgent implements LeaderLink {
     if (this.#isWelcome) this.#tellDraining()
   }
 
+  /** Another router has ended, for certain. Without a leader it is not told: the next one finds out, a little later. */
+  tellEnded(routerId: RouterId): void {
+    this.#send({ $case: 'ended', value: { routerId } })
+  }
+
   noteReducedUse(): void {
     if (this.#isAckDue) return
     this.#isAckDue = true

@@ -144,8 +144,12 @@ function serveRouter(
       })
       return
     }
-    if (leader === undefined || session === undefined || message === undefined) {
-      log.warn({ message: message?.$case }, 'a stream did not begin with hello; closing it')
+    // It has another session, or has ended: what is still on its way from it says nothing about the present.
+    if (session?.isClosed) return
+    // A later version may say more than this one understands.
+    if (message === undefined) return
+    if (leader === undefined || session === undefined) {
+      log.warn({ message: message.$case }, 'a stream did not begin with hello; closing it')
       call.end()
       return
     }
@@ -171,6 +175,9 @@ function serveRouter(
         return
       case 'draining':
         leader.drain(session, message.value.isOver)
+        return
+      case 'ended':
+        leader.routerEnded(message.value.routerId)
         return
       case 'ack':
         leader.acknowledge(session, message.value.version, message.value.services)

@@ -181,6 +181,11 @@ export class Leader implements SessionSource {
     return this.#routers.awaitedIds
   }
 
+  /** Its host saw the process of a router end. */
+  routerEnded(routerId: RouterId): void {
+    this.#routers.ended(routerId)
+  }
+
   peersOf(routerId: RouterId): ReturnType<SessionSource['peersOf']> {
     const others = [...this.#sessions.values()].filter(other => other.routerId !== routerId && other.peerAddress !== '')
     return others.map(({ routerId: id, peerAddress: address, gossipAddress }) => ({

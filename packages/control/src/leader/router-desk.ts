@@ -1,6 +1,7 @@
 import type { Logger, RouterId, ServiceId, Term } from '@waiter/base'
 import type { KeyValueStore } from '@waiter/store/port'
 import type { LeaderClock } from '../clock.ts'
+import { notLeader } from '../rpc/call-unary.ts'
 import type { FollowerDesk } from './follower-desk.ts'
 import { isHeardByOthers } from './hears-router.ts'
 import { LostRouters } from './lost-routers.ts'
@@ -93,6 +94,8 @@ export class RouterDesk {
   }
 
   attach(router: RouterIntroduction, stream: SessionStream): RouterSession {
+    // Deposed, and not replaced yet: nobody would ever close this session.
+    if (this.#isStopped) throw notLeader('')
     const { routerId, httpUrl, peerAddress = '', gossipAddress = '', relatedRouterIds = [], beliefs } = router
     const former = this.#options.sessions.get(routerId)
     if (former !== undefined) this.#close(former)
@@ -129,6 +132,14 @@ export class RouterDesk {
     this.#lost.add(routerId, session, true)
   }
 
+  /** Its host saw its process end. */
+  ended(routerId: RouterId): void {
+    const session = this.#options.sessions.get(routerId)
+    if (session === undefined && !this.#lost.has(routerId)) return
+    this.#options.log.info({ routerId }, 'a router has ended: its host says so')
+    this.#end(routerId, session)
+  }
+
   /** A router acknowledged this stream version: it may know by now that others are dead. */
   heardDeaths(session: RouterSession, streamVersion: number): void {
     for (const deadId of session.heardDeaths(streamVersion))
@@ -155,11 +166,18 @@ export class RouterDesk {
   #buryPredecessors(router: RouterIntroduction): void {
     for (const session of [...this.#options.sessions.values()]) {
       if (!isSameSeat(session, router) || session.routerId === router.routerId) continue
-      this.#options.sessions.delete(session.routerId)
-      this.#close(session)
-      this.#bury(session.routerId)
+      this.#end(session.routerId, session)
     }
-    for (const lostId of this.#lost.at(router)) this.#bury(lostId)
+    for (const lostId of this.#lost.at(router)) this.#end(lostId, undefined)
+  }
+
+  /** Its process is gone: there is nothing to wait for. */
+  #end(routerId: RouterId, session: RouterSession | undefined): void {
+    if (session !== undefined) {
+      this.#options.sessions.delete(routerId)
+      this.#close(session)
+    }
+    this.#bury(routerId)
   }
 
   #bury(routerId: RouterId): void {

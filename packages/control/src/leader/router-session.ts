@@ -159,6 +159,10 @@ export class RouterSession {
     return sent.oldest.streamVersion <= streamVersion ? sent.oldest.version : undefined
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
   ask(question: RouterQuestion): void {
     if (!this.#isClosed) this.#stream.write({ message: { $case: 'question', value: question } })
   }

@@ -185,11 +185,8 @@ export class ServiceTable implements AgentHost, RuntimeListener {
 
   applyAssignment(change: AssignmentChange): void {
     this.#isInformed ||= change.isFull
-    // The dead first: what runs on their slots is acknowledged with this assignment.
-    if (change.peers !== undefined) {
-      this.#exchange?.applyPeers(change.peers)
-      this.#gossip?.applyPeers(change.peers)
-    }
+    // The dead first: what they had borrowed serves our own. Not so when others may have got what we had, and we hear of it now.
+    if (!change.isFull) this.#applyPeers(change)
     const listed = new Set<ServiceId>()
     for (const service of change.upserts) {
       listed.add(service.definition.id)
@@ -208,7 +205,10 @@ export class ServiceTable implements AgentHost, RuntimeListener {
           this.#remove(runtime)
           removed.add(runtime.id)
         }
-    if (change.isFull) for (const runtime of this.#reduced) this.#doubted.add(runtime)
+    if (change.isFull) {
+      this.#applyPeers(change)
+      for (const runtime of this.#reduced) this.#doubted.add(runtime)
+    }
     for (const id of removed) {
       this.#options.references.forget(id)
       this.#exchange?.setLenders(id, [])
@@ -217,6 +217,12 @@ export class ServiceTable implements AgentHost, RuntimeListener {
     for (const id of [...listed, ...removed]) this.onServiceChange(id)
     for (const id of listed) this.#runtimes.get(id)?.failIfHopeless()
     for (const listener of [...this.#assignmentListeners]) listener()
+  }
+
+  #applyPeers({ peers }: AssignmentChange): void {
+    if (peers === undefined) return
+    this.#exchange?.applyPeers(peers)
+    this.#gossip?.applyPeers(peers)
   }
 
   /** Somebody suspended or resumed a service. */

@@ -120,8 +120,14 @@ export interface DrainMessage {
   readonly drains: boolean
 }
 
+/** To a router: another one of this host has ended. Its leader need not wait for that one. */
+export interface RouterEndedMessage {
+  readonly kind: 'router-ended'
+  readonly routerId: string
+}
+
 /** News of others, while a child runs. */
-export type NewsForChild = MembersMessage | SiblingsMessage | DrainMessage
+export type NewsForChild = MembersMessage | SiblingsMessage | DrainMessage | RouterEndedMessage
 
 /** Parent to child. */
 export type ToChild = StartMessage | StopMessage | NewsForChild
@@ -136,6 +142,8 @@ export interface ChildAddresses {
   readonly sinceMs?: number | undefined
   /** Of a router: where other routers reach it. */
   readonly peerAddress?: string | undefined
+  /** Of a router: its name for as long as it lives. */
+  readonly routerId?: string | undefined
 }
 
 /** What a child tells while it runs. */

@@ -99,6 +99,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     ...{ host: router.table, answer: router.answer, log },
   })
   router.connect(agent)
+  parent.onRouterEnded(endedId => agent.tellEnded(endedId))
   parent.onDrain(drains => router.drain(drains))
   const end = (graceMs: number): Promise<unknown> => Promise.all([gossip?.stop(), router.stop(graceMs)])
   log.info({ httpUrl, httpsUrl, routerId }, 'the router serves')
@@ -106,6 +107,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     address: httpUrl,
     secureAddress: httpsUrl,
     peerAddress: peers.address,
+    routerId,
     stop: async graceMs => {
       tls?.files.stop()
       await end(graceMs)

@@ -25,6 +25,8 @@ export interface ParentLink {
   onSiblings(listener: (addresses: SiblingsMessage['addresses']) => void): void
   /** Hears whether it is to drain: likewise. */
   onDrain(listener: (drains: boolean) => void): void
+  /** Hears which other routers of this host end, from now on. One listener. */
+  onRouterEnded(listener: (routerId: string) => void): void
   tell(news: ChildNews): void
 }
 
@@ -58,10 +60,14 @@ export function runChild<Start extends StartMessage>(
   const members = new Latest<MembersMessage['members']>()
   const siblings = new Latest<SiblingsMessage['addresses']>()
   const draining = new Latest<boolean>()
+  let hearEnded: (routerId: string) => void = () => undefined
   const parent: ParentLink = {
     onMembers: listener => members.listen(listener),
     onSiblings: listener => siblings.listen(listener),
     onDrain: listener => draining.listen(listener),
+    onRouterEnded: listener => {
+      hearEnded = listener
+    },
     tell: send,
   }
   process.on('message', (message: ToChild) => {
@@ -77,6 +83,10 @@ export function runChild<Start extends StartMessage>(
       siblings.tell(message.addresses)
       return
     }
+    if (message.kind === 'router-ended') {
+      hearEnded(message.routerId)
+      return
+    }
     if (message.kind === 'drain') {
       draining.tell(message.drains)
       return
@@ -86,8 +96,8 @@ export function runChild<Start extends StartMessage>(
     start(message as Start, log, parent).then(
       started => {
         role = started
-        const { address, secureAddress, raftAddress, peerAddress, sinceMs } = started
-        send({ kind: 'ready', address, secureAddress, raftAddress, peerAddress, sinceMs })
+        const { address, secureAddress, raftAddress, peerAddress, sinceMs, routerId } = started
+        send({ kind: 'ready', address, secureAddress, raftAddress, peerAddress, sinceMs, routerId })
       },
       error => {
         log?.error({ err: error }, 'could not start')

@@ -76,6 +76,11 @@ export class World {
   crashRouter(router: SimRouter): void {
     router.crash()
     this.routers.splice(this.routers.indexOf(router), 1)
+    // Its host may have seen it, and have another router that tells.
+    const others = this.livingRouters()
+    const witness = others[this.random.below(2 * others.length)]
+    if (witness === undefined) return
+    this.time.after(1 + this.random.below(10), () => witness.process.run(() => witness.agent.tellEnded(router.id)))
   }
 
   pause(process: SimProcess, ms: number): void {

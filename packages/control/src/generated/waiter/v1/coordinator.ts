@@ -35,7 +35,13 @@ export interface AttachRequest {
     | { $case: "succession"; value: SuccessionWanted }
     | { $case: "follow"; value: ServicesFollowed }
     | { $case: "draining"; value: RouterDraining }
+    | { $case: "ended"; value: RouterEnded }
     | undefined;
+}
+
+/** Another router of the same host has ended: who runs it has seen its process end. Nobody need wait for it. */
+export interface RouterEnded {
+  routerId: string;
 }
 
 /** This router is to be left out: it gets no slots any more. Until its process ends. */
@@ -452,6 +458,9 @@ export const AttachRequest: MessageFns<AttachRequest> = {
       case "draining":
         RouterDraining.encode(message.message.value, writer.uint32(106).fork()).join();
         break;
+      case "ended":
+        RouterEnded.encode(message.message.value, writer.uint32(114).fork()).join();
+        break;
     }
     return writer;
   },
@@ -539,6 +548,60 @@ export const AttachRequest: MessageFns<AttachRequest> = {
             }
 
             message.message = { $case: "draining", value: RouterDraining.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.message = { $case: "ended", value: RouterEnded.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRouterEnded(): RouterEnded {
+  return { routerId: "" };
+}
+
+export const RouterEnded: MessageFns<RouterEnded> = {
+  encode(message: RouterEnded, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.routerId !== "") {
+      writer.uint32(10).string(message.routerId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouterEnded {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouterEnded();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.routerId = reader.string();
             continue;
           }
         }
