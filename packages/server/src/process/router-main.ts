@@ -98,8 +98,7 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     gossipAddress: () => gossip?.address() ?? '',
     ...{ host: router.table, answer: router.answer, log },
   })
-  router.connect(agent)
-  parent.onRouterEnded(endedId => agent.tellEnded(endedId))
+  connect(router, agent, parent)
   parent.onDrain(drains => router.drain(drains))
   const end = (graceMs: number): Promise<unknown> => Promise.all([gossip?.stop(), router.stop(graceMs)])
   log.info({ httpUrl, httpsUrl, routerId }, 'the router serves')
@@ -116,6 +115,11 @@ runChild<RouterStart>('start-router', async (message, log, parent) => {
     },
   }
 })
+
+function connect(router: Router, agent: RouterAgent, parent: ParentLink): void {
+  router.connect(agent)
+  parent.onRouterEnded(routerId => agent.tellEnded(routerId))
+}
 
 function toControlAddress({ nodeId, grpc }: ControlMember): ControlAddress {
   return { nodeId, address: grpc }
