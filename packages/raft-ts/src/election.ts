@@ -1,9 +1,9 @@
 import type { Machine } from './machine.ts'
 import type { MsgGone, MsgVote, MsgVoteResp } from './message.ts'
 import { appendEntries } from './proposal.ts'
-import { voterIds } from './quorum.ts'
+import { type VoteResult, voterIds } from './quorum.ts'
 import { broadcastAppend } from './replication.ts'
-import { type EntryId, type LogIndex, NONE } from './types.ts'
+import { type ConfChange, type EntryId, type LogIndex, NONE } from './types.ts'
 
 /** What an election asks: whether it could be won, to be elected, or to be elected although a leader is heard. */
 export type CampaignKind = 'preElection' | 'election' | 'transfer'
@@ -54,7 +54,7 @@ export function onVoteResponse(machine: Machine, message: MsgVoteResp): void {
   const awaited = machine.role === 'preCandidate' ? 'MsgPreVoteResp' : 'MsgVoteResp'
   if (message.type !== awaited) return
   machine.tracker.recordVote(message.from, !message.reject)
-  const result = machine.rules.voteResult(machine.tracker.conf, machine.tracker.votes)
+  const result = electionResult(machine)
   if (result === 'lost') machine.becomeFollower(machine.term, NONE)
   if (result !== 'won') return
   if (machine.role === 'preCandidate') campaign(machine, 'election')
@@ -126,7 +126,10 @@ function campaign(machine: Machine, kind: CampaignKind): void {
   const isTransfer = kind === 'transfer'
   machine.trace({ kind: 'campaigned', term, isPreVote, isTransfer })
   const last = machine.log.lastId()
-  for (const to of voterIds(machine.tracker.conf)) {
+  machine.electorates = machine.rules.electorates(machine.tracker.conf, unappliedChanges(machine))
+  const electors = machine.electorates.flatMap(voterIds).sort((a, b) => a - b)
+  machine.electors = new Set(electors)
+  for (const to of machine.electors) {
     if (to === machine.id) {
       // Its own vote is a promise like any other: it counts when the disk has it (rule D2).
       machine.send({ type: isPreVote ? 'MsgPreVoteResp' : 'MsgVoteResp', to, term, reject: false })
@@ -142,6 +145,25 @@ function lead(machine: Machine): void {
   const first = machine.rules.entriesAtTermStart()
   if (first.length > 0) appendEntries(machine, first)
   broadcastAppend(machine)
+}
+
+/** How the election stands: won in every configuration that counts, or lost in one (rule E11). */
+function electionResult({ electorates, rules, tracker }: Machine): VoteResult {
+  const results = electorates.map(conf => rules.voteResult(conf, tracker.votes))
+  if (results.includes('lost')) return 'lost'
+  return results.includes('pending') ? 'pending' : 'won'
+}
+
+/** Membership changes in the log that are not known to be committed; a candidate has no others (rule E3). */
+function unappliedChanges({ log, settings }: Machine): readonly ConfChange[] {
+  const changes: ConfChange[] = []
+  for (let from = log.committed + 1; from <= log.lastIndex(); ) {
+    const page = log.slice(from, log.lastIndex() + 1, settings.maxApplyBytes)
+    if (page === undefined || page.length === 0) break
+    for (const entry of page) if (entry.kind === 'confChange') changes.push(entry.change)
+    from += page.length
+  }
+  return changes
 }
 
 /** Whether there is a membership change in `(after, through]`, as far as the log can be read. */

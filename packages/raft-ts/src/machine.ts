@@ -39,6 +39,11 @@ export class Machine {
   /** Asked for while the leader was heard, and not answered: is answered when the leader turns out to be gone (rule E10). */
   unansweredPreVote: MsgVote | undefined
 
+  /** Of a candidate: the configurations in which it must win (rule E11). */
+  electorates: readonly ConfState[] = []
+  /** The voters of these. */
+  electors: ReadonlySet<NodeId> = new Set()
+
   /** To whom leadership is being handed; proposals wait meanwhile. */
   transferee: NodeId = NONE
   /** No membership change may be proposed until this index is applied. */
@@ -174,6 +179,7 @@ export class Machine {
 
   #setRole(role: Role): void {
     this.role = role
+    if (role === 'leader' || role === 'follower') this.electors = new Set()
     this.trace({ kind: 'roleChanged', role, term: this.term, leader: this.leader })
   }
 }

@@ -137,7 +137,10 @@ export class RawNode {
   step(message: Message): StepOutcome {
     const isFromStorage = message.from === APPEND_THREAD || message.from === APPLY_THREAD
     if (isLocalMessage(message.type) && !isFromStorage) return { kind: 'ignored', reason: 'localMessage' }
-    if (isResponseMessage(message.type) && !this.#machine.tracker.progressById.has(message.from)) {
+    const { tracker, electors } = this.#machine
+    // A candidate asks also those whom its log makes members (rule E11).
+    const isKnown = tracker.progressById.has(message.from) || electors.has(message.from)
+    if (isResponseMessage(message.type) && !isKnown) {
       return { kind: 'ignored', reason: 'unknownPeer' }
     }
     const answer = step(this.#machine, message)

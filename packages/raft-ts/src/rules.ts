@@ -1,7 +1,8 @@
 import type { Term } from '@waiter/base'
+import { computeElectorates } from './electorates.ts'
 import type { RaftLog } from './log.ts'
 import { jointCommitted, jointVote, type VoteResult } from './quorum.ts'
-import type { ConfState, Entry, EntryId, LogIndex, NodeId, ProposedEntry } from './types.ts'
+import type { ConfChange, ConfState, Entry, EntryId, LogIndex, NodeId, ProposedEntry } from './types.ts'
 import { NO_DATA } from './types.ts'
 
 /**
@@ -17,6 +18,8 @@ export interface Rules {
   committedIndex(conf: ConfState, acked: (id: NodeId) => LogIndex | undefined): LogIndex
   /** Q4: how an election or a round of heartbeats stands. */
   voteResult(conf: ConfState, votes: ReadonlyMap<NodeId, boolean>): VoteResult
+  /** E11: the configurations in which a candidate must win. */
+  electorates(conf: ConfState, changesInLog: readonly ConfChange[]): readonly ConfState[]
   /** R1: a read is confirmed by a quorum that answered in its round or later. */
   isReadConfirmed(result: VoteResult): boolean
   /** R2: rounds only grow, so that a late answer never confirms a newer read. */
@@ -51,6 +54,7 @@ export const RULES: Rules = {
   entriesAtTermStart: () => [{ kind: 'normal', data: NO_DATA }],
   committedIndex: jointCommitted,
   voteResult: jointVote,
+  electorates: computeElectorates,
   isReadConfirmed: result => result === 'won',
   nextReadRound: previous => previous + 1,
   adoptsPreVoteTerm: () => false,

@@ -1,7 +1,8 @@
 import { createPrng } from '@waiter/base'
 import t from 'tap'
-import { MemoryStorage, type Message, RawNode } from '../src/index.ts'
-import { confOf, entriesOf, TestCluster, TestNode } from './support/cluster.ts'
+import { type Entry, MemoryStorage, type Message, RawNode } from '../src/index.ts'
+import { RULES } from '../src/rules.ts'
+import { change, confOf, entriesOf, TestCluster, TestNode } from './support/cluster.ts'
 
 const voteFrom = (from: number, term: number, rest: object = {}): Message => ({
   type: 'MsgVote',
@@ -359,6 +360,63 @@ t.test('E9 a commit index is believed only for an entry that is here, and only f
   })
   plain.raw.step(answer(3, 1))
   t.equal(plain.status.hardState.commit, 1, 'otherwise the next leader tells')
+})
+
+const restartedAlone = (rules = RULES): TestNode => {
+  const changes = [2, 3].map(id => ({ kind: 'addVoter', id }) as const)
+  const entries: Entry[] = [
+    { kind: 'confChange', index: 1, term: 1, change: change(changes) },
+    { kind: 'confChange', index: 2, term: 1, change: change([]) },
+  ]
+  // Both were applied before the crash; the hint on the disk is older (rule D6).
+  return new TestNode(
+    1,
+    {
+      conf: confOf([1], { learners: [2, 3] }),
+      entries,
+      hardState: { term: 1, vote: 0, commit: 0 },
+    },
+    { rules },
+  )
+}
+const vote = (type: 'MsgPreVoteResp' | 'MsgVoteResp', from: number, term: number, reject: boolean): Message => ({
+  ...{ type, from, to: 1, term, reject },
+})
+
+t.test('E11 who was alone before its log goes on to others is not elected without them', async t => {
+  const refused = restartedAlone()
+  refused.raw.campaign()
+  const asked = refused.drain().filter(({ type }) => type === 'MsgPreVote' || type === 'MsgVote')
+  t.same(
+    asked.map(({ to }) => to),
+    [2, 3],
+  )
+  t.equal(refused.status.role, 'preCandidate')
+  for (const from of [2, 3]) refused.raw.step(vote('MsgPreVoteResp', from, 1, true))
+  t.equal(refused.status.role, 'follower')
+
+  const elected = restartedAlone()
+  elected.raw.campaign()
+  elected.drain()
+  elected.raw.step(vote('MsgPreVoteResp', 3, 2, false))
+  elected.drain()
+  t.equal(elected.status.role, 'candidate')
+  elected.raw.step(vote('MsgVoteResp', 3, 2, false))
+  elected.drain()
+  t.equal(elected.status.role, 'leader')
+  t.same(elected.conf.voters, [1, 2, 3])
+
+  const careless = restartedAlone({ ...RULES, electorates: conf => [conf] })
+  careless.raw.campaign()
+  careless.drain()
+  t.equal(careless.status.role, 'leader', 'without the rule it leads, whoever else does')
+})
+
+t.test('E11 the configurations on the way are counted one by one', async t => {
+  const joint = confOf([1, 2, 3], { votersOutgoing: [1], autoLeave: true })
+  const changes = [change([2, 3].map(id => ({ kind: 'addVoter', id }) as const)), change([])]
+  t.same(RULES.electorates(confOf([1]), changes), [confOf([1]), joint, confOf([1, 2, 3])])
+  t.same(RULES.electorates(confOf([1]), [change([])]), [confOf([1])], 'one that cannot be applied counts for nothing')
 })
 
 const tellGone = (cluster: TestCluster, leader: number, told: readonly number[]): void => {

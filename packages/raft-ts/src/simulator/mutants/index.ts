@@ -81,7 +81,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'snapshot-keeps-tail',
     story: 'Entries after a received snapshot survive it, though they are from another history.',
     driverRules: { keepsTailAfterSnapshot: true },
-    knownSeed: 331,
+    knownSeed: 345,
   },
   {
     name: 'stale-append-ack',
