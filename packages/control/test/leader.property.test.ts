@@ -101,7 +101,7 @@ class Run {
       const instance = this.#pick(waiting)
       if (instance !== undefined) scheduler.setState(instance.instanceId, 'healthy')
     } else if (dice < 96) {
-      if (router.session === undefined) router.attach()
+      if (router.session === undefined) router.tryAttach()
       else router.disconnect()
     } else if (dice < 97 && this.living.length > 1) {
       this.lost += router.waiting
@@ -141,10 +141,10 @@ class Run {
         if (state === 'starting') world.scheduler.setState(instanceId, 'healthy')
     for (const router of this.living) {
       router.isSlow = false
-      if (router.session === undefined) router.attach()
     }
     const ROUNDS_MAX = 200
     for (let round = 0; round < ROUNDS_MAX && this.served < this.requests - this.lost; round++) {
+      for (const router of this.living) if (router.session === undefined) router.tryAttach()
       await world.pass(500, 250)
       for (const router of this.living) {
         // Requests are brief: a router that was full may go on at once.

@@ -21,12 +21,17 @@ t.test('a survivor that dies itself need not hear of it', async t => {
   t.same(burials.begin('a', []), ['d', 'a'])
 })
 
-t.test('who comes back is not buried any more', async t => {
+t.test('a burial is pending until it is over', async t => {
   const burials = new RouterBurials()
-  burials.begin('d', ['a'])
-  burials.returned('d')
-  t.equal(burials.heard('d', 'a'), false)
-  t.same(burials.unheardBy('a'), [])
+  burials.begin('d', ['a', 'b'])
+  t.equal(burials.isPending('d'), true)
+  burials.heard('d', 'a')
+  t.equal(burials.isPending('d'), true)
+  burials.heard('d', 'b')
+  t.equal(burials.isPending('d'), false)
+  burials.begin('e', ['f'])
+  burials.begin('f', [])
+  t.equal(burials.isPending('e'), false, 'the only one who had to hear of it is dead')
 })
 
 /** What a router is told, until it acknowledges: the dead. */
@@ -62,27 +67,32 @@ t.test('slots of a dead router are leased anew only when the others have acknowl
   t.equal(second.slots(definition.id, instanceId), 1)
 })
 
-t.test('a router that comes back before everybody knows of its death keeps its slots', async t => {
-  const world = new LeaderWorld()
-  await world.start({ settleMs: 0 })
-  t.teardown(() => world.stop())
-  const definition = service('single', { 'max-instances': 1 })
-  const [first, second] = [world.router('r1'), world.router('r2')]
-  first.request(definition)
-  await world.pass(3_000)
-  const instanceId = world.scheduler.running(definition.id)[0]?.instanceId ?? ''
-  second.request(definition)
-  second.exchangeAll()
-  // It is cut off for long, and comes back while its death is on its way to the second router.
-  first.disconnect()
-  await world.clock.advance(20_000)
-  t.same(deadIn(second.inbox), ['r1'])
-  first.attach()
-  await world.quiesce()
-  await world.pass(2_000)
-  t.equal(first.inUse(definition.id, instanceId), 1)
-  t.equal(second.slots(definition.id, instanceId), 0, 'nobody gets the slot that the first one works with')
-})
+t.test(
+  'a router that was given up comes back when everybody knows of its death, and gets nothing that others have',
+  async t => {
+    const world = new LeaderWorld()
+    await world.start({ settleMs: 0 })
+    t.teardown(() => world.stop())
+    const definition = service('single', { 'max-instances': 1 })
+    const [first, second] = [world.router('r1'), world.router('r2')]
+    first.request(definition)
+    await world.pass(3_000)
+    const instanceId = world.scheduler.running(definition.id)[0]?.instanceId ?? ''
+    second.request(definition)
+    second.exchangeAll()
+    // It is cut off for long, and comes back while its death is on its way to the second router.
+    first.disconnect()
+    await world.clock.advance(20_000)
+    t.same(deadIn(second.inbox), ['r1'])
+    t.throws(() => first.attach(), { code: 'WTR_ROUTER_GIVEN_UP', retryable: true })
+    await world.pass(2_000)
+    t.equal(second.slots(definition.id, instanceId), 1, 'it knows, and has the slot')
+    first.attach()
+    await world.quiesce()
+    t.equal(first.slots(definition.id, instanceId), 0)
+    t.equal(second.slots(definition.id, instanceId), 1)
+  },
+)
 
 t.test('a new leader gives nothing away before it knows whom to wait for', async t => {
   const world = new LeaderWorld()

@@ -13,7 +13,7 @@ const FIRST_SEEDS: Readonly<Record<string, number>> = {
   impatient: 2,
   'no-fence': 2,
   'any-term': 17,
-  'struck-off-is-believed': 16,
+  'struck-off-is-believed': 10,
 }
 
 t.test('a whole cluster under faults keeps its promises (simulation/README.md)', async t => {

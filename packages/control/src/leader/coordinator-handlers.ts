@@ -190,7 +190,7 @@ function serveRouter(
     try {
       receive(request)
     } catch (error) {
-      if (error instanceof WaiterError && error.code === 'WTR_NOT_LEADER') {
+      if (error instanceof WaiterError && error.retryable) {
         call.emit('error', toServiceError(error))
         return
       }

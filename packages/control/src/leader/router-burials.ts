@@ -35,9 +35,9 @@ export class RouterBurials {
     return true
   }
 
-  /** It was given up and is back: it says itself what it has. */
-  returned(routerId: RouterId): void {
-    this.#waitingFor.delete(routerId)
+  /** Not everybody has heard yet that it is dead. */
+  isPending(routerId: RouterId): boolean {
+    return this.#waitingFor.has(routerId)
   }
 
   /** Deaths that a router has not heard of: it must be told again when it comes back. */

@@ -1,4 +1,4 @@
-import type { Logger, RouterId, ServiceId, Term } from '@waiter/base'
+import { type Logger, type RouterId, type ServiceId, type Term, WaiterError } from '@waiter/base'
 import type { KeyValueStore } from '@waiter/store/port'
 import type { LeaderClock } from '../clock.ts'
 import { notLeader } from '../rpc/call-unary.ts'
@@ -97,10 +97,12 @@ export class RouterDesk {
     // Deposed, and not replaced yet: nobody would ever close this session.
     if (this.#isStopped) throw notLeader('')
     const { routerId, httpUrl, peerAddress = '', gossipAddress = '', relatedRouterIds = [], beliefs } = router
+    // What others have lent it counts as free for those who have heard of its death, and not for the others: as long as they
+    // differ, nothing that it hears here could be right for both. It goes on with what it has, and comes again.
+    if (this.#burials.isPending(routerId)) throw beingGivenUp(routerId)
     const former = this.#options.sessions.get(routerId)
     if (former !== undefined) this.#close(former)
     this.#lost.remove(routerId)
-    this.#burials.returned(routerId)
     this.#buryPredecessors(router)
     const { term, clock } = this.#options
     const session = new RouterSession({
@@ -201,4 +203,9 @@ export class RouterDesk {
   #freeSlots(deadId: RouterId): void {
     this.#registry.remove(deadId, () => this.#options.followers.slotsFree(deadId))
   }
+}
+
+function beingGivenUp(routerId: RouterId): WaiterError {
+  const message = `router ${routerId} was given up, and not all routers have heard of it: it may attach when they have`
+  return new WaiterError(message, { code: 'WTR_ROUTER_GIVEN_UP', status: 503, retryable: true })
 }

@@ -74,6 +74,17 @@ export class ModelRouter {
     this.attach()
   }
 
+  /** @returns false: not yet, not everybody has heard that it was given up */
+  tryAttach(): boolean {
+    try {
+      this.attach()
+      return true
+    } catch (error) {
+      if ((error as { code?: unknown }).code === 'WTR_ROUTER_GIVEN_UP') return false
+      throw error
+    }
+  }
+
   attach(nodeId: string = this.id, worker = 1): void {
     this.inbox.length = 0
     this.outbox.length = 0
