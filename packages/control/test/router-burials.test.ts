@@ -2,6 +2,7 @@ import { storeUnavailable } from '@waiter/store'
 import t, { type Test } from 'tap'
 import type { AttachResponse } from '../src/generated/waiter/v1/coordinator.ts'
 import { RouterBurials } from '../src/leader/router-burials.ts'
+import { RouterSession } from '../src/leader/router-session.ts'
 import { LeaderWorld, service } from './support/leader-world.ts'
 
 t.test('a dead router is buried when every survivor has heard of it', async t => {
@@ -230,3 +231,40 @@ t.test('a router whose host saw it end is dead at once', async t => {
   await world.pass(1_000)
   t.equal(heir.slots(definition.id, instanceId), 1)
 })
+
+t.test(
+  'whom the store does not know may have been given up: it is told of the others after it has ended all with them',
+  async t => {
+    const peers = [{ routerId: 'r2', address: 'a:2', gossipAddress: '' }]
+    const sent: AttachResponse[] = []
+    const tasks: (() => void)[] = []
+    const begin = (isStranger: boolean): void => {
+      sent.length = 0
+      const session = new RouterSession({
+        ...{
+          routerId: 'r1',
+          nodeId: 'n',
+          worker: 1,
+          httpUrl: 'http://r1',
+          peerAddress: '',
+          gossipAddress: '',
+          term: 1,
+        },
+        source: { leasesFor: () => undefined, peersOf: () => peers, awaitedRouterIds: ['r3'] },
+        stream: { write: message => sent.push(message) > 0, onDrain: () => undefined, end: () => undefined },
+        soon: task => tasks.push(task),
+      })
+      session.allow(isStranger)
+      for (let task = tasks.shift(); task !== undefined; task = tasks.shift()) task()
+    }
+    begin(true)
+    t.match(sent, [
+      { message: { value: { full: true, namesAllRouters: true, peers: [], awaitedRouterIds: [] } } },
+      { message: { value: { full: false, namesAllRouters: false, peers } } },
+    ])
+    t.equal(sent.length, 2)
+    begin(false)
+    t.match(sent, [{ message: { value: { full: true, peers, awaitedRouterIds: ['r3'] } } }])
+    t.equal(sent.length, 1)
+  },
+)

@@ -116,7 +116,8 @@ export class RouterDesk {
     this.#options.followers.attached(session, beliefs)
     session.begin(this.#options.leaderId)
     // It may hold slots only when a later leader would know that.
-    this.#registry.register(router, () => session.allow())
+    const isStranger = !this.#registry.has(routerId)
+    this.#registry.register(router, () => session.allow(isStranger))
     this.#options.log.info({ routerId, httpUrl }, 'a router attached')
     return session
   }

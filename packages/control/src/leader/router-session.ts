@@ -70,6 +70,7 @@ export class RouterSession {
   #deathsSent: { readonly streamVersion: number; readonly routerId: RouterId }[] = []
   #streamVersion = 0
   #isFull = true
+  #isStranger = false
   #isFlushDue = false
   #isBlocked = false
   #isAllowed = false
@@ -139,9 +140,14 @@ export class RouterSession {
     this.#stream.write({ message: { $case: 'welcome', value: { term: this.#term, leaderId } } })
   }
 
-  /** The router may be told of slots. Sends the first, full assignment even when there is nothing to assign. */
-  allow(): void {
+  /**
+   * The router may be told of slots. Sends the first, full assignment even when there is nothing to assign.
+   *
+   * @param isStranger it may have been given up before: it hears of the others only after it has ended everything with them
+   */
+  allow(isStranger = false): void {
     this.#isAllowed = true
+    this.#isStranger = isStranger
     this.#scheduleFlush()
   }
 
@@ -211,14 +217,14 @@ export class RouterSession {
     this.#dirty.clear()
     const isFull = this.#isFull
     this.#isFull = false
-    const isPeerNew = isFull || this.#freshPeers.size > 0
-    const peers = !isPeerNew
-      ? []
-      : this.#source.peersOf(this.routerId).filter(peer => isFull || this.#freshPeers.has(peer.routerId))
+    const isAlone = isFull && this.#isStranger
+    const known = isFull || this.#freshPeers.size > 0 ? this.#source.peersOf(this.routerId) : []
+    const peers = known.filter(peer => !isAlone && (isFull || this.#freshPeers.has(peer.routerId)))
     const deadRouterIds = [...this.#deadPeers]
     for (const routerId of deadRouterIds) this.#deathsSent.push({ streamVersion: this.#streamVersion, routerId })
     this.#freshPeers.clear()
     this.#deadPeers.clear()
+    if (isAlone) for (const { routerId } of known) this.markPeer(routerId)
     const value = {
       term: this.#term,
       version: this.#streamVersion,
@@ -227,7 +233,7 @@ export class RouterSession {
       removals,
       peers,
       deadRouterIds,
-      awaitedRouterIds: isFull ? [...this.#source.awaitedRouterIds] : [],
+      awaitedRouterIds: isFull && !isAlone ? [...this.#source.awaitedRouterIds] : [],
       namesAllRouters: isFull,
     }
     if (this.#stream.write({ message: { $case: 'assignment', value } })) return
