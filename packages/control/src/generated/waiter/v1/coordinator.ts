@@ -209,7 +209,10 @@ export interface Assignment {
   full: boolean;
   upserts: ServiceAssignment[];
   removals: string[];
-  /** Other routers that are new, or have moved; all of them when `full`. */
+  /**
+   * Other routers that are new, or have moved; all of them when `full`. Who may have been given up before hears of nobody
+   * with `full`, and of all with the next one: in between it has ended everything with them.
+   */
   peers: PeerRouter[];
   /** Routers that are dead: what they have lent or borrowed ends. Their slots go to others once this is acknowledged. */
   deadRouterIds: string[];
